@@ -1,0 +1,261 @@
+"""The vocabulary of the package: enumerations, and the frozen records that cross from stage to stage.
+
+Conventions that hold everywhere: sizes are ``(height, width)``; images are RGB ``uint8`` arrays ``(H, W, 3)``; maps
+are ``float32`` in [0, 1]; a *target* is a class index, a *label* its name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otx_xai.errors import ConfigError
+
+UInt8Array = NDArray[np.uint8]
+FloatArray = NDArray[np.float32]
+Size = tuple[int, int]
+
+
+class _Option(str, Enum):
+    """A string enumeration that is read without regard to case, ``-`` and ``_``."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> _Option | None:
+        folded = _fold(value)
+        return next((member for member in cls if folded in (_fold(member.value), _fold(member.name))), None)
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+def _fold(value: object) -> str:
+    return str(value).lower().replace("-", "").replace("_", "").replace(" ", "")
+
+
+class Task(_Option):
+    """What a model does. The OTX spellings ``MULTI_CLASS_CLS``, ``MULTI_LABEL_CLS`` and ``H_LABEL_CLS`` are members."""
+
+    CLASSIFICATION = "classification"
+    MULTI_CLASS_CLS = "multi_class_cls"
+    MULTI_LABEL_CLS = "multi_label_cls"
+    H_LABEL_CLS = "h_label_cls"
+    DETECTION = "detection"
+    INSTANCE_SEGMENTATION = "instance_segmentation"
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether the model gives one score a class for the whole image."""
+        return self in (Task.CLASSIFICATION, Task.MULTI_CLASS_CLS, Task.MULTI_LABEL_CLS, Task.H_LABEL_CLS)
+
+
+class Method(_Option):
+    """How saliency is computed; the value is the published name without punctuation."""
+
+    ACTIVATIONMAP = "activationmap"
+    RECIPROCAM = "reciprocam"
+    VITRECIPROCAM = "vitreciprocam"
+    DETCLASSPROBABILITYMAP = "detclassprobabilitymap"
+    RISE = "rise"
+    AISE = "aise"
+    DRISE = "drise"
+
+    @property
+    def is_white_box(self) -> bool:
+        """Whether the method is a branch in the model's graph (else it perturbs the input)."""
+        return self not in (Method.RISE, Method.AISE, Method.DRISE)
+
+
+class ExplainMode(_Option):
+    """White box: a branch in the graph. Black box: perturbed inputs. Auto: white box where the graph allows it."""
+
+    AUTO = "auto"
+    WHITEBOX = "whitebox"
+    BLACKBOX = "blackbox"
+
+
+class ResizeType(_Option):
+    """How an image becomes the network's input, as OTX and Model API name it."""
+
+    STANDARD = "standard"
+    """Stretch to the input size."""
+    FIT_TO_WINDOW = "fit_to_window"
+    """Keep the aspect ratio, pad right and bottom."""
+    FIT_TO_WINDOW_LETTERBOX = "fit_to_window_letterbox"
+    """Keep the aspect ratio, pad both sides equally."""
+    CROP = "crop"
+    """Cut the largest centred region that has the input's aspect ratio, then resize."""
+
+
+class TargetExplainGroup(_Option):
+    """Which maps of an image are wanted: one a class, one a predicted class, or one for the image."""
+
+    ALL = "ALL"
+    PREDICTIONS = "PREDICTIONS"
+    IMAGE = "IMAGE"
+
+
+class DumpContent(_Option):
+    """Which pictures a dump holds."""
+
+    MAPS = "maps"
+    OVERLAYS = "overlays"
+    BOTH = "both"
+    SHEET = "sheet"
+
+
+class ImageFormat(_Option):
+    """File format of dumped pictures: PNG is exact, JPEG small and fast."""
+
+    PNG = "png"
+    JPG = "jpg"
+
+
+@dataclass(frozen=True)
+class ExplainConfig:
+    """What to explain of every image, and what to write.
+
+    Args:
+        target_explain_group: ``ALL`` classes, ``PREDICTIONS`` only, or one ``IMAGE`` map (activation map).
+        predicted_maps_conf_thr: score in [0, 1] from which a class counts as predicted. Where no class reaches it,
+            the best one is explained.
+        postprocess: write maps in the size of the image (else in the network's own resolution).
+        crop_padded_map: cut the padding of the network's input off the map, so that it covers the image exactly.
+        content: pictures to write: ``maps``, ``overlays``, ``both``, or one contact ``sheet`` an image.
+        image_format: ``png`` or ``jpg``.
+        overlay_weight: weight of the map in the overlay, in [0, 1].
+    """
+
+    target_explain_group: TargetExplainGroup = TargetExplainGroup.PREDICTIONS
+    predicted_maps_conf_thr: float = 0.3
+    postprocess: bool = True
+    crop_padded_map: bool = True
+    content: DumpContent = DumpContent.BOTH
+    image_format: ImageFormat = ImageFormat.PNG
+    overlay_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("predicted_maps_conf_thr", "overlay_weight"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ConfigError(f"explain_config.{name} is {value}; expected a number from 0 to 1.")
+
+
+@dataclass(frozen=True)
+class InputGeometry:
+    """How an image is fitted into the network's input.
+
+    Args:
+        size: ``(height, width)`` of the network's input in pixels.
+        resize_type: the rule that fits the image in.
+        pad_value: grey level 0-255 of the padding.
+    """
+
+    size: Size
+    resize_type: ResizeType = ResizeType.STANDARD
+    pad_value: int = 0
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """One image of the data.
+
+    Args:
+        path: where it is read from.
+        name: its path relative to the data root, with ``/``; names results. Unique in a run.
+        stem: ``name`` without what is not needed to be unique: file results begin with it.
+    """
+
+    path: Path
+    name: str
+    stem: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class that the model gives an image.
+
+    Args:
+        target: class index.
+        label: class name.
+        score: probability in [0, 1].
+    """
+
+    target: int
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class ExplainedImage:
+    """What the pipeline knows of one image once it is inferred.
+
+    Args:
+        info: the image.
+        image: RGB ``uint8`` ``(H, W, 3)``, the original.
+        predictions: classes above the threshold, best first; the best one where none is above.
+        targets: what was explained, as many as there are maps; the target of a per-image map is -1.
+        maps: ``float32`` ``(M, h, w)`` in [0, 1] at the network's resolution, over the network's input.
+        seconds: time from reading to the maps, waiting included.
+    """
+
+    info: ImageInfo
+    image: UInt8Array
+    predictions: tuple[Prediction, ...]
+    targets: tuple[Prediction, ...]
+    maps: FloatArray
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a model before its graph is touched.
+
+    Args:
+        task: what it does.
+        labels: one name a class, in order.
+        geometry: how images are fitted into the input.
+        input_layout: the model's own axes, a permutation of ``NCHW`` (``NHWC``, …).
+        mean: per channel, on the 0-255 scale; empty: nothing to subtract.
+        scale: per channel divisor; empty: nothing to divide by.
+        reverse_input_channels: whether RGB is turned into BGR before normalisation.
+        multilabel: classes are independent (sigmoid) rather than exclusive (soft-max).
+        sources: where each of these came from, field name → words for the log.
+    """
+
+    task: Task
+    labels: tuple[str, ...]
+    geometry: InputGeometry
+    input_layout: str = "NCHW"
+    mean: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+    reverse_input_channels: bool = False
+    multilabel: bool = False
+    sources: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """What the user says of the model's input; ``None`` leaves it to ``model_info`` and the graph.
+
+    Args:
+        mean: one number, or one a channel, subtracted on the 0-255 scale.
+        scale: one number, or one a channel, to divide by, on the 0-255 scale.
+        resize_type: ``standard``, ``fit_to_window``, ``fit_to_window_letterbox`` or ``crop``.
+        pad_value: grey level 0-255 of the padding.
+        reverse_input_channels: feed BGR rather than RGB.
+        size: ``height,width`` of the network's input, or one number for both, where the model's own is dynamic.
+        layout: axes of the model's input, ``NCHW`` or ``NHWC``, where the graph does not tell.
+    """
+
+    mean: Any = None
+    scale: Any = None
+    resize_type: ResizeType | None = None
+    pad_value: int | None = None
+    reverse_input_channels: bool | None = None
+    size: Any = None
+    layout: str | None = None
