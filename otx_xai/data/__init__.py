@@ -1,0 +1,5 @@
+"""Where images come from: finding them, naming them, reading them."""
+
+from otx_xai.data.sources import IMAGE_SUFFIXES, find_images, read_image
+
+__all__ = ["IMAGE_SUFFIXES", "find_images", "read_image"]

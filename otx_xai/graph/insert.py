@@ -1,0 +1,189 @@
+"""The door of the graph room: one call puts a saliency branch into a classifier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as ops
+
+from otx_xai.errors import GraphError
+from otx_xai.graph.activation_map import activation_map
+from otx_xai.graph.features import (
+    Anatomy,
+    Features,
+    at_layer,
+    before_normalisation,
+    dissect,
+    prefix_picks,
+    target_layers,
+)
+from otx_xai.graph.heads import Classes, Site
+from otx_xai.graph.places import grid_sizes, rows_of_places
+from otx_xai.graph.recipro_cam import recipro_cam
+from otx_xai.graph.scaling import scale_maps
+from otx_xai.graph.surgery import Twin, name_new_nodes, reshape, size_of
+from otx_xai.graph.view import dimensions
+from otx_xai.graph.vit_recipro_cam import vit_recipro_cam
+from otx_xai.ir.logits import Logits
+from otx_xai.records import Method
+
+SALIENCY_MAP = "saliency_map"
+FEATURE_VECTOR = "feature_vector"
+SALIENCY_TARGETS = "saliency_targets"
+SCORES = "scores"
+
+
+def has_saliency_map(model: ov.Model) -> bool:
+    """Whether the model already has an output named ``saliency_map``."""
+    return any(SALIENCY_MAP in output.get_names() for output in model.outputs)
+
+
+def insert_branch(
+    model: ov.Model,
+    logits: Logits,
+    *,
+    method: Method | None = None,
+    target_layer: str | None = None,
+    embed_scaling: bool = True,
+    classes: Classes = None,
+    feature_vector: bool = False,
+    scores: bool = False,
+    layout: str | None = None,
+) -> ov.Model:
+    """Return a copy of a classifier with a saliency branch.
+
+    Args:
+        model: the classifier; it is not changed.
+        logits: its class scores before soft-max, which are what is explained.
+        method: activation map, Recipro-CAM or ViT Recipro-CAM; by default ViT Recipro-CAM where the head reads only
+            class tokens, else Recipro-CAM.
+        target_layer: layer whose features are perturbed, by friendly name or tensor name.
+        embed_scaling: scale each map to [0, 255] in the graph; else maps hold class scores.
+        classes: all (``None``), the ``k`` best of each image, or the given indices in their order.
+        feature_vector: add the output ``feature_vector``, ``float32`` ``(N, C)``: the pooled features.
+        scores: add the output ``scores``, ``float32`` ``(N, K)``: probabilities.
+        layout: axes of the image input where known, e.g. ``NCHW``.
+
+    Returns:
+        A model with the same inputs, outputs, names, shapes and ``rt_info``, and the new outputs behind them:
+        ``saliency_map``, ``float32`` ``(N, K, h, w)`` (``(N, h, w)`` for an activation map), and with ``k`` classes
+        ``saliency_targets``, ``int32`` ``(N, k)``.
+
+    Raises:
+        GraphError: the graph gives no place for the method; the message lists layers for ``target_layer``.
+    """
+    anatomy = dissect(model, logits, layout)
+    picks = prefix_picks(anatomy)
+    target = at_layer(anatomy, target_layer).features if target_layer else None
+    method = method or (Method.VITRECIPROCAM if picks else Method.RECIPROCAM)
+    _check_method(anatomy, method, has_picks=picks is not None)
+    # ViT Recipro-CAM perturbs in front of a block but still needs the tokens that the head reads
+    if target is not None and method is not Method.VITRECIPROCAM:
+        anatomy = at_layer(anatomy, target_layer or "")
+    site = Site(anatomy, Twin(anatomy.view), classes, f"xai/{method.value}")
+    known = {node.get_name() for node in site.main.model.get_ordered_ops()}
+    features = anatomy.features
+    if method is Method.ACTIVATIONMAP:
+        features = target or before_normalisation(anatomy)
+        maps = activation_map(site, features)
+    elif method is Method.RECIPROCAM:
+        maps = recipro_cam(site)
+    else:
+        maps = vit_recipro_cam(site, picks or (), target)
+    outputs = {SALIENCY_MAP: _finish(site, features, maps, embed_scaling=embed_scaling)}
+    best = site.best()
+    if best is not None and method is not Method.ACTIVATIONMAP:
+        outputs[SALIENCY_TARGETS] = best
+    if feature_vector:
+        outputs[FEATURE_VECTOR] = _feature_vector(site, picks)
+    if scores:
+        outputs[SCORES] = _scores(site)
+    for name, output in outputs.items():
+        name_new_nodes(output, known, site.prefix)
+        output.get_tensor().set_names({name})
+    result = site.main.model
+    result.add_results([ops.result(output) for output in outputs.values()])
+    result.validate_nodes_and_infer_types()
+    _prove(model, result)
+    return result
+
+
+def _check_method(anatomy: Anatomy, method: Method, *, has_picks: bool) -> None:
+    if method not in (Method.ACTIVATIONMAP, Method.RECIPROCAM, Method.VITRECIPROCAM):
+        raise GraphError(
+            f"{method} is no white-box method for classification. Expected one of {Method.ACTIVATIONMAP}, "
+            f"{Method.RECIPROCAM}, {Method.VITRECIPROCAM}."
+        )
+    if method is Method.VITRECIPROCAM and not has_picks:
+        raise GraphError(
+            f"{method} needs a transformer whose head reads a class token; the head of this model reads "
+            f"{_title(anatomy.features)}. Use {Method.RECIPROCAM}, which is exact for it."
+        )
+    if method is Method.RECIPROCAM and has_picks:
+        raise GraphError(
+            f"{method} would give empty maps: the head reads only class tokens, which no place of "
+            f"{_title(anatomy.features)} reaches any more. Use {Method.VITRECIPROCAM}, which perturbs the tokens "
+            f"before the last attention. Layers that --target_layer can name: {target_layers(anatomy)}."
+        )
+
+
+def _title(features: Features) -> str:
+    node = features.output.get_node()
+    return f"{node.get_friendly_name()!r} {features.output.get_partial_shape()}"
+
+
+def _finish(site: Site, features: Features, maps: ov.Output, *, embed_scaling: bool) -> ov.Output:
+    """Scale maps ``(N, [K,] M)`` where wanted and lay their places out as ``(N, [K,] h, w)``."""
+    if embed_scaling:
+        maps = scale_maps(maps)
+    height, width = (
+        static if static is not None else size
+        for static, size in zip(features.grid, grid_sizes(site.main, features), strict=True)
+    )
+    dims = dimensions(maps) or []
+    leading = [size_of(maps, axis) if dims[axis] is None else dims[axis] or 1 for axis in range(len(dims) - 1)]
+    if dims[0] is None and all(isinstance(size, int) for size in (*leading[1:], height, width)):
+        leading[0] = -1
+    return reshape(maps, (*leading, height, width))
+
+
+def _feature_vector(site: Site, picks: Any) -> ov.Output:
+    """Return the class token where the head reads one, else the mean over places, ``(N, C)``."""
+    features = site.anatomy.features
+    channels = features.dims[features.channel_axis] or 1
+    if picks:
+        return reshape(site.main.output(picks[0][0].output(0)), (-1, channels))
+    rows = rows_of_places(site.main.output(features.output), features)
+    return ops.reduce_mean(rows, ops.constant(np.array([1], np.int64)), keep_dims=False).output(0)
+
+
+def _scores(site: Site) -> ov.Output:
+    logits = site.anatomy.logits
+    values = reshape(site.main.output(logits.port), (-1, logits.num_classes))
+    if logits.activation == "sigmoid":
+        return ops.sigmoid(values).output(0)
+    return ops.softmax(values, 1).output(0)
+
+
+def _prove(before: ov.Model, after: ov.Model) -> None:
+    """Check that the edit kept every input, output, name, shape and ``rt_info`` entry."""
+    for side in ("inputs", "outputs"):
+        old, new = getattr(before, side), getattr(after, side)
+        for port, copy in zip(old, new, strict=False):
+            kept = (
+                port.get_names() <= copy.get_names()
+                and port.get_partial_shape() == copy.get_partial_shape()
+                and port.get_element_type() == copy.get_element_type()
+            )
+            if not kept:
+                raise GraphError(f"The edit of the graph changed {port} to {copy}; this is a fault of otx_xai.")
+    if _plain(before.get_rt_info()) != _plain(after.get_rt_info()):
+        raise GraphError("The edit of the graph lost rt_info entries; this is a fault of otx_xai.")
+
+
+def _plain(info: Any) -> Any:
+    if isinstance(info, ov.OVAny):
+        info = info.value
+    return {key: _plain(value) for key, value in info.items()} if isinstance(info, dict) else str(info)

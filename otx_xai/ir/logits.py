@@ -1,0 +1,213 @@
+"""Where a classifier's class scores are in its graph, before soft-max or sigmoid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import openvino as ov
+
+from otx_xai.errors import ModelError, TaskError
+from otx_xai.ir.layout import is_unit
+
+Activation = Literal["softmax", "sigmoid"]
+
+_ACTIVATIONS: dict[str, Activation] = {"LogSoftmax": "softmax", "Sigmoid": "sigmoid", "Softmax": "softmax"}
+_XAI_OUTPUTS = frozenset({"feature_vector", "saliency_map"})
+_BOX_OUTPUTS = frozenset({"bboxes", "boxes"})
+_MASK_OUTPUTS = frozenset({"masks"})
+_PICKS_BOXES = frozenset(
+    {
+        "DetectionOutput",
+        "ExperimentalDetectronDetectionOutput",
+        "MatrixNms",
+        "MulticlassNms",
+        "NMSRotated",
+        "NonMaxSuppression",
+        "Proposal",
+        "ROIAlign",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Logits:
+    """The raw class scores of a classifier.
+
+    Args:
+        port: the scores before soft-max or sigmoid, in the model's own graph: ``[N, K]``, or the same with axes of
+            length 1 added, as ``[N, K, 1, 1]``. Real numbers even where the model's output is quantised to 8 bit.
+        result_index: which output of the model they lead to.
+        activation: what the model itself applies to them on the way to that output. ``softmax`` stands for
+            log-soft-max, too.
+        num_classes: K.
+    """
+
+    port: ov.Output
+    result_index: int
+    activation: Activation | None
+    num_classes: int
+
+
+def find_logits(model: ov.Model) -> Logits:
+    """Find the class scores of a classifier.
+
+    The output is the one with a tensor named ``logits``, else the only one that has one axis of classes for each
+    image, ``saliency_map`` and ``feature_vector`` aside.
+
+    Raises:
+        TaskError: the model is no classifier.
+        ModelError: several outputs could be the class scores, or the number of classes is not fixed.
+    """
+    scores = [index for index, output in enumerate(model.outputs) if _can_be_scores(output)]
+    named = [index for index in scores if "logits" in model.outputs[index].get_names()]
+    if not named:
+        _refuse_detector(model)
+    if not scores:
+        raise TaskError(_no_scores(model))
+    found = [_trace(model, index) for index in named or scores]
+    if len({logits.port for logits in found}) > 1:
+        raise ModelError(
+            f"Several outputs of the model could be its class scores: {describe_outputs(model, named or scores)}. "
+            "Name the tensor of the right one 'logits' and save the model again."
+        )
+    return found[0]
+
+
+def describe_outputs(model: ov.Model, indices: Sequence[int] | None = None) -> str:
+    """Outputs as words: ``logits [1,1000], saliency_map [1,1000,7,7]``; all of them by default."""
+    chosen = range(len(model.outputs)) if indices is None else indices
+    outputs = [model.outputs[index] for index in chosen]
+    return ", ".join(" ".join([*sorted(out.get_names())[:1], str(out.partial_shape)]) for out in outputs)
+
+
+def _can_be_scores(output: ov.Output) -> bool:
+    """Whether an output holds one axis of numbers for each image. Wide integers are indices, no scores."""
+    kind = output.element_type
+    is_number = kind.is_real() or kind in (ov.Type.u8, ov.Type.i8)
+    is_xai = bool(_XAI_OUTPUTS & output.get_names())
+    return bool(is_number) and not is_xai and _class_axis(output.partial_shape) is not None
+
+
+def _class_axis(shape: ov.PartialShape) -> int | None:
+    """The one axis after the batch that may be longer than 1; ``None`` if there is no such axis or no batch."""
+    if shape.rank.is_dynamic or shape.rank.get_length() < 2:
+        return None
+    wide = [axis for axis in range(1, shape.rank.get_length()) if not is_unit(shape[axis])]
+    return next(iter(wide), 1) if len(wide) <= 1 else None
+
+
+def _trace(model: ov.Model, index: int) -> Logits:
+    """Walk up from one output to its class scores."""
+    end = model.get_results()[index].input_value(0)
+    port, activation = _before_activation(end)
+    if activation is None:
+        port = _before_quantisation(end)
+    axis = _class_axis(port.partial_shape)
+    classes = port.partial_shape[axis]
+    if classes.is_dynamic:
+        raise ModelError(
+            f"The output {describe_outputs(model, [index])} has no fixed number of classes; expected [N, classes]. "
+            "Export the model with a static class axis."
+        )
+    return Logits(port, index, activation, int(classes.get_length()))
+
+
+def _before_activation(value: ov.Output) -> tuple[ov.Output, Activation | None]:
+    """The input of the soft-max or sigmoid that ``value`` is a mere copy of, or ``value`` if there is none."""
+    seen = value
+    while True:
+        node = seen.get_node()
+        kind = node.get_type_name()
+        if kind in _ACTIVATIONS and _is_over_classes(node):
+            return node.input_value(0), _ACTIVATIONS[kind]
+        if not _is_copy(node):
+            return value, None
+        seen = node.input_value(0)
+
+
+def _is_over_classes(node: ov.Node) -> bool:
+    """Whether a soft-max runs along the class axis. A sigmoid has no axis."""
+    shape = node.input_value(0).partial_shape
+    axis = _class_axis(shape)
+    if axis is None or node.get_type_name() == "Sigmoid":
+        return axis is not None
+    return int(node.get_attributes()["axis"]) % int(shape.rank.get_length()) == axis
+
+
+def _is_copy(node: ov.Node) -> bool:
+    """Whether a node passes its first input on, up to rounding and axes of length 1."""
+    kind = node.get_type_name()
+    if kind in ("Convert", "FakeQuantize"):
+        return True
+    if kind == "Log":
+        return bool(node.input_value(0).get_node().get_type_name() == "Softmax")
+    if kind not in ("Reshape", "Squeeze", "Transpose", "Unsqueeze"):
+        return False
+    before, after = _wide(node.input_value(0)), _wide(node.output(0))
+    if kind != "Transpose":
+        return before is not None and before == after
+    return (before is not None and len(before) <= 1) or _keeps_order(node)
+
+
+def _keeps_order(transpose: ov.Node) -> bool:
+    """Whether a transpose leaves the axes longer than 1 in their order."""
+    order, shape = transpose.input_value(1).get_node(), transpose.input_value(0).partial_shape
+    if order.get_type_name() != "Constant" or shape.rank.is_dynamic or not order.data.size:
+        return False
+    moved = [int(axis) for axis in order.data if not is_unit(shape[int(axis)])]
+    return moved == sorted(moved)
+
+
+def _wide(value: ov.Output) -> list[str] | None:
+    """Sizes of all axes that may be longer than 1."""
+    shape = value.partial_shape
+    return None if shape.rank.is_dynamic else [str(size) for size in shape if not is_unit(size)]
+
+
+def _before_quantisation(value: ov.Output) -> ov.Output:
+    """The real numbers that an 8-bit output was made of; ``value`` itself if it is real."""
+    node = value.get_node()
+    if value.element_type.is_real() or node.get_type_name() != "Convert":
+        return value
+    rounded = node.input_value(0)
+    is_quantised = rounded.get_node().get_type_name() == "FakeQuantize"
+    return rounded.get_node().input_value(0) if is_quantised else rounded
+
+
+def _refuse_detector(model: ov.Model) -> None:
+    """Raise ``TaskError`` if the graph picks boxes or has an output of them."""
+    names = set().union(*(output.get_names() for output in model.outputs))
+    kinds = {node.get_type_name() for node in model.get_ops()}
+    if names & _MASK_OUTPUTS:
+        raise TaskError(
+            _other_task(model, f"an output is named {_list(names & _MASK_OUTPUTS)}", "instance_segmentation")
+        )
+    if names & _BOX_OUTPUTS:
+        raise TaskError(_other_task(model, f"an output is named {_list(names & _BOX_OUTPUTS)}", "detection"))
+    if kinds & _PICKS_BOXES:
+        raise TaskError(_other_task(model, f"its graph holds {_list(kinds & _PICKS_BOXES)}", "detection"))
+
+
+def _no_scores(model: ov.Model) -> str:
+    """Why no output of the model holds class scores."""
+    shapes = [output.partial_shape for output in model.outputs if not _XAI_OUTPUTS & output.get_names()]
+    if any(shape.rank.is_static and shape.rank.get_length() > 2 for shape in shapes):
+        return _other_task(model, "one has many values for each class, as boxes or places have", "detection")
+    return (
+        f"The model is no classifier: its outputs are {describe_outputs(model)}; expected one of class scores "
+        "[N, classes]. Export the model with its classification head."
+    )
+
+
+def _other_task(model: ov.Model, reason: str, task: str) -> str:
+    return (
+        f"The model is no classifier: its outputs are {describe_outputs(model)}, and {reason}; expected one output of "
+        f"class scores [N, classes]. It looks like a model for --task {task}, which comes in a later version; "
+        "pass a classification model."
+    )
+
+
+def _list(names: set[str] | frozenset[str]) -> str:
+    return ", ".join(sorted(names))

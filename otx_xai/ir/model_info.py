@@ -1,0 +1,76 @@
+"""``rt_info/model_info``: what OTX, Geti and Model API write into a model about itself, as typed values."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import openvino as ov
+
+from otx_xai.errors import ModelError
+
+_TRUE = ("true", "yes", "1")
+_FALSE = ("false", "no", "0", "")
+
+
+def model_info(model: ov.Model) -> dict[str, str]:
+    """All values under ``rt_info/model_info`` as text; empty where the model has none.
+
+    A model in memory may hold booleans, numbers and lists: they read as they would after saving and loading.
+    """
+    if not model.has_rt_info(["model_info"]):
+        return {}
+    values = model.get_rt_info(["model_info"]).value
+    if not isinstance(values, dict):
+        raise ModelError(
+            f"rt_info/model_info of the model is {values!r}; expected named values. Export the model again."
+        )
+    return {str(key): _text(value) for key, value in values.items()}
+
+
+def read_flag(info: dict[str, str], key: str) -> bool:
+    """``True`` or ``False`` under ``key``; a missing key is ``False``."""
+    text = info.get(key, "").strip().lower()
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    raise malformed(info, key, "True or False")
+
+
+def read_json(info: dict[str, str], key: str) -> Any:
+    """The JSON value under ``key``, which must be there."""
+    try:
+        return json.loads(info[key])
+    except json.JSONDecodeError as error:
+        raise malformed(info, key, f"JSON ({error})") from error
+
+
+def parse_numbers(value: object) -> tuple[float, ...] | None:
+    """Finite numbers in ``value``: a number, a sequence, or text with commas or spaces between; else ``None``.
+
+    >>> parse_numbers("123.7, 116.3 103.5"), parse_numbers(127), parse_numbers([1, "2"]), parse_numbers("a")
+    ((123.7, 116.3, 103.5), (127.0,), (1.0, 2.0), None)
+    """
+    parts = value if isinstance(value, list | tuple) else str(value).strip("[]() ").replace(",", " ").split()
+    try:
+        numbers = tuple(float(part) for part in parts)
+    except (TypeError, ValueError):
+        return None
+    return numbers if all(math.isfinite(number) for number in numbers) else None
+
+
+def malformed(info: dict[str, str], key: str, expected: str, fix: str = "correct it in the model") -> ModelError:
+    """The error for a value under ``key`` that is not what it should be."""
+    return ModelError(f"model_info/{key} of the model is {_short(info[key])}; expected {expected}. To fix it, {fix}.")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(str(item).replace(" ", "_") for item in value)
+    return str(value)
+
+
+def _short(text: str, limit: int = 80) -> str:
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")

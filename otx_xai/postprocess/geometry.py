@@ -1,0 +1,183 @@
+"""Between an image and the network's input: the fit on the way in, and its exact inverse for maps on the way out.
+
+Coordinates are continuous: pixel ``i`` of an axis covers ``[i, i + 1]`` and has its centre at ``i + 0.5``. The four
+resize types are those of Model API and OTX; see :class:`otx_xai.records.ResizeType`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from otx_xai.records import FloatArray, InputGeometry, ResizeType, Size, UInt8Array
+
+
+@dataclass(frozen=True)
+class Span:
+    """One axis of a placement: the pixels of the image that are seen, and the pixels of the input they become.
+
+    Args:
+        image: length of the image.
+        seen: first pixel of the image that the network sees, and their number.
+        covered: first pixel of the input that the image covers, and their number.
+        input: length of the input.
+    """
+
+    image: int
+    seen: tuple[int, int]
+    covered: tuple[int, int]
+    input: int
+
+    @property
+    def scale(self) -> float:
+        """Pixels of the input a pixel of the image."""
+        return self.covered[1] / self.seen[1]
+
+    @property
+    def offset(self) -> float:
+        """Where coordinate 0 of the image lies in the input; negative where the image is cropped."""
+        return self.covered[0] - self.seen[0] * self.scale
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image lies in the network's input: per axis, ``input = scale * image + offset``.
+
+    Sizes are whole pixels, so the two scales differ slightly even where the aspect ratio is kept.
+
+    Args:
+        y: the vertical axis.
+        x: the horizontal axis.
+    """
+
+    y: Span
+    x: Span
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Pixels of the input a pixel of the image, ``(vertical, horizontal)``."""
+        return self.y.scale, self.x.scale
+
+    @property
+    def offset(self) -> tuple[float, float]:
+        """Where the image's top left corner lies in the input, ``(vertical, horizontal)``, in pixels."""
+        return self.y.offset, self.x.offset
+
+
+def place(image_size: Size, geometry: InputGeometry) -> Placement:
+    """Find where an image of ``image_size`` lies in the network's input.
+
+    Args:
+        image_size: ``(H, W)`` of the image, both at least 1.
+        geometry: the network's input and its resize type.
+
+    Returns:
+        The placement. The image keeps at least one row and one column, however extreme its aspect ratio.
+    """
+    (height, width), (input_height, input_width) = image_size, geometry.size
+    match geometry.resize_type:
+        case ResizeType.STANDARD:
+            return _stretched(image_size, geometry.size)
+        case ResizeType.CROP:
+            seen_height, seen_width = height, width
+            if width * input_height > height * input_width:
+                seen_width = max(1, height * input_width // input_height)
+            else:
+                seen_height = max(1, width * input_height // input_width)
+            return Placement(
+                Span(height, ((height - seen_height) // 2, seen_height), (0, input_height), input_height),
+                Span(width, ((width - seen_width) // 2, seen_width), (0, input_width), input_width),
+            )
+        case ResizeType.FIT_TO_WINDOW | ResizeType.FIT_TO_WINDOW_LETTERBOX:
+            scale = min(input_height / height, input_width / width)
+            new_height = min(max(1, round(height * scale)), input_height)
+            new_width = min(max(1, round(width * scale)), input_width)
+            top = left = 0
+            if geometry.resize_type is ResizeType.FIT_TO_WINDOW_LETTERBOX:
+                top, left = (input_height - new_height) // 2, (input_width - new_width) // 2
+            return Placement(
+                Span(height, (0, height), (top, new_height), input_height),
+                Span(width, (0, width), (left, new_width), input_width),
+            )
+
+
+def _stretched(image_size: Size, input_size: Size) -> Placement:
+    (height, width), (input_height, input_width) = image_size, input_size
+    return Placement(
+        Span(height, (0, height), (0, input_height), input_height),
+        Span(width, (0, width), (0, input_width), input_width),
+    )
+
+
+def fit(image: UInt8Array, geometry: InputGeometry) -> UInt8Array:
+    """Fit an image into the network's input: crop, resize (bilinear), pad.
+
+    Args:
+        image: ``uint8`` ``(H, W, 3)``.
+        geometry: the network's input, its resize type and padding.
+
+    Returns:
+        ``uint8`` ``(h, w, 3)``, contiguous; ``image`` itself where it already fits.
+    """
+    placement = place((image.shape[0], image.shape[1]), geometry)
+    (top, seen_height), (left, seen_width) = placement.y.seen, placement.x.seen
+    seen = image[top : top + seen_height, left : left + seen_width]
+    (top, new_height), (left, new_width) = placement.y.covered, placement.x.covered
+    if (seen_height, seen_width) != (new_height, new_width):
+        seen = cv2.resize(seen, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
+    if (new_height, new_width) == geometry.size:
+        return np.ascontiguousarray(seen)
+    fitted = np.full((*geometry.size, 3), geometry.pad_value, np.uint8)
+    fitted[top : top + new_height, left : left + new_width] = seen
+    return fitted
+
+
+def to_image(maps: FloatArray, image_size: Size, geometry: InputGeometry, *, crop_padding: bool = True) -> FloatArray:
+    """Bring maps from the network's input back onto the image: the one resize of maps in this package.
+
+    The centre of every pixel of the image is looked up in the map, bilinearly between the centres of the map's cells;
+    beyond the outermost centres the map is constant. For ``standard`` this is what ``cv2.resize`` computes with
+    ``INTER_LINEAR``. Values are not scaled: maps in [0, 1] stay there, but for the last digit.
+
+    Args:
+        maps: ``float32`` ``(M, h, w)``, each over the whole of the network's input, of any resolution.
+        image_size: ``(H, W)`` of the image.
+        geometry: how the image was fitted into the input.
+        crop_padding: cut off the part of a map that lies over padding, and leave out pixels that were cropped off.
+            Else the whole map is stretched over the image.
+
+    Returns:
+        ``float32`` ``(M, H, W)``. Pixels of the image that the network never saw are 0.
+    """
+    placement = place(image_size, geometry) if crop_padding else _stretched(image_size, geometry.size)
+    count, map_height, map_width = maps.shape
+    weights_y = _weights(placement.y, map_height)
+    weights_x = _weights(placement.x, map_width)
+    # cv2.gemm rather than @: it lets other Python threads run, and starts none of its own.
+    result = np.empty((count, *image_size), np.float32)
+    for single, out in zip(maps.astype(np.float32, copy=False), result, strict=True):
+        rows = cv2.gemm(np.ascontiguousarray(single), weights_x, 1, None, 0, flags=cv2.GEMM_2_T)
+        cv2.gemm(weights_y, rows, 1, None, 0, dst=out)
+    return result
+
+
+@lru_cache(maxsize=32)
+def _weights(span: Span, cells: int) -> FloatArray:
+    """Return the matrix ``(pixels of the image, cells of the map)`` of bilinear weights along one axis."""
+    pixels = np.arange(span.image)
+    centres = (pixels + 0.5) * span.scale + span.offset
+    positions = np.clip(centres * (cells / span.input) - 0.5, 0, cells - 1)
+    lower = np.minimum(positions.astype(np.intp), max(cells - 2, 0))
+    fraction = positions - lower
+    weights = np.zeros((span.image, cells), np.float32)
+    weights[pixels, lower] = 1 - fraction
+    if cells > 1:
+        weights[pixels, lower + 1] = fraction
+    first, number = span.seen
+    weights[:first] = 0
+    weights[first + number :] = 0
+    weights.flags.writeable = False
+    return weights

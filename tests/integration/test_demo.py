@@ -1,0 +1,25 @@
+"""The claim of the demo, on a shortened training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+
+from otx_xai.demo import run_demo
+from otx_xai.report import read_journal
+
+
+def test_maps_point_at_the_drawn_shapes(tmp_path: Path) -> None:
+    result = run_demo(tmp_path / "demo", seed=0, train_images=1800, test_images=36, epochs=4)
+
+    assert result.images == 36
+    assert result.accuracy >= 0.7
+    assert result.chance < 0.2
+    assert result.hit_rate >= 0.7
+
+    page = cv2.imread(str(result.contact_sheet))
+    assert min(page.shape[:2]) > 500
+    journal = read_journal(result.work_dir / "predictions.jsonl")
+    assert len(journal) == 36
+    assert all((result.work_dir / name).is_file() for record in journal for name in record["files"])

@@ -1,0 +1,100 @@
+"""Slow, obvious versions of the published algorithms, in torch, one mask at a time: what the fast forms must equal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+KERNEL = torch.tensor([[1 / 16, 1 / 8, 1 / 16], [1 / 8, 1 / 4, 1 / 8], [1 / 16, 1 / 8, 1 / 16]])
+
+
+@torch.no_grad()
+def recipro_cam(model: nn.Module, layer: nn.Module, images: torch.Tensor, *, channels_last: bool = False) -> np.ndarray:
+    """Class scores (N, K, h, w) when only one place of the layer's output is left, by running the whole model.
+
+    ``layer`` gives (N, C, h, w), with ``channels_last`` (N, h, w, C).
+    """
+    seen: list[torch.Tensor] = []
+    with hooked(layer, seen.append):
+        count = model(images).shape[1]
+    height, width = seen[0].shape[1:3] if channels_last else seen[0].shape[2:4]
+    maps = torch.zeros(len(images), count, height, width)
+    for i in range(height):
+        for j in range(width):
+            mask = torch.zeros(height, width)
+            mask[i, j] = 1
+            mask = mask[None, :, :, None] if channels_last else mask[None, None]
+            with hooked(layer, lambda value, mask=mask: value * mask):
+                maps[:, :, i, j] = model(images)
+    return maps.numpy()
+
+
+@torch.no_grad()
+def recipro_cam_on_tokens(
+    model: nn.Module, layer: nn.Module, images: torch.Tensor, grid: tuple[int, int], prefix: int = 0
+) -> np.ndarray:
+    """The same for a layer that gives (N, prefix + h·w, C); prefix tokens are kept."""
+    count = model(images).shape[1]
+    maps = torch.zeros(len(images), count, *grid)
+    for i in range(grid[0]):
+        for j in range(grid[1]):
+            mask = torch.zeros(prefix + grid[0] * grid[1], 1)
+            mask[:prefix] = 1
+            mask[prefix + i * grid[1] + j] = 1
+            with hooked(layer, lambda value, mask=mask: value * mask):
+                maps[:, :, i, j] = model(images)
+    return maps.numpy()
+
+
+@torch.no_grad()
+def vit_recipro_cam(
+    model: nn.Module, block: nn.Module, norm: nn.Module, images: torch.Tensor, grid: tuple[int, int], prefix: int = 1
+) -> np.ndarray:
+    """Class scores (N, K, h, w) when ``block`` sees a 3×3 Gaussian neighbourhood of one place, prefix tokens kept.
+
+    The mask multiplies the block's residual input and the output of its first ``norm`` (of the unmasked input).
+    """
+    entering: list[torch.Tensor] = []
+    normed: list[torch.Tensor] = []
+    with block.register_forward_pre_hook(lambda _, args: entering.append(args[0])), hooked(norm, normed.append):
+        count = model(images).shape[1]
+    maps = torch.zeros(len(images), count, *grid)
+    for i in range(grid[0]):
+        for j in range(grid[1]):
+            padded = torch.zeros(grid[0] + 2, grid[1] + 2)
+            padded[i : i + 3, j : j + 3] = KERNEL
+            mask = torch.cat([torch.ones(prefix), padded[1:-1, 1:-1].reshape(-1)])[None, :, None]
+            with (
+                block.register_forward_pre_hook(lambda _, args, mask=mask: (entering[0] * mask, *args[1:])),
+                hooked(norm, lambda _, mask=mask: normed[0] * mask),
+            ):
+                maps[:, :, i, j] = model(images)
+    return maps.numpy()
+
+
+@torch.no_grad()
+def activation_map(model: nn.Module, layer: nn.Module, images: torch.Tensor, axis: int = 1) -> np.ndarray:
+    """Mean of the layer's output over the channel axis."""
+    seen: list[torch.Tensor] = []
+    with hooked(layer, seen.append):
+        model(images)
+    return seen[0].mean(dim=axis).numpy()
+
+
+def hooked(layer: nn.Module, change: Callable[[torch.Tensor], torch.Tensor | None]):
+    """Replace the output of ``layer`` by ``change(output)`` while the context lasts."""
+    return layer.register_forward_hook(lambda _, __, output: change(output))
+
+
+def scaled(maps: np.ndarray) -> np.ndarray:
+    """Scale each map to [0, 255], one by one."""
+    flat = maps.reshape(-1, maps.shape[-2] * maps.shape[-1])
+    result = np.zeros_like(flat)
+    for row, values in enumerate(flat):
+        span = values.max() - values.min()
+        if span > 1e-6 * np.abs(values).max():
+            result[row] = (values - values.min()) / span * 255
+    return result.reshape(maps.shape)

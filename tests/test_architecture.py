@@ -1,0 +1,196 @@
+"""The house rules that a machine can check: which way imports point, what start-up loads, names, and file contents."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "otx_xai"
+
+# A room is a module or sub-package right under otx_xai. A room may import from lower floors and, as long as that closes
+# no circle, from its own. A new room needs a floor: think about where it belongs, and add it.
+FLOORS = (
+    ("errors",),
+    ("records",),
+    ("ir", "postprocess"),
+    ("runtime", "perturb", "graph", "export", "data", "models"),
+    ("report", "metrics"),
+    ("explainer",),
+    ("engine",),
+    ("demo",),
+    ("cli",),
+    ("__init__", "__main__"),
+)
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "core", "misc", "types"}
+HEAVY = ("torch", "torchvision", "lightning", "lightning_fabric", "pytorch_lightning", "matplotlib", "timm", "nncf")
+INFERENCE = {"compile_model", "infer", "infer_new_request", "start_async", "create_infer_request", "AsyncInferQueue"}
+
+# In two parts, so that this file does not contain what it forbids.
+FORBIDDEN_TEXTS = tuple(
+    "".join(parts)
+    for parts in (
+        ("pypi.", "org"),
+        ("python", "hosted.org"),
+        ("download.", "pytorch.org"),
+        ("anaconda.", "org"),
+        ("npmjs.", "org"),
+        ("ghcr.", "io"),
+        ("quay.", "io"),
+        ("docker.", "io"),
+        ("jfrog.", "io"),
+    )
+)
+MACHINE_PATH = re.compile(r"(?<![\w.>})*-])/(?:work|tmp|root|home/\w+)/")
+
+
+def _modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _imported_rooms(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the line and the room of each import from this package, also inside functions and type checks."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{_absolute(path, node)}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == PACKAGE.name and parts[-1] != "__version__":
+                yield node.lineno, parts[1] if len(parts) > 2 or _is_room(parts[-1]) else "__init__"
+
+
+def _is_room(name: str) -> bool:
+    return (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()
+
+
+def _absolute(path: Path, node: ast.ImportFrom) -> str:
+    if not node.level:
+        return node.module or ""
+    package = path.relative_to(ROOT).parts[: -node.level]
+    return ".".join((*package, *filter(None, [node.module])))
+
+
+def test_every_room_has_a_floor() -> None:
+    unknown = sorted({_room(path) for path in _modules()} - FLOOR_OF.keys())
+    assert not unknown, f"give these a floor in FLOORS: {unknown}"
+
+
+def test_imports_point_downwards() -> None:
+    steps_up = [
+        f"{path.relative_to(ROOT)}:{line} imports {room}"
+        for path in _modules()
+        for line, room in _imported_rooms(path)
+        if FLOOR_OF.get(room, 0) > FLOOR_OF.get(_room(path), 0)
+    ]
+    assert not steps_up, "\n".join(steps_up)
+
+
+def test_rooms_import_in_no_circle() -> None:
+    graph: dict[str, set[str]] = {}
+    for path in _modules():
+        graph.setdefault(_room(path), set()).update(room for _, room in _imported_rooms(path) if room != _room(path))
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"rooms import one another: {' → '.join(error.args[1])}")
+
+
+def test_only_the_runtime_runs_inference() -> None:
+    """Constants may be folded elsewhere, and only in one place."""
+    offenders = [
+        f"{path.relative_to(ROOT)}:{node.lineno} uses {name}"
+        for path in _modules()
+        if _room(path) != "runtime" and path != PACKAGE / "graph" / "constants.py"
+        for node, name in _used_names(path)
+        if name in INFERENCE
+    ]
+    assert not offenders, "\n".join(offenders)
+
+
+def _used_names(path: Path) -> Iterator[tuple[ast.expr | ast.alias, str]]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute):
+            yield node, node.attr
+        elif isinstance(node, ast.Name):
+            yield node, node.id
+        elif isinstance(node, ast.alias):
+            yield node, node.name
+
+
+@pytest.mark.parametrize("folder", ["otx_xai", "tests", "benchmarks"])
+def test_names_say_what_is_inside(folder: str) -> None:
+    parts = {
+        part.removesuffix(".py").strip("_")
+        for path in (ROOT / folder).rglob("*.py")
+        for part in path.relative_to(ROOT).parts
+    }
+    assert not parts & FORBIDDEN_NAMES
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "import otx_xai",
+        "import otx_xai.cli",
+        "import otx_xai.engine, otx_xai.explainer, otx_xai.demo",
+        "import otx_xai.cli; sys.argv = ['otx', '--help']; otx_xai.cli.main()",
+        "import otx_xai.cli; sys.argv = ['otx', 'explain', '--help']; otx_xai.cli.main()",
+    ],
+)
+def test_start_up_is_light(start: str) -> None:
+    """Neither import nor help loads what only training and plotting need."""
+    script = f"""
+import sys
+try:
+    {start}
+except SystemExit as exit:
+    assert not exit.code, exit.code
+print("LOADED", *sorted(set(sys.modules) & {set(HEAVY)!r}))
+"""
+    run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1].strip() == "LOADED"
+
+
+def _project_files() -> list[Path]:
+    """Return the files that are, or would be, under version control."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode:
+        pytest.skip("not a git working copy")
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_files_name_no_registry_and_no_path_of_one_machine() -> None:
+    offenders = []
+    for path in _project_files():
+        content = path.read_bytes()
+        if b"\0" in content:
+            continue
+        text = content.decode("utf-8", errors="replace")
+        found = [host for host in FORBIDDEN_TEXTS if host in text.lower()]
+        found += MACHINE_PATH.findall(text) if path != Path(__file__) else []
+        offenders += [f"{path.relative_to(ROOT)}: {name}" for name in found]
+    assert not offenders, "\n".join(offenders)
