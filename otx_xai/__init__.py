@@ -1,0 +1,87 @@
+"""Explain trained vision models: any checkpoint in, saliency maps out.
+
+    import otx_xai as xai
+
+    explainer = xai.Explainer("model.xml", task=xai.Task.CLASSIFICATION)
+    explanation = explainer(image, targets=["dog"], overlay=True)
+
+Names are loaded on first use: importing the package loads neither torch nor lightning.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from otx_xai.data.datamodule import OTXDataModule
+    from otx_xai.engine import Engine, ExplainRun
+    from otx_xai.errors import OtxXaiError
+    from otx_xai.explainer import Explainer, insert_xai
+    from otx_xai.explainer.explanation import Explanation
+    from otx_xai.records import (
+        DumpContent,
+        ExplainConfig,
+        ExplainMode,
+        ImageFormat,
+        InputOptions,
+        Method,
+        ResizeType,
+        TargetExplainGroup,
+        Task,
+    )
+
+_HOME = {
+    "OTXDataModule": "otx_xai.data.datamodule",
+    "Engine": "otx_xai.engine",
+    "ExplainRun": "otx_xai.engine",
+    "OtxXaiError": "otx_xai.errors",
+    "Explainer": "otx_xai.explainer",
+    "insert_xai": "otx_xai.explainer",
+    "Explanation": "otx_xai.explainer.explanation",
+    "DumpContent": "otx_xai.records",
+    "ExplainConfig": "otx_xai.records",
+    "ExplainMode": "otx_xai.records",
+    "ImageFormat": "otx_xai.records",
+    "InputOptions": "otx_xai.records",
+    "Method": "otx_xai.records",
+    "ResizeType": "otx_xai.records",
+    "TargetExplainGroup": "otx_xai.records",
+    "Task": "otx_xai.records",
+}
+
+__all__ = [
+    "DumpContent",
+    "Engine",
+    "ExplainConfig",
+    "ExplainMode",
+    "ExplainRun",
+    "Explainer",
+    "Explanation",
+    "ImageFormat",
+    "InputOptions",
+    "Method",
+    "OTXDataModule",
+    "OtxXaiError",
+    "ResizeType",
+    "TargetExplainGroup",
+    "Task",
+    "__version__",
+    "insert_xai",
+]
+
+try:
+    __version__ = version("otx-xai")
+except PackageNotFoundError:  # a source tree that is not installed
+    __version__ = "0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

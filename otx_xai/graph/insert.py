@@ -24,15 +24,15 @@ from otx_xai.graph.places import grid_sizes, rows_of_places
 from otx_xai.graph.recipro_cam import recipro_cam
 from otx_xai.graph.scaling import scale_maps
 from otx_xai.graph.surgery import Twin, name_new_nodes, reshape, size_of
-from otx_xai.graph.view import dimensions
+from otx_xai.graph.view import View, dimensions
 from otx_xai.graph.vit_recipro_cam import vit_recipro_cam
-from otx_xai.ir.logits import Logits
+from otx_xai.ir.logits import Activation, Logits
 from otx_xai.records import Method
 
 SALIENCY_MAP = "saliency_map"
 FEATURE_VECTOR = "feature_vector"
 SALIENCY_TARGETS = "saliency_targets"
-SCORES = "scores"
+SCORES = "saliency_scores"
 
 
 def has_saliency_map(model: ov.Model) -> bool:
@@ -49,7 +49,7 @@ def insert_branch(
     embed_scaling: bool = True,
     classes: Classes = None,
     feature_vector: bool = False,
-    scores: bool = False,
+    scores: Activation | None = None,
     layout: str | None = None,
 ) -> ov.Model:
     """Return a copy of a classifier with a saliency branch.
@@ -63,7 +63,7 @@ def insert_branch(
         embed_scaling: scale each map to [0, 255] in the graph; else maps hold class scores.
         classes: all (``None``), the ``k`` best of each image, or the given indices in their order.
         feature_vector: add the output ``feature_vector``, ``float32`` ``(N, C)``: the pooled features.
-        scores: add the output ``scores``, ``float32`` ``(N, K)``: probabilities.
+        scores: add the output ``saliency_scores``, ``float32`` ``(N, K)``: probabilities by soft-max or sigmoid.
         layout: axes of the image input where known, e.g. ``NCHW``.
 
     Returns:
@@ -98,16 +98,33 @@ def insert_branch(
         outputs[SALIENCY_TARGETS] = best
     if feature_vector:
         outputs[FEATURE_VECTOR] = _feature_vector(site, picks)
-    if scores:
-        outputs[SCORES] = _scores(site)
+    if scores is not None:
+        outputs[SCORES] = _scores(site.main, logits, scores)
+    return _add_outputs(model, site.main.model, outputs, known, site.prefix)
+
+
+def insert_scores(model: ov.Model, logits: Logits, activation: Activation) -> ov.Model:
+    """Return a copy of a classifier with the output ``saliency_scores``, ``float32`` ``(N, K)``: probabilities."""
+    main = Twin(View(model))
+    known = {node.get_name() for node in main.model.get_ordered_ops()}
+    return _add_outputs(model, main.model, {SCORES: _scores(main, logits, activation)}, known, "xai")
+
+
+def default_method(model: ov.Model, logits: Logits, layout: str | None = None) -> Method:
+    """Return ViT Recipro-CAM for a model whose head reads only class tokens, else Recipro-CAM."""
+    return Method.VITRECIPROCAM if prefix_picks(dissect(model, logits, layout)) else Method.RECIPROCAM
+
+
+def _add_outputs(
+    before: ov.Model, after: ov.Model, outputs: dict[str, ov.Output], known: set[str], prefix: str
+) -> ov.Model:
     for name, output in outputs.items():
-        name_new_nodes(output, known, site.prefix)
+        name_new_nodes(output, known, prefix)
         output.get_tensor().set_names({name})
-    result = site.main.model
-    result.add_results([ops.result(output) for output in outputs.values()])
-    result.validate_nodes_and_infer_types()
-    _prove(model, result)
-    return result
+    after.add_results([ops.result(output) for output in outputs.values()])
+    after.validate_nodes_and_infer_types()
+    _prove(before, after)
+    return after
 
 
 def _check_method(anatomy: Anatomy, method: Method, *, has_picks: bool) -> None:
@@ -159,12 +176,11 @@ def _feature_vector(site: Site, picks: Any) -> ov.Output:
     return ops.reduce_mean(rows, ops.constant(np.array([1], np.int64)), keep_dims=False).output(0)
 
 
-def _scores(site: Site) -> ov.Output:
-    logits = site.anatomy.logits
-    values = reshape(site.main.output(logits.port), (-1, logits.num_classes))
-    if logits.activation == "sigmoid":
-        return ops.sigmoid(values).output(0)
-    return ops.softmax(values, 1).output(0)
+def _scores(main: Twin, logits: Logits, activation: Activation) -> ov.Output:
+    values = reshape(main.output(logits.port), (-1, logits.num_classes))
+    if values.get_element_type() != ov.Type.f32:
+        values = ops.convert(values, "f32").output(0)
+    return (ops.sigmoid(values) if activation == "sigmoid" else ops.softmax(values, 1)).output(0)
 
 
 def _prove(before: ov.Model, after: ov.Model) -> None:

@@ -14,7 +14,7 @@ from otx_xai.ir.layout import is_unit
 Activation = Literal["softmax", "sigmoid"]
 
 _ACTIVATIONS: dict[str, Activation] = {"LogSoftmax": "softmax", "Sigmoid": "sigmoid", "Softmax": "softmax"}
-_XAI_OUTPUTS = frozenset({"feature_vector", "saliency_map"})
+_XAI_OUTPUTS = frozenset({"feature_vector", "saliency_map", "saliency_scores", "saliency_targets"})
 _BOX_OUTPUTS = frozenset({"bboxes", "boxes"})
 _MASK_OUTPUTS = frozenset({"masks"})
 _PICKS_BOXES = frozenset(

@@ -60,9 +60,9 @@ def test_maps_equal_the_literal_definition(case: Case, batch: int):
 
 def test_best_classes_are_those_of_all_classes(case: Case):
     logits = find_logits(case.dynamic)
-    everything = run(insert_branch(case.dynamic, logits, scores=True), case.images)
+    everything = run(insert_branch(case.dynamic, logits, scores="softmax"), case.images)
     best = run(insert_branch(case.dynamic, logits, classes=3), case.images)
-    order = np.argsort(-everything["scores"], axis=1, kind="stable")[:, :3]
+    order = np.argsort(-everything["saliency_scores"], axis=1, kind="stable")[:, :3]
     np.testing.assert_array_equal(best["saliency_targets"], order)
     expected = np.take_along_axis(everything["saliency_map"], order[:, :, None, None], axis=1)
     np.testing.assert_allclose(best["saliency_map"], expected, atol=TOLERANCE, rtol=0)

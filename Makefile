@@ -1,0 +1,43 @@
+# Every target sets up .venv first where it is missing or older than pyproject.toml; nothing else has to be done before.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench docs clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+demo: $(STAMP) ## draw, train, export, explain and check the maps, in about a minute; results in out/demo
+	$(BIN)/otx demo --work_dir out/demo
+
+test: $(STAMP) ## run all tests, doctests and documented examples
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## check format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## rewrite to the format that lint wants
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## measure the claims of speed, side by side in one run
+	$(BIN)/python benchmarks/white_box.py
+	$(BIN)/python benchmarks/end_to_end.py
+
+docs: $(STAMP) ## build the pages in docs/ and the API reference into docs/_build
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build
+	@echo "docs/_build/index.html"
+
+clean: ## remove what the targets made, except .venv
+	rm -rf out docs/_build build dist .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@touch $@

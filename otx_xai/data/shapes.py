@@ -1,0 +1,343 @@
+"""Drawn shapes on cluttered backgrounds: small labelled images whose evidence is known to the pixel.
+
+The demo trains on them and measures whether a saliency map points at the shape; the tests use them wherever a real
+picture is wanted. Everything follows from the random generator that is passed in: the same seed gives the same
+pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from otx_xai.errors import ConfigError, OutputError
+from otx_xai.records import FloatArray, Size, UInt8Array
+
+BoolArray = NDArray[np.bool_]
+
+SHAPE_LABELS: tuple[str, ...] = ("circle", "cross", "heart", "square", "star", "triangle")
+"""Class names; a *target* is an index into them. Sorted, so an ImageFolder counts its classes in the same order."""
+
+_SMALLEST_SIDE = 24
+_SUPERSAMPLING = 4
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A picture of one shape.
+
+    Args:
+        image: RGB ``uint8`` ``(H, W, 3)``.
+        mask: ``bool`` ``(H, W)``, true on the pixels that the shape covers.
+        target: index into :data:`SHAPE_LABELS`.
+    """
+
+    image: UInt8Array
+    mask: BoolArray
+    target: int
+
+    @property
+    def label(self) -> str:
+        """The name of the shape."""
+        return SHAPE_LABELS[self.target]
+
+
+@dataclass(frozen=True)
+class ShapeFile:
+    """A picture of one shape on disk.
+
+    Args:
+        path: the JPEG picture.
+        mask_path: its mask, a PNG of the same size: 255 on the shape, 0 elsewhere.
+        target: index into :data:`SHAPE_LABELS`.
+    """
+
+    path: Path
+    mask_path: Path
+    target: int
+
+
+def draw_shape(
+    rng: np.random.Generator, size: Size, target: int, *, radius: tuple[float, float] = (0.18, 0.30)
+) -> Shape:
+    """Draw one shape of random size, place, rotation and colour on a cluttered background.
+
+    The shape lies wholly inside the picture. Its colour stands out from what it covers.
+
+    Args:
+        rng: the only source of randomness.
+        size: ``(height, width)`` of the picture, at least 24 pixels each.
+        target: index into :data:`SHAPE_LABELS`.
+        radius: smallest and largest radius of the shape, as a part of the picture's shorter side, in (0, 0.5].
+
+    Returns:
+        The picture, the mask of the shape, and the target.
+
+    Raises:
+        ConfigError: the size is too small, the target is no class, or the radius is out of range.
+    """
+    if not 0 < radius[0] <= radius[1] <= 0.5:
+        raise ConfigError(f"The radius is {radius}; expected two rising numbers above 0 and up to 0.5.")
+    if not 0 <= target < len(SHAPE_LABELS):
+        raise ConfigError(f"The target is {target}; expected an index from 0 to {len(SHAPE_LABELS) - 1}.")
+    if min(size) < _SMALLEST_SIDE:
+        raise ConfigError(f"The picture size is {size}; expected at least {_SMALLEST_SIDE} pixels a side.")
+    background = _draw_background(rng, size)
+    coverage = _draw_coverage(rng, size, SHAPE_LABELS[target], rng.uniform(*radius) * min(size))
+    paint = _paint(rng, size, _pick_colour(rng, background, coverage))
+    blended = background + coverage[..., None] * (paint - background)
+    noisy = blended + _noise(rng, rng.uniform(1, 6), (*size, 3))
+    return Shape(image=np.clip(noisy, 0, 255).astype(np.uint8), mask=coverage >= 0.5, target=target)
+
+
+def draw_size(rng: np.random.Generator, size: int) -> Size:
+    """Draw the ``(height, width)`` of a picture: each side from 3/4 to 5/4 of ``size``, so seldom a square."""
+    height, width = rng.integers(size * 3 // 4, size * 5 // 4, 2, endpoint=True).tolist()
+    return height, width
+
+
+def write_shapes(
+    folder: str | Path,
+    count: int,
+    *,
+    seed: int = 0,
+    size: int = 160,
+    mask_folder: str | Path | None = None,
+) -> tuple[ShapeFile, ...]:
+    """Write pictures as ``<folder>/<label>/<nnnn>.jpg`` and masks as ``<mask_folder>/<label>/<nnnn>.png``.
+
+    The classes take turns, so their numbers differ by one at most.
+
+    Args:
+        folder: where the pictures go; created if it is missing.
+        count: number of pictures, at least one.
+        seed: the same seed, count and size give the same files.
+        size: typical side in pixels; see :func:`draw_size`.
+        mask_folder: where the masks go; ``<folder>_masks`` where it is not given, so that no source of images
+            takes a mask for a picture.
+
+    Returns:
+        What was written, in the order of drawing.
+
+    Raises:
+        ConfigError: nothing to draw, or the size is too small.
+        OutputError: a file cannot be written.
+    """
+    if count < 1:
+        raise ConfigError(f"The number of pictures is {count}; expected at least 1.")
+    folder = Path(folder)
+    mask_folder = folder.with_name(f"{folder.name}_masks") if mask_folder is None else Path(mask_folder)
+    rng = np.random.default_rng(seed)
+    files = []
+    for number in range(count):
+        shape = draw_shape(rng, draw_size(rng, size), number % len(SHAPE_LABELS))
+        name = f"{shape.label}/{number:04d}"
+        file = ShapeFile(folder / f"{name}.jpg", mask_folder / f"{name}.png", shape.target)
+        _write(file.path, cv2.cvtColor(shape.image, cv2.COLOR_RGB2BGR))
+        _write(file.mask_path, shape.mask.astype(np.uint8) * 255)
+        files.append(file)
+    return tuple(files)
+
+
+def _write(path: Path, picture: NDArray[np.uint8]) -> None:
+    """Encode by the file's ending and write; ``picture`` is grey, or BGR."""
+    _, encoded = cv2.imencode(path.suffix, picture)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}. Choose a folder that is writable.") from error
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The shape
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def _draw_coverage(rng: np.random.Generator, size: Size, label: str, radius: float) -> FloatArray:
+    """Return the part of each pixel that the shape covers, ``float32`` ``(H, W)`` in [0, 1]."""
+    height, width = size
+    centre = rng.uniform(radius, (width - radius, height - radius))
+    angle = rng.uniform(0, 2 * np.pi)
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    outline = (centre + radius * _OUTLINES[label]() @ rotation.T) * _SUPERSAMPLING
+    canvas = np.zeros((height * _SUPERSAMPLING, width * _SUPERSAMPLING), np.uint8)
+    cv2.fillPoly(canvas, [np.round(outline).astype(np.int32)], 255)
+    coverage = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
+    part: FloatArray = coverage.astype(np.float32) / 255
+    return part
+
+
+def _circle() -> NDArray[np.float64]:
+    return _ring(64)
+
+
+def _cross() -> NDArray[np.float64]:
+    arm, end = 0.38, 0.92
+    quarter = np.array([[end, -arm], [end, arm], [arm, arm]])
+    turns = [np.linalg.matrix_power(np.array([[0, -1], [1, 0]]), turn) for turn in range(4)]
+    return np.concatenate([quarter @ turn.T for turn in turns])
+
+
+def _heart() -> NDArray[np.float64]:
+    t = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    x = 16 * np.sin(t) ** 3
+    y = -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))
+    return np.stack([x, y - 2.5], axis=1) / 17.5
+
+
+def _square() -> NDArray[np.float64]:
+    return _ring(4)
+
+
+def _star() -> NDArray[np.float64]:
+    return _ring(10) * np.where(np.arange(10) % 2, 0.5, 1.0)[:, None]
+
+
+def _triangle() -> NDArray[np.float64]:
+    return _ring(3)
+
+
+def _ring(points: int) -> NDArray[np.float64]:
+    """Return the corners of a regular polygon on the unit circle, ``(points, 2)`` as ``(x, y)``."""
+    angles = np.arange(points) * 2 * np.pi / points
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+_OUTLINES: dict[str, Callable[[], NDArray[np.float64]]] = {
+    "circle": _circle,
+    "cross": _cross,
+    "heart": _heart,
+    "square": _square,
+    "star": _star,
+    "triangle": _triangle,
+}
+
+
+def _pick_colour(rng: np.random.Generator, background: FloatArray, coverage: FloatArray) -> FloatArray:
+    """Return, of a few random colours, the one farthest from what the shape covers: ``float32`` ``(3,)``."""
+    covered = background[coverage >= 0.5].mean(axis=0)
+    candidates = rng.uniform(0, 255, (12, 3)).astype(np.float32)
+    farthest: FloatArray = candidates[np.abs(candidates - covered).sum(axis=1).argmax()]
+    return farthest
+
+
+def _paint(rng: np.random.Generator, size: Size, colour: FloatArray) -> FloatArray:
+    """Return the colour with a light from one side, ``float32`` ``(H, W, 3)``: few real surfaces are flat."""
+    light = (_ramp(rng, size) - 0.5) * np.float32(rng.uniform(0, 50))
+    return colour + light[..., None]
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The background
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def _draw_background(rng: np.random.Generator, size: Size) -> FloatArray:
+    """Return a gradient with two or three kinds of clutter on it, ``float32`` ``(H, W, 3)`` in [0, 255]."""
+    background = _gradient(rng, size)
+    for clutter in rng.permutation(len(_CLUTTER))[: rng.integers(2, 4)]:
+        background = _CLUTTER[clutter](rng, background)
+    return np.clip(background, 0, 255)
+
+
+def _gradient(rng: np.random.Generator, size: Size) -> FloatArray:
+    start, end = rng.uniform(20, 235, (2, 3)).astype(np.float32)
+    gradient: FloatArray = start + _ramp(rng, size)[..., None] * (end - start)
+    return gradient
+
+
+def _ramp(rng: np.random.Generator, size: Size) -> FloatArray:
+    """Return a slope from 0 to 1 in a random direction, ``float32`` ``(H, W)``."""
+    phase = _phase(rng, size)
+    ramp: FloatArray = (phase - phase.min()) / np.ptp(phase)
+    return ramp
+
+
+def _phase(rng: np.random.Generator, size: Size) -> FloatArray:
+    """Return the distance of each pixel along a random direction, ``float32`` ``(H, W)`` in pixels."""
+    angle = rng.uniform(0, 2 * np.pi)
+    y, x = (np.arange(side, dtype=np.float32) for side in size)
+    phase: FloatArray = x * np.float32(np.cos(angle)) + y[:, None] * np.float32(np.sin(angle))
+    return phase
+
+
+def _noise(rng: np.random.Generator, spread: float, shape: tuple[int, ...]) -> FloatArray:
+    """Return normal noise around 0, ``float32``."""
+    return rng.standard_normal(shape, dtype=np.float32) * np.float32(spread)
+
+
+def _add_clouds(rng: np.random.Generator, background: FloatArray) -> FloatArray:
+    """Coarse noise, smoothly enlarged."""
+    height, width = background.shape[:2]
+    coarse = _noise(rng, 22, (*rng.integers(3, 9, 2).tolist(), 3))
+    clouds: FloatArray = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return background + clouds
+
+
+def _add_grain(rng: np.random.Generator, background: FloatArray) -> FloatArray:
+    """Fine grey noise."""
+    height, width = background.shape[:2]
+    return background + _noise(rng, rng.uniform(5, 18), (height, width, 1))
+
+
+def _add_stripes(rng: np.random.Generator, background: FloatArray) -> FloatArray:
+    """A wave across the whole picture."""
+    height, width = background.shape[:2]
+    period = rng.uniform(5, 0.25 * min(height, width))
+    wave = np.sin(_phase(rng, (height, width)) * np.float32(2 * np.pi / period))
+    striped: FloatArray = background + wave[..., None] * rng.uniform(-25, 25, 3).astype(np.float32)
+    return striped
+
+
+def _add_lines(rng: np.random.Generator, background: FloatArray) -> FloatArray:
+    """Straight lines from beyond one edge to beyond another."""
+    height, width = background.shape[:2]
+    canvas = background.copy()
+    for _ in range(rng.integers(3, 9)):
+        ends = rng.uniform(-0.3, 1.3, (2, 2)) * (width, height)
+        thickness = int(rng.integers(1, 4))
+        start, end = np.round(ends).astype(int).tolist()
+        cv2.line(canvas, start, end, rng.uniform(0, 255, 3).tolist(), thickness, cv2.LINE_AA)
+    return canvas
+
+
+def _add_scribbles(rng: np.random.Generator, background: FloatArray) -> FloatArray:
+    """Open, crooked strokes."""
+    height, width = background.shape[:2]
+    canvas = background.copy()
+    for _ in range(rng.integers(2, 6)):
+        steps = rng.normal(0, 0.09 * min(height, width), (rng.integers(4, 9), 2))
+        stroke = rng.uniform(0, (width, height)) + np.cumsum(steps, axis=0)
+        colour = rng.uniform(0, 255, 3).tolist()
+        cv2.polylines(canvas, [np.round(stroke).astype(np.int32)], False, colour, int(rng.integers(1, 3)), cv2.LINE_AA)
+    return canvas
+
+
+def _add_blobs(rng: np.random.Generator, background: FloatArray) -> FloatArray:
+    """Soft, long spots without an edge."""
+    height, width = background.shape[:2]
+    canvas = background.copy()
+    for _ in range(rng.integers(3, 8)):
+        fall_y, fall_x = (
+            np.exp(-(((np.arange(side) - rng.uniform(0, side)) / (rng.uniform(0.05, 0.25) * min(height, width))) ** 2))
+            for side in (height, width)
+        )
+        spot = np.outer(fall_y, fall_x).astype(np.float32)
+        canvas += spot[..., None] * rng.uniform(-70, 70, 3).astype(np.float32)
+    return canvas
+
+
+_CLUTTER: tuple[Callable[[np.random.Generator, FloatArray], FloatArray], ...] = (
+    _add_clouds,
+    _add_grain,
+    _add_stripes,
+    _add_lines,
+    _add_scribbles,
+    _add_blobs,
+)

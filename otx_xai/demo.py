@@ -1,0 +1,462 @@
+"""The whole road on data that is made on the spot: draw, train, export, explain, and check the maps.
+
+The pictures are drawn shapes on cluttered backgrounds (:mod:`otx_xai.data.shapes`), so it is known to the pixel where
+the evidence lies, and a saliency map can be held against it: its peak must lie on the shape (the pointing game of
+Zhang et al., Top-down Neural Attention by Excitation Backprop, IJCV 2018).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from otx_xai.data import read_image
+from otx_xai.data.shapes import SHAPE_LABELS, ShapeFile, draw_shape, draw_size, write_shapes
+from otx_xai.engine import Engine
+from otx_xai.errors import ConfigError, OutputError
+from otx_xai.records import UInt8Array
+from otx_xai.report import overlay, read_journal, sheet, write_picture
+
+INPUT_SIDE = 96
+MEAN = 127.5
+SCALE = 64.0
+"""Pixels become ``(pixel - MEAN) / SCALE`` before the network; the exported model says so in its ``model_info``."""
+
+_BATCH_SIZE = 16
+_SHEET_TILES = 24
+_ZOOM = 2
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """One stage of training.
+
+    Args:
+        draw_side: typical side of the pictures that are drawn, in pixels.
+        side: what they are stretched to before the network sees them.
+        radius: of the shape, as a part of the shorter side of the picture.
+        peak_rate: the highest learning rate.
+    """
+
+    draw_side: int
+    side: int
+    radius: tuple[float, float]
+    peak_rate: float
+
+
+_LESSONS = (
+    _Lesson(draw_side=56, side=INPUT_SIDE // 2, radius=(0.34, 0.49), peak_rate=2e-3),
+    _Lesson(draw_side=112, side=INPUT_SIDE, radius=(0.18, 0.30), peak_rate=1e-3),
+)
+"""Close-ups first, then whole pictures. A global average pool thins the gradient of a small shape by the area around
+it, so that a network which begins with whole pictures learns nothing for minutes. In pixels, shapes are about as
+large in both."""
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo measured, and where its results are.
+
+    Args:
+        work_dir: the folder of everything that was written.
+        checkpoint: the exported network.
+        contact_sheet: some test pictures under their maps, the peak marked.
+        images: number of test pictures.
+        correct: number of test pictures whose best class is the drawn shape.
+        hits: number of correctly classified pictures whose map peaks on the shape.
+        chance: the hit rate of a random point, which is the mean part of a picture that its shape covers, in [0, 1].
+        train_seconds: time that training took, drawing the pictures included.
+    """
+
+    work_dir: Path
+    checkpoint: Path
+    contact_sheet: Path
+    images: int
+    correct: int
+    hits: int
+    chance: float
+    train_seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """The part of the test pictures that is classified correctly, in [0, 1]."""
+        return self.correct / self.images
+
+    @property
+    def hit_rate(self) -> float:
+        """The part of the correctly classified pictures whose map peaks on the shape, in [0, 1]."""
+        return self.hits / self.correct if self.correct else 0.0
+
+    def summary(self) -> str:
+        """Return a few lines of plain text."""
+        return "\n".join(
+            (
+                f"Trained a small network on drawn shapes in {self.train_seconds:.0f} s: "
+                f"it names {self.correct} of {self.images} new pictures correctly ({self.accuracy:.0%}).",
+                f"The peak of the saliency map lies on the drawn shape in {self.hits} of these {self.correct} "
+                f"({self.hit_rate:.0%}; a random point would hit {self.chance:.0%}).",
+                f"Model          {self.checkpoint}",
+                f"Maps, overlays {self.work_dir / 'saliency_map'}",
+                f"Contact sheet  {self.contact_sheet}",
+            )
+        )
+
+
+def run_demo(
+    work_dir: str | Path,
+    *,
+    seed: int = 0,
+    train_images: int = 2400,
+    test_images: int = 60,
+    epochs: int = 6,
+) -> DemoResult:
+    """Draw shapes, train a small network on them, export it, explain new pictures, and measure the maps.
+
+    Training runs on whatever accelerator Lightning finds, explaining on the CPU.
+
+    Args:
+        work_dir: folder for the model, the pictures, the maps and the contact sheet; created if it is missing.
+        seed: of the pictures and of the training.
+        train_images: number of pictures to train on in each lesson; they stay in memory.
+        test_images: number of pictures to explain; they are written to ``<work_dir>/test``.
+        epochs: how often each training picture is seen, mirrored and turned at random, in each of two lessons:
+            close-ups of a shape, then whole pictures.
+
+    Returns:
+        Accuracy, hit rate, chance level, and where to look.
+
+    Raises:
+        ConfigError: torch or Lightning is missing, or a number is too small.
+        OutputError: the work directory cannot be written.
+    """
+    _require_positive(train_images=train_images, test_images=test_images, epochs=epochs)
+    work_dir = Path(work_dir)
+    test_files = write_shapes(work_dir / "test", test_images, seed=seed + 1)
+    start = time.monotonic()
+    network = train_network(seed=seed, images=train_images, epochs=epochs)
+    train_seconds = time.monotonic() - start
+    checkpoint = export_network(network, work_dir / "exported_model.xml")
+    Engine(work_dir=work_dir).explain(checkpoint=checkpoint, data_root=work_dir / "test", dump=True)
+    findings = _check_maps(work_dir, test_files)
+    return DemoResult(
+        work_dir=work_dir,
+        checkpoint=checkpoint,
+        contact_sheet=_write_contact_sheet(work_dir / "contact_sheet.png", findings),
+        images=len(findings),
+        correct=sum(finding.correct for finding in findings),
+        hits=sum(finding.hit for finding in findings),
+        chance=float(np.mean([finding.covered for finding in findings])),
+        train_seconds=train_seconds,
+    )
+
+
+def _require_positive(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise ConfigError(f"{name} is {number}; expected at least 1.")
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Training
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def train_network(*, seed: int = 0, images: int = 2400, epochs: int = 6) -> Any:
+    """Train a small network to tell the shapes apart.
+
+    Its last feature map is 12 × 12 for a 96 × 96 input, and one cell sees about 60 pixels: fine enough for a map that
+    points, wide enough for a whole shape.
+
+    Args:
+        seed: of the pictures, the initial weights and the order of training.
+        images: number of pictures to draw and train on, in each of two lessons.
+        epochs: how often each is seen.
+
+    Returns:
+        A ``torch.nn.Module`` in evaluation mode, on the CPU: normalised ``float32`` ``(N, 3, 96, 96)`` →
+        logits ``(N, K)``.
+
+    Raises:
+        ConfigError: torch or Lightning is missing.
+    """
+    try:
+        import lightning
+        import torch
+    except ImportError as error:
+        raise ConfigError(
+            f"The demo trains a network, and {error.name} is not installed. Run: pip install otx-xai[train]"
+        ) from error
+    rng = np.random.default_rng(seed)
+    with torch.random.fork_rng(), _quiet_lightning():
+        torch.manual_seed(seed)
+        network = _network()
+        for lesson in _LESSONS:
+            batches = _Batches(*_draw_training_set(rng, images, lesson))
+            trainer = lightning.Trainer(
+                accelerator="auto",
+                devices=1,
+                max_epochs=epochs,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
+            trainer.fit(_lightning_module(network, lesson.peak_rate, steps=epochs * len(batches)), batches)
+    return network.cpu().eval()
+
+
+def _draw_training_set(rng: np.random.Generator, count: int, lesson: _Lesson) -> tuple[UInt8Array, NDArray[np.int64]]:
+    """Return pictures ``uint8`` ``(N, 3, side, side)``, stretched as the test pictures will be, and their targets."""
+    targets = np.arange(count) % len(SHAPE_LABELS)
+    images = np.empty((count, lesson.side, lesson.side, 3), np.uint8)
+    for index, target in enumerate(targets.tolist()):
+        image = draw_shape(rng, draw_size(rng, lesson.draw_side), target, radius=lesson.radius).image
+        images[index] = cv2.resize(image, (lesson.side, lesson.side), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)), targets
+
+
+class _Batches:
+    """Shuffled, randomly turned and mirrored batches of ``(normalised images, targets)``."""
+
+    def __init__(self, pixels: UInt8Array, targets: NDArray[np.int64]) -> None:
+        import torch
+
+        self.pixels = torch.from_numpy(pixels)
+        self.targets = torch.from_numpy(targets)
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.targets) / _BATCH_SIZE)
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        import torch
+
+        for chosen in torch.randperm(len(self.targets)).split(_BATCH_SIZE):
+            turned = self.pixels[chosen].rot90(int(torch.randint(4, ())), dims=(2, 3))
+            mirrored = turned.flip(3) if torch.rand(()) < 0.5 else turned
+            yield (mirrored.float() - MEAN) / SCALE, self.targets[chosen]
+
+
+def _lightning_module(network: Any, peak_rate: float, steps: int) -> Any:
+    """Return a LightningModule that trains the network with one cycle of the learning rate."""
+    import lightning
+    import torch
+
+    class ShapeClassifier(lightning.LightningModule):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def training_step(self, batch: tuple[Any, Any], batch_index: int) -> Any:
+            images, targets = batch
+            return torch.nn.functional.cross_entropy(self.network(images), targets, label_smoothing=0.05)
+
+        def configure_optimizers(self) -> dict[str, Any]:
+            optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=1e-2)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak_rate, total_steps=steps)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    return ShapeClassifier()
+
+
+def _network() -> Any:
+    """Return a residual network of stride 8: stem, two stages, global average pool, linear.
+
+    The kernels that halve the resolution are even, so a cell of the last map lies exactly over the middle of the 8 × 8
+    pixels it stands for; odd kernels would move every map by half a cell to the right and down. The average before the
+    last convolution lets a cell speak for its neighbours: corners, which tell shapes apart, else draw the peak of a
+    map just beyond the outline.
+    """
+    import torch
+    from torch import nn
+
+    class Residual(nn.Module):  # type: ignore[misc]
+        """``x + f(x)``."""
+
+        def __init__(self, channels: int) -> None:
+            super().__init__()
+            self.body = nn.Sequential(*same(channels), *same(channels))
+
+        def forward(self, x: Any) -> Any:
+            return x + self.body(x)
+
+    def same(channels: int) -> list[nn.Module]:
+        return normalised(nn.Conv2d(channels, channels, 3, padding=1, bias=False))
+
+    def halve(channels_in: int, channels_out: int, kernel: int) -> list[nn.Module]:
+        return normalised(nn.Conv2d(channels_in, channels_out, kernel, 2, padding=kernel // 2 - 1, bias=False))
+
+    def normalised(convolution: nn.Conv2d) -> list[nn.Module]:
+        return [convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU()]
+
+    return nn.Sequential(
+        *halve(3, 24, kernel=4),
+        *halve(24, 48, kernel=2),
+        Residual(48),
+        *halve(48, 96, kernel=2),
+        Residual(96),
+        nn.AvgPool2d(3, stride=1, padding=1),
+        *normalised(nn.Conv2d(96, 96, 1, bias=False)),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(96, len(SHAPE_LABELS)),
+    ).to(memory_format=torch.channels_last)
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's notes on devices out of the output, and its use of a torch class that is on its way out."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Export
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def export_network(network: Any, path: str | Path) -> Path:
+    """Write a network of :func:`train_network` as OpenVINO IR that says all about itself in its ``model_info``.
+
+    Args:
+        network: the network, in evaluation mode.
+        path: the ``.xml`` to write; the weights go into the ``.bin`` beside it.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    import openvino as ov
+    import torch
+
+    path = Path(path)
+    shape = (3, INPUT_SIDE, INPUT_SIDE)
+    program = torch.export.export(network, (torch.zeros(2, *shape),), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    model = ov.convert_model(program)
+    model.inputs[0].get_tensor().set_names({"image"})
+    model.outputs[0].get_tensor().set_names({"logits"})
+    model.reshape([-1, *shape])
+    for key, value in _model_info().items():
+        model.set_rt_info(value, ["model_info", key])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".bin").touch()
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}. Choose a folder that is writable.") from error
+    ov.save_model(model, path)
+    return path
+
+
+def _model_info() -> dict[str, str]:
+    """Return what OTX writes of a classifier, as strings."""
+    names = list(SHAPE_LABELS)
+    ids = [str(target) for target in range(len(names))]
+    return {
+        "model_type": "Classification",
+        "task_type": "classification",
+        "labels": " ".join(names),
+        "label_ids": " ".join(ids),
+        "label_info": json.dumps({"label_names": names, "label_ids": ids, "label_groups": [names]}),
+        "multilabel": "False",
+        "hierarchical": "False",
+        "output_raw_scores": "True",
+        "mean_values": " ".join([str(MEAN)] * 3),
+        "scale_values": " ".join([str(SCALE)] * 3),
+        "resize_type": "standard",
+        "pad_value": "0",
+        "reverse_input_channels": "False",
+    }
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Checking the maps
+# --------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """One explained test picture, held against its mask."""
+
+    picture: UInt8Array
+    caption: str
+    correct: bool
+    hit: bool
+    covered: float
+
+
+def _check_maps(work_dir: Path, test_files: Sequence[ShapeFile]) -> list[_Finding]:
+    """Read what the run wrote and hold each map of a best class against the mask of the drawn shape."""
+    records = {record["name"]: record for record in read_journal(work_dir / "predictions.jsonl")}
+    return [_check_map(work_dir, file, records[f"{file.path.parent.name}/{file.path.name}"]) for file in test_files]
+
+
+def _check_map(work_dir: Path, file: ShapeFile, record: dict[str, Any]) -> _Finding:
+    best = record["predictions"][0]
+    map_file = next(name for name in record["files"] if name.endswith("_saliency_map.png"))
+    grey_map = read_image(work_dir / map_file)[:, :, 0]
+    mask = read_image(file.mask_path)[:, :, 0] > 0
+    peak = find_peak(grey_map)
+    correct = best["target"] == file.target
+    hit = bool(mask[peak])
+    verdict = "wrong class" if not correct else "hit" if hit else "missed"
+    picture = overlay(read_image(file.path), grey_map.astype(np.float32) / np.float32(255))
+    return _Finding(
+        picture=_mark(picture, mask, peak),
+        caption=f"{best['label']} {best['score']:.2f}\n{verdict}",
+        correct=correct,
+        hit=correct and hit,
+        covered=float(mask.mean()),
+    )
+
+
+def find_peak(grey_map: UInt8Array) -> tuple[int, int]:
+    """Find the brightest pixel of a map.
+
+    Enlarged maps have a flat top of several equally bright pixels; the one nearest to their middle counts.
+
+    Args:
+        grey_map: ``uint8`` ``(H, W)``.
+
+    Returns:
+        ``(row, column)``.
+    """
+    top = np.argwhere(grey_map == grey_map.max())
+    row, column = top[np.square(top - top.mean(axis=0)).sum(axis=1).argmin()].tolist()
+    return row, column
+
+
+def _mark(picture: UInt8Array, mask: NDArray[np.bool_], peak: tuple[int, int]) -> UInt8Array:
+    """Return the picture, enlarged, with the outline of the shape and a ring around the peak."""
+    large: UInt8Array = cv2.resize(picture, None, fx=_ZOOM, fy=_ZOOM, interpolation=cv2.INTER_LINEAR)
+    large_mask = cv2.resize(mask.astype(np.uint8), None, fx=_ZOOM, fy=_ZOOM, interpolation=cv2.INTER_NEAREST)
+    outlines = cv2.findContours(large_mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
+    cv2.drawContours(large, outlines, -1, (255, 255, 255), 1, cv2.LINE_AA)
+    row, column = (position * _ZOOM + _ZOOM // 2 for position in peak)
+    for radius, grey in ((7, 0), (6, 255), (4, 0)):
+        cv2.circle(large, (column, row), radius, (grey, grey, grey), 1, cv2.LINE_AA)
+    return large
+
+
+def _write_contact_sheet(path: Path, findings: Sequence[_Finding]) -> Path:
+    write_picture(path, sheet([(finding.picture, finding.caption) for finding in findings[:_SHEET_TILES]]))
+    return path
