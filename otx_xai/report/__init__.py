@@ -1,16 +1,9 @@
 """What a run leaves behind: pictures, their files, and the journal of all images."""
 
-from otx_xai.report.files import (
-    Dump,
-    Journal,
-    read_journal,
-    record,
-    slug,
-    slugs,
-    write_atomic,
-    write_json,
-    write_picture,
-)
+from otx_xai.report.dump import Dump
+from otx_xai.report.files import encode, write_atomic, write_json, write_picture
+from otx_xai.report.journal import Journal, read_journal, record
+from otx_xai.report.names import slug, slugs
 from otx_xai.report.pictures import annotate, colormap, overlay, sheet
 
 __all__ = [
@@ -18,6 +11,7 @@ __all__ = [
     "Journal",
     "annotate",
     "colormap",
+    "encode",
     "overlay",
     "read_journal",
     "record",

@@ -1,17 +1,15 @@
 import itertools
 import os
 import random
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from otx_xai.data import find_images, sources
+from otx_xai.data import find_images, naming
 from otx_xai.errors import DataError
-from otx_xai.report.files import slugs
-
-needs_links = pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+from otx_xai.records import ImageInfo
+from otx_xai.report import slugs
 
 
 def refuse(*args, **kwargs):
@@ -35,7 +33,7 @@ def names(data_root):
 
 
 def stems(*image_names):
-    return [info.stem for info in sources._describe([(name, name) for name in image_names])]
+    return [info.stem for info in naming.name_images([(name, name) for name in image_names])]
 
 
 class TestFolder:
@@ -62,7 +60,6 @@ class TestFolder:
         monkeypatch.setenv("USERPROFILE", str(tree("in/a.jpg")))
         assert names("~/in") == ["a.jpg"]
 
-    @needs_links
     def test_links_are_followed_and_loops_are_not(self, tree):
         root = tree("in/a/x.jpg", "in/b/y.jpg", "else/z.jpg")
         (root / "in/a/up").symlink_to(root / "in")
@@ -128,7 +125,7 @@ class TestList:
     def test_relative_list(self, tree, monkeypatch):
         monkeypatch.chdir(tree("a.jpg"))
         self.make(Path(), "a.jpg")
-        assert find_images("list.txt")[0] == sources.ImageInfo(Path("a.jpg"), "a.jpg", "a")
+        assert find_images("list.txt")[0] == ImageInfo(Path("a.jpg"), "a.jpg", "a")
 
     def test_of_nothing(self, tree):
         with pytest.raises(DataError, match="names no image: it has 2 lines"):
@@ -189,7 +186,6 @@ class TestPattern:
     def test_an_existing_file_is_no_pattern(self, tree):
         assert names(tree("img[1].jpg", "img1.jpg") / "img[1].jpg") == ["img[1].jpg"]
 
-    @needs_links
     def test_loops_end(self, root):
         (root / "x/loop").symlink_to(root)
         assert names(root / "**/*.png") == ["b.png"]
@@ -238,7 +234,7 @@ class TestStems:
         assert all(len(os.path.basename(stem).encode()) <= 125 for stem in found)
 
     def test_what_some_file_system_refuses_is_replaced(self):
-        infos = sources._describe(
+        infos = naming.name_images(
             [
                 ("1", 'a:b*c?"<>|.jpg'),
                 ("2", "x\\y\n.jpg"),
@@ -250,12 +246,12 @@ class TestStems:
         assert [info.name for info in infos] == ["a_b_c_____.jpg", "x_y_.jpg", "_con/_aux.jpg", "dir_/f.jpg", "_.jpg"]
 
     def test_replacing_keeps_names_unique(self):
-        infos = sources._describe([("1", "a:b.jpg"), ("2", "a_b.jpg"), ("3", "a*b.jpg"), ("4", "a_b.jpg.2")])
+        infos = naming.name_images([("1", "a:b.jpg"), ("2", "a_b.jpg"), ("3", "a*b.jpg"), ("4", "a_b.jpg.2")])
         assert len({info.name for info in infos}) == 4
         assert len({info.stem for info in infos}) == 4
 
     def test_nothing_leads_out_of_the_folder(self):
-        for info in sources._describe([("1", "../x.jpg"), ("2", "a/../../y.jpg"), ("3", "./z.jpg")]):
+        for info in naming.name_images([("1", "../x.jpg"), ("2", "a/../../y.jpg"), ("3", "./z.jpg")]):
             assert not {"..", ".", ""} & set(info.name.split("/"))
             assert not {"..", ".", ""} & set(info.stem.split("/"))
 
@@ -270,16 +266,16 @@ class TestStems:
         labels = ["".join(rng.choices([*pieces, " ", "A", "x_class_a"], k=rng.randint(1, 5))) for _ in range(20)]
         parts = [""] + [f"_class_{label}" for label in slugs(labels)]
         endings = ["_saliency_map", "_overlay", "_sheet"]
-        infos = sources._describe([(name, name) for name in image_names])
+        infos = naming.name_images([(name, name) for name in image_names])
         files = [info.stem + part + end for info, part, end in itertools.product(infos, parts, endings)]
-        assert len({sources._fold(file) for file in files}) == len(files)
+        assert len({naming._fold(file) for file in files}) == len(files)
         assert len({info.name for info in infos}) == len(infos)
 
     def test_names_of_many_images_take_linear_time(self):
         def seconds(count):
             found = [(f"{i}.jpg", f"n{i // 1000:05d}/image_class_{i}.jpg") for i in range(count)]
             start = time.process_time()
-            sources._describe(found)
+            naming.name_images(found)
             return time.process_time() - start
 
         assert seconds(40_000) < 40 * max(seconds(4_000), 0.005)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from otx_xai.data import read_image, sources
+from otx_xai.data import read_image, reading
 from otx_xai.errors import ImageError
 
 RGB = (10, 100, 200)
@@ -222,7 +222,7 @@ def test_too_large(read):
 
 
 def test_the_log_level_of_opencv_comes_back(read):
-    log = sources._silent_cv2._log
+    log = reading._silent_cv2._log
     before = log.getLogLevel()
     data = encode(".png", SMOOTH)
 

@@ -1,0 +1,143 @@
+"""The journal of a run: one line of JSON an image, which outlives a killed process."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from otx_xai.errors import OutputError
+from otx_xai.records import ExplainedImage, Prediction
+from otx_xai.report.files import unwritable_text, utf8
+
+
+class Journal:
+    """A file of JSON lines, one an image, whole lines only; to be used from one thread, and closed.
+
+    Args:
+        path: the file, ``predictions.jsonl``. Folders are created as needed.
+        resume: continue an existing file behind its last whole line, instead of replacing it.
+
+    Raises:
+        OutputError: the file cannot be written, or is no journal that could be continued.
+    """
+
+    def __init__(self, path: str | Path, *, resume: bool = False) -> None:
+        self._path = Path(path)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if resume and self._path.exists():
+                os.truncate(self._path, _whole_lines(self._path)[1])
+            self._file = open(self._path, "ab" if resume else "wb")  # noqa: SIM115
+        except OSError as error:
+            raise OutputError(unwritable_text(self._path, error)) from error
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one record as one line, at once.
+
+        Args:
+            record: what :mod:`json` can write.
+
+        Raises:
+            OutputError: the line cannot be written.
+        """
+        line = utf8(json.dumps(record, ensure_ascii=False) + "\n")
+        try:
+            self._file.write(line)
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(unwritable_text(self._path, error)) from error
+
+    def close(self) -> None:
+        """Close the file; closing again does nothing."""
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_journal(path: str | Path) -> list[dict[str, Any]]:
+    """Read the records of a journal; a torn last line, as a killed run leaves it, is left out.
+
+    Args:
+        path: the file.
+
+    Returns:
+        One record a whole line, in order; none where there is no file.
+
+    Raises:
+        OutputError: the file cannot be read, or a line other than the last is no JSON object.
+    """
+    try:
+        return _whole_lines(Path(path))[0]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise OutputError(f"The journal {str(path)!r} cannot be read: {error.strerror}. Check its rights.") from error
+
+
+def record(explained: ExplainedImage, files: Iterable[str], method: str) -> dict[str, object]:
+    """Describe the results of one image for the journal.
+
+    Args:
+        explained: the image and its results.
+        files: what was written, relative to the folder of the run.
+        method: what explained it.
+
+    Returns:
+        A dict that :mod:`json` can write: ``path``, ``name``, ``size`` ``[h, w]``, ``predictions`` and ``targets``
+        (each ``{target, label, score}``), ``files``, ``method``, ``seconds``.
+    """
+    height, width = explained.image.shape[:2]
+    return {
+        "path": str(explained.info.path),
+        "name": explained.info.name,
+        "size": [height, width],
+        "predictions": [_plain(prediction) for prediction in explained.predictions],
+        "targets": [_plain(target) for target in explained.targets],
+        "files": list(files),
+        "method": str(method),
+        "seconds": round(float(explained.seconds), 6),
+    }
+
+
+def _plain(prediction: Prediction) -> dict[str, object]:
+    return {"target": int(prediction.target), "label": str(prediction.label), "score": float(prediction.score)}
+
+
+def _whole_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return the records of the whole lines, and the number of bytes that these lines take."""
+    records: list[dict[str, Any]] = []
+    size = 0
+    with open(path, "rb") as file:
+        lines = iter(file)
+        for number, line in enumerate(lines, 1):
+            entry = _parse(line)
+            if entry is not None:
+                records.append(entry)
+                size += len(line)
+            elif next(lines, None) is not None:
+                raise OutputError(
+                    f"Line {number} of the journal {str(path)!r} is broken: {line[:40]!r} is no JSON object. Expected "
+                    "one object a line; only the last one may be torn. Remove the line, or start a new run."
+                )
+    return records, size
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """Return the object of a whole line, or ``None``."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None
