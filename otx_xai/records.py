@@ -25,9 +25,13 @@ class _Option(str, Enum):
     """A string enumeration that is read without regard to case, ``-`` and ``_``."""
 
     @classmethod
-    def _missing_(cls, value: object) -> _Option | None:
+    def _missing_(cls, value: object) -> _Option:
         folded = _fold(value)
-        return next((member for member in cls if folded in (_fold(member.value), _fold(member.name))), None)
+        for member in cls:
+            if folded in (_fold(member.value), _fold(member.name)):
+                return member
+        choices = ", ".join(member.value for member in cls)
+        raise ConfigError(f"{value!r} is no {cls.__name__}; expected one of {choices}.")
 
     def __str__(self) -> str:
         return str(self.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,26 +12,16 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from otx_xai.errors import ConfigError
+from otx_xai.errors import ConfigError, LabelError
 from otx_xai.explainer.explanation import PER_IMAGE_MAP, Explanation
+from otx_xai.explainer.look import Canvas, Look, as_picture, show
 from otx_xai.explainer.prepare import Prepared, check_method, prepare
-from otx_xai.explainer.targets import Wanted, choose, resolve_targets
+from otx_xai.explainer.targets import PER_IMAGE, Wanted, choose, resolve_targets
 from otx_xai.graph.insert import SALIENCY_MAP, SCORES
-from otx_xai.ir import embed_preprocessing
-from otx_xai.postprocess import fit, min_max, softmax, to_image, to_uint8
-from otx_xai.records import (
-    ExplainMode,
-    FloatArray,
-    InputGeometry,
-    InputOptions,
-    Method,
-    ModelInfo,
-    Size,
-    Task,
-    UInt8Array,
-)
-from otx_xai.report import colormap, overlay
-from otx_xai.runtime import Session
+from otx_xai.ir import effective_batch, embed_preprocessing
+from otx_xai.postprocess import fit, sigmoid, softmax
+from otx_xai.records import ExplainMode, FloatArray, InputOptions, Method, Size, Task
+from otx_xai.runtime import Arrays, Session
 
 logger = logging.getLogger("otx_xai")
 
@@ -50,37 +40,47 @@ class _Setting:
 
 
 @dataclass(frozen=True)
-class _View:
-    """How maps are shown."""
+class _Inputs:
+    """What is fed to the model, and what the maps are laid over.
 
-    output_size: Size | None
-    resize: bool
-    colormap: bool
-    overlay: bool
-    overlay_weight: float
+    Args:
+        tensor: channels last, ``(N, H, W, C)``.
+        canvases: one an image.
+        as_images: ``tensor`` holds ``uint8`` images of the right size; the rest of the pre-processing is ours.
+    """
+
+    tensor: NDArray[Any]
+    canvases: Sequence[Canvas]
+    as_images: bool = False
 
 
 class Explainer:
-    """Explains a model image by image; the model is prepared and compiled once.
+    """Explains images with one model, which is prepared once and compiled when the first image comes.
 
     Args:
         model: a model file (``.xml``, ``.onnx``, ``.tflite``) or an ``ov.Model``, which is not changed.
         task: what the model does; found out when ``None``.
-        preprocess_fn: gives the model's input, batch axis included, for what is passed to the call. Without it a
-            three-dimensional array is an image and is pre-processed as the model's ``model_info`` and the graph say,
-            and a four-dimensional one is the model's input.
-        postprocess_fn: gives class scores for the model's raw output (an ``OVDict``), where predicted classes are
-            asked for and the scores found in the graph are not the ones wanted.
+        preprocess_fn: makes the model's input, ``(N, C, H, W)`` or ``(N, H, W, C)``, of the ``data`` of a call, which
+            is then the image to look at. Without it, ``data`` with a batch axis is the model's input, and a ``uint8``
+            image without one is pre-processed as the model's ``model_info`` and graph say.
+        postprocess_fn: makes class scores ``(N, K)`` or logits of the model's raw output, an ``OVDict``. They decide
+            which classes are predicted; without it the scores found in the graph do.
         explain_mode: white box, black box, or auto. This version has white-box methods only.
-        explain_method: chosen by the graph when ``None``.
-        target_layer: layer whose features are perturbed, by name.
-        embed_scaling: scale maps in the graph rather than on the host.
-        device_name: OpenVINO device.
-        labels: class names: a file, ``"a,b"``, or a sequence; those of the model when ``None``.
+        explain_method: ``Method.RECIPROCAM``, ``Method.VITRECIPROCAM`` or ``Method.ACTIVATIONMAP``; the graph decides
+            when ``None``.
+        target_layer: layer whose features are perturbed, by name; the last one that has places by default.
+        embed_scaling: scale maps in the graph rather than on the host; the result is the same.
+        device_name: OpenVINO device: ``CPU``, ``GPU``, ``NPU``, ``AUTO``, …
+        labels: class names: a file with one a line, ``"a,b"``, or a sequence; those in the model when ``None``.
         input_options: normalisation and resizing where the model does not tell.
 
     Raises:
-        ModelError, GraphError, ConfigError: the model cannot be read or explained so.
+        ModelError: the model cannot be read, or is no classifier (TaskError).
+        GraphError: the graph gives no place for the method; the message lists layers for ``target_layer``.
+        ConfigError: an argument has a wrong value, or asks for a black-box method.
+
+    References:
+        Recipro-CAM: https://arxiv.org/abs/2209.14074; ViT Recipro-CAM: https://arxiv.org/abs/2310.02588.
     """
 
     def __init__(
@@ -115,8 +115,8 @@ class Explainer:
         self,
         data: NDArray[Any],
         targets: Any = -1,
+        original_input_image: NDArray[Any] | Sequence[NDArray[Any]] | None = None,
         label_names: Sequence[str] | None = None,
-        original_input_image: NDArray[Any] | None = None,
         output_size: Size | None = None,
         *,
         resize: bool = True,
@@ -133,62 +133,65 @@ class Explainer:
         """Explain one image, or a batch.
 
         Args:
-            data: what ``preprocess_fn`` takes; without one an RGB ``uint8`` image ``(H, W, 3)``, or the model's input
-                with its batch axis (``NHWC`` or ``NCHW``).
-            targets: ``-1`` for all classes, indices, names, or ``"predicted"``.
-            label_names: class names for this call.
-            original_input_image: RGB image to lay maps over, where ``data`` is pre-processed.
+            data: what ``preprocess_fn`` takes; without one a ``uint8`` RGB image ``(H, W, 3)`` of any size, or the
+                model's input with its batch axis, ``(N, C, H, W)`` or ``(N, H, W, C)``, of any number of images.
+            targets: ``-1`` for all classes, indices, names, or ``"predicted"``: the classes of score 0.3 and above,
+                the best one where none is.
+            original_input_image: RGB image to lay maps over where ``data`` is pre-processed; for a batch one for all,
+                or a sequence of one each.
+            label_names: class names for this call, one for each class.
             output_size: ``(height, width)`` of the maps; by default that of the image.
-            resize: resize maps to the image (else the network's own resolution).
-            colormap: colour maps (JET, RGB); else grey.
-            overlay: lay maps over the image.
-            overlay_weight: of the map, in [0, 1].
+            resize: show maps in the size of the image (else, without ``overlay``, in the network's own resolution).
+            colormap: colour maps (JET); else grey.
+            overlay: lay coloured maps over the image.
+            overlay_weight: of the map in an overlay, in [0, 1].
             target_explain_labels: older name of ``targets``.
-            explain_mode: for this call only; the model is prepared again where this differs from the constructor's.
-            explain_method: likewise.
-            target_layer: likewise.
-            embed_scaling: likewise.
+            explain_mode: for this call only, as the following three. A setting that is new is prepared and compiled
+                once, and kept.
+            explain_method: see the constructor.
+            target_layer: see the constructor.
+            embed_scaling: see the constructor.
             method_kwargs: parameters of black-box methods; white-box methods have none.
 
         Returns:
-            The explanation; a list of them for a batch of several images. ``saliency_map`` is empty where ``targets``
-            is.
+            The explanation, with maps in the order of ``targets``, none where ``targets`` is empty; a list of
+            explanations for a batch of several images.
 
         Raises:
-            TargetError: a target is no class.
-            ConfigError: ``data`` does not fit the model.
+            ConfigError: ``data`` does not fit the model, or an argument has a wrong value; a target that is no class
+                (TargetError); names that are not one for each class (LabelError).
         """
+        setting = self._setting_of_call(explain_mode, explain_method, target_layer, embed_scaling)
+        look = Look(output_size, resize, colormap, overlay, overlay_weight)
+        prepared = self._prepare(setting)
+        if method_kwargs:
+            logger.warning("%s: no effect with %s.", ", ".join(method_kwargs), prepared.method)
+        labels = _names(label_names, prepared)
+        indices = resolve_targets(targets if target_explain_labels is None else target_explain_labels, labels)
+        wanted = Wanted(indices, prepared.wanted.threshold)
+        inputs = _over(original_input_image, self._inputs(np.asarray(data), prepared))
+        explanations = []
+        for canvas, outputs in zip(inputs.canvases, self._infer(inputs, setting, prepared), strict=True):
+            predictions, chosen, maps = choose(outputs, labels, wanted, scaled=prepared.scaled)
+            keys = (PER_IMAGE_MAP if target is PER_IMAGE else target.target for target in chosen)
+            pictures = dict(zip(keys, show(maps, canvas, look), strict=True))
+            explanations.append(Explanation(pictures, labels, predictions))
+        return explanations[0] if len(explanations) == 1 else explanations
+
+    def _setting_of_call(
+        self,
+        mode: ExplainMode | str | None,
+        method: Method | str | None,
+        target_layer: str | None,
+        embed_scaling: bool | None,
+    ) -> _Setting:
         own = self._setting
-        setting = _Setting(
-            mode=own.mode if explain_mode is None else ExplainMode(explain_mode),
-            method=own.method if explain_method is None else Method(explain_method),
+        return _Setting(
+            mode=own.mode if mode is None else ExplainMode(mode),
+            method=own.method if method is None else Method(method),
             target_layer=own.target_layer if target_layer is None else target_layer,
             embed_scaling=own.embed_scaling if embed_scaling is None else embed_scaling,
         )
-        prepared = self._prepare(setting)
-        if method_kwargs:
-            logger.warning("%s have no effect with %s.", ", ".join(method_kwargs), prepared.method)
-        info = prepared.info if label_names is None else replace(prepared.info, labels=tuple(label_names))
-        _check_label_names(info, prepared.info)
-        wanted = targets if target_explain_labels is None else target_explain_labels
-        choice = Wanted(resolve_targets(wanted, info.labels), prepared.wanted.threshold)
-        view = _View(output_size, resize, colormap, overlay, overlay_weight)
-        named = label_names is not None or not info.sources["labels"].startswith("none given")
-        geometry, image, outputs = self._run(setting, prepared, np.asarray(data))
-        explanations = []
-        for i in range(len(outputs[SCORES])):
-            one = {name: values[i] for name, values in outputs.items() if name in _OWN}
-            predictions, chosen, maps = choose(
-                one, info.labels, choice, scaled=prepared.scaled and setting.embed_scaling
-            )
-            base = _base_image(original_input_image if original_input_image is not None else image[i])
-            fitted = geometry if original_input_image is None else None
-            pictures = [_show(saliency_map, base, fitted, view) for saliency_map in maps]
-            keys: list[int | str] = [PER_IMAGE_MAP if target.target == -1 else target.target for target in chosen]
-            explanations.append(
-                Explanation(dict(zip(keys, pictures, strict=True)), info.labels if named else (), predictions)
-            )
-        return explanations[0] if len(explanations) == 1 else explanations
 
     def _prepare(self, setting: _Setting) -> Prepared:
         if setting not in self._prepared:
@@ -206,110 +209,114 @@ class Explainer:
             )
         return self._prepared[setting]
 
-    def _session(self, setting: _Setting, prepared: Prepared, *, images: bool) -> Session:
-        key = (setting, images)
+    def _inputs(self, data: NDArray[Any], prepared: Prepared) -> _Inputs:
+        """Make the model's input of what the caller gave."""
+        if self._preprocess_fn is not None:
+            tensor = _channels_last(np.asarray(self._preprocess_fn(data)), prepared)
+            images = data if data.ndim == 4 and len(data) == len(tensor) else [data] * len(tensor)
+            return _Inputs(tensor, [_canvas(image) for image in images])
+        if data.ndim == 4:
+            tensor = _channels_last(data, prepared)
+            return _Inputs(tensor, [_canvas(image) for image in tensor])
+        if data.ndim not in (2, 3) or data.dtype != np.uint8:
+            raise ConfigError(
+                f"The data is {data.dtype} {data.shape}; expected a uint8 image (height, width, 3) of any size, or the "
+                f"model's input with its batch axis, as numpy.expand_dims(data, 0) adds it."
+            )
+        if prepared.open_size:
+            raise ConfigError(
+                "The model takes images of any size, so it is not known what to resize this image to. Pass "
+                "input_options=InputOptions(size=(height, width)), or the model's input with its batch axis."
+            )
+        geometry = prepared.info.geometry
+        canvas = replace(_canvas(data), geometry=geometry)
+        return _Inputs(fit(canvas.picture, geometry)[None], [canvas], as_images=True)
+
+    def _infer(self, inputs: _Inputs, setting: _Setting, prepared: Prepared) -> Iterator[Arrays]:
+        """Yield the scores and maps of each image."""
+        session = self._session(setting, prepared, as_images=inputs.as_images)
+        layout, kind = prepared.info.input_layout, prepared.model.inputs[0].get_element_type().to_dtype()
+        if inputs.as_images:
+            layout, kind = "NHWC", np.dtype(np.uint8)
+        order = ["NHWC".index(axis) for axis in layout]
+        batch = effective_batch(prepared.model) or len(inputs.tensor)
+        for first in range(0, len(inputs.tensor), batch):
+            part = inputs.tensor[first : first + batch]
+            filled = np.concatenate([part, np.repeat(part[-1:], batch - len(part), axis=0)])
+            raw = session.raw(np.ascontiguousarray(filled.transpose(order), dtype=kind))
+            outputs = {name: raw[i] for i, name in enumerate(session.output_names) if name in (SCORES, SALIENCY_MAP)}
+            if self._postprocess_fn is not None:
+                given = self._postprocess_fn(raw)
+                outputs[SCORES] = _as_scores(given, outputs[SCORES].shape, independent=prepared.info.multilabel)
+            yield from ({name: np.array(values[i]) for name, values in outputs.items()} for i in range(len(part)))
+
+    def _session(self, setting: _Setting, prepared: Prepared, *, as_images: bool) -> Session:
+        key = (setting, as_images)
         if key not in self._sessions:
-            model = embed_preprocessing(prepared.model, prepared.info) if images else prepared.model
+            model = embed_preprocessing(prepared.model, prepared.info) if as_images else prepared.model
             self._sessions[key] = Session(model, self._device, latency=True)
         return self._sessions[key]
 
-    def _run(
-        self, setting: _Setting, prepared: Prepared, data: NDArray[Any]
-    ) -> tuple[InputGeometry | None, Sequence[NDArray[Any]], dict[str, NDArray[Any]]]:
-        """Infer; return how images were fitted in (``None``: by the caller), the images, and the outputs."""
-        if self._preprocess_fn is not None:
-            tensor = np.asarray(self._preprocess_fn(data))
-            images: Sequence[NDArray[Any]] = [data] * len(tensor) if data.ndim == 3 else list(data)
-            geometry = None
-        elif data.ndim == 3:
-            if prepared.open_size:
-                raise ConfigError(
-                    "The model takes images of any size, so it is not known what to resize this image to. Pass "
-                    "input_options=InputOptions(size=(height, width)), or the model's input with its batch axis."
-                )
-            geometry = prepared.info.geometry
-            session = self._session(setting, prepared, images=True)
-            fitted = fit(_base_image(data), geometry)[None]
-            return geometry, [data], self._scored(session, np.repeat(fitted, session.batch, axis=0), 1)
-        elif data.ndim == 4:
-            tensor, images, geometry = data, list(data), None
-        else:
-            raise ConfigError(
-                f"The data has {data.ndim} axes {data.shape}; expected an image (height, width, channels), or the "
-                f"model's input with its batch axis."
+
+def _names(label_names: Sequence[str] | None, prepared: Prepared) -> tuple[str, ...]:
+    known = prepared.info.labels
+    names = known if label_names is None else tuple(label_names)
+    if len(names) != len(known):
+        raise LabelError(
+            f"label_names has {len(names)} names; expected {len(known)}, one for each class of the model. Where they "
+            f"differ by one, it is often a background class, the first one."
+        )
+    return names
+
+
+def _canvas(image: NDArray[Any]) -> Canvas:
+    picture = as_picture(image)
+    return Canvas(picture, (picture.shape[0], picture.shape[1]))
+
+
+def _over(images: NDArray[Any] | Sequence[NDArray[Any]] | None, inputs: _Inputs) -> _Inputs:
+    """Lay maps over other images."""
+    if images is None:
+        return inputs
+    count = len(inputs.canvases)
+    each = [images] * count if isinstance(images, np.ndarray) and images.ndim < 4 else list(images)
+    if len(each) != count:
+        raise ConfigError(f"original_input_image holds {len(each)} images; expected one, or {count}, as data does.")
+    pictures = [as_picture(np.asarray(image)) for image in each]
+    return replace(
+        inputs, canvases=[replace(old, picture=new) for old, new in zip(inputs.canvases, pictures, strict=True)]
+    )
+
+
+def _channels_last(tensor: NDArray[Any], prepared: Prepared) -> NDArray[Any]:
+    """Return the model's input, given with channels first or last, as ``(N, H, W, C)``."""
+    port, layout = prepared.model.inputs[0], prepared.info.input_layout
+    shape = dict(zip(layout, port.get_partial_shape(), strict=True))
+    for given in dict.fromkeys((layout, "NCHW", "NHWC")):
+        if (
+            tensor.ndim == 4
+            and len(tensor)
+            and all(
+                axis == "N" or shape[axis].compatible(ov.Dimension(size))
+                for axis, size in zip(given, tensor.shape, strict=True)
             )
-        session = self._session(setting, prepared, images=False)
-        tensor = _as_input(tensor, prepared)
-        return geometry, images, self._scored(session, tensor, len(tensor))
-
-    def _scored(self, session: Session, tensor: NDArray[Any], count: int) -> dict[str, NDArray[Any]]:
-        raw = session.raw(tensor)
-        outputs = {name: np.array(raw[i])[:count] for i, name in enumerate(session.output_names) if name in _OWN}
-        if self._postprocess_fn is not None:
-            scores = np.asarray(self._postprocess_fn(raw), dtype=np.float32).reshape(-1, outputs[SCORES].shape[1])
-            outputs[SCORES] = (scores if _are_scores(scores) else softmax(scores))[:count]
-        return outputs
+        ):
+            return tensor.transpose([given.index(axis) for axis in "NHWC"])
+    raise ConfigError(
+        f"The model's input is {port.get_partial_shape()} ({layout}), what it is given is {list(tensor.shape)}. Pass "
+        f"a uint8 image (height, width, 3) of any size, or resize it and add the batch axis, or give a preprocess_fn "
+        f"that does."
+    )
 
 
-_OWN = (SCORES, SALIENCY_MAP)
-
-
-def _are_scores(values: FloatArray) -> bool:
-    return bool(values.min() >= 0 and values.max() <= 1)
-
-
-def _check_label_names(info: ModelInfo, known: ModelInfo) -> None:
-    if len(info.labels) != len(known.labels):
+def _as_scores(values: Any, shape: tuple[int, ...], *, independent: bool) -> FloatArray:
+    """Return scores ``(N, K)`` in [0, 1] of what ``postprocess_fn`` gave: scores, or logits where any is outside."""
+    scores: FloatArray = np.asarray(values, dtype=np.float32)
+    if scores.size != np.prod(shape):
         raise ConfigError(
-            f"label_names has {len(info.labels)} names; expected {len(known.labels)}, one for each class of the model."
+            f"postprocess_fn returned {list(scores.shape)}; expected class scores or logits {list(shape)}."
         )
-
-
-def _as_input(tensor: NDArray[Any], prepared: Prepared) -> NDArray[Any]:
-    """Return ``tensor`` in the layout and type of the model's input."""
-    port = prepared.model.inputs[0]
-    shape, layout = port.get_partial_shape(), prepared.info.input_layout
-    channels = shape[layout.index("C")].get_length()
-    other = "NHWC" if layout == "NCHW" else "NCHW"
-    if tensor.ndim == 4 and tensor.shape[layout.index("C")] != channels and tensor.shape[other.index("C")] == channels:
-        tensor = tensor.transpose([other.index(axis) for axis in layout])
-    if tensor.ndim != 4 or not shape.compatible(ov.PartialShape(list(tensor.shape))):
-        raise ConfigError(
-            f"The model's input is {shape} ({layout}), the data is {list(tensor.shape)}. Pass an image of any size as "
-            f"(height, width, {channels}), or resize it and add the batch axis, or give a preprocess_fn that does."
-        )
-    return np.ascontiguousarray(tensor, dtype=port.get_element_type().to_dtype())
-
-
-def _base_image(data: NDArray[Any]) -> UInt8Array:
-    """Return an image to look at: RGB ``uint8`` ``(H, W, 3)``."""
-    image = np.squeeze(data, 0) if data.ndim == 4 else data
-    if image.ndim == 3 and image.shape[0] in (1, 3) and image.shape[2] not in (1, 3):
-        image = image.transpose(1, 2, 0)
-    if image.ndim == 2:
-        image = image[..., None]
-    if image.shape[-1] == 1:
-        image = np.repeat(image, 3, axis=-1)
-    if image.dtype != np.uint8:
-        values = image.astype(np.float32)
-        inside = values.min() >= 0 and 1 < values.max() <= 255
-        image = (
-            values.round().astype(np.uint8)
-            if inside
-            else to_uint8(min_max(values.reshape(1, -1, 3)).reshape(values.shape))
-        )
-    return np.ascontiguousarray(image)
-
-
-def _show(saliency_map: FloatArray, base: UInt8Array, geometry: InputGeometry | None, view: _View) -> UInt8Array:
-    """Turn a map ``(h, w)`` in [0, 1] into what the caller wants to see."""
-    size: Size = view.output_size or (base.shape[0], base.shape[1])
-    if not (view.resize or view.overlay):
-        return colormap(saliency_map) if view.colormap else to_uint8(saliency_map)
-    geometry = geometry or InputGeometry((base.shape[0], base.shape[1]))
-    shown = to_image(saliency_map[None], (base.shape[0], base.shape[1]), geometry)[0]
-    if (base.shape[0], base.shape[1]) != size:
-        shown = to_image(shown[None], size, InputGeometry(size))[0]
-    if view.overlay:
-        return overlay(fit(base, InputGeometry(size)), shown, view.overlay_weight)
-    return colormap(shown) if view.colormap else to_uint8(shown)
+    scores = scores.reshape(shape)
+    if scores.min() >= 0 and scores.max() <= 1:
+        return scores
+    return sigmoid(scores) if independent else softmax(scores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 from otx_xai.errors import ConfigError, TargetError
 from otx_xai.explainer.targets import resolve_targets
 from otx_xai.records import ImageFormat, Prediction, UInt8Array
-from otx_xai.report import slugs, write_picture
+from otx_xai.report import slug, slugs, write_picture
+
+logger = logging.getLogger("otx_xai")
 
 PER_IMAGE_MAP = "per_image_map"
+"""Key of the one map of an image."""
 
 
 class Explanation:
@@ -53,39 +57,41 @@ class Explanation:
     def save(self, dir_path: str | Path, name: str | None = None) -> list[Path]:
         """Write ``target_<label>.jpg`` for each map, or ``<name>_target_<label>.jpg``.
 
+        Characters that not every file system takes become ``_``. Labels that would give the same file get their class
+        index appended. Without label names files are called by it.
+
         Args:
             dir_path: folder, created where it is missing.
             name: begins the file names.
 
         Returns:
-            The files.
+            The files, in the order of maps.
 
         Raises:
             OutputError: a file cannot be written.
         """
         folder = Path(dir_path)
-        prefix = f"{slugs([name])[0]}_" if name else ""
+        prefix = f"{slug(name)}_" if name else ""
         names = slugs(self.label_names)
         files = []
         for target, saliency_map in self.saliency_map.items():
-            label = names[target] if isinstance(target, int) and target < len(names) else str(target)
-            files.append(folder / f"{prefix}target_{label}.jpg")
+            files.append(folder / f"{prefix}target_{_name(target, names)}.jpg")
             write_picture(files[-1], saliency_map, ImageFormat.JPG)
         return files
 
     def plot(
-        self, targets: Any = None, backend: str = "matplotlib", *, max_num_plots: int = 24, num_columns: int = 4
+        self, targets: Any = None, backend: str = "matplotlib", max_num_plots: int = 24, num_columns: int = 4
     ) -> Any:
         """Show maps side by side.
 
         Args:
-            targets: indices or names; all maps by default.
+            targets: indices, names, or ``"predicted"``; all maps by default.
             backend: ``matplotlib``, which must be installed (``pip install otx-xai[plot]``).
             max_num_plots: no more maps than this.
             num_columns: maps in a row.
 
         Returns:
-            The matplotlib figure.
+            The matplotlib figure, which notebooks show by themselves and scripts with ``pyplot.show()``.
 
         Raises:
             ConfigError: another backend, or matplotlib is missing.
@@ -97,30 +103,36 @@ class Explanation:
             from matplotlib import pyplot
         except ImportError as error:
             raise ConfigError("Plotting needs matplotlib: pip install otx-xai[plot].") from error
-        chosen = self._chosen(targets)[:max_num_plots]
+        wanted = self._chosen(targets)
+        chosen = wanted[: max(1, max_num_plots)]
+        if len(chosen) < len(wanted):
+            logger.warning("Plotting %d of %d maps; max_num_plots is %d.", len(chosen), len(wanted), max_num_plots)
         columns = max(1, min(num_columns, len(chosen)))
         rows = max(1, -(-len(chosen) // columns))
         figure, axes = pyplot.subplots(rows, columns, squeeze=False, figsize=(4 * columns, 4 * rows))
         for axis in axes.flat:
             axis.axis("off")
         for axis, target in zip(axes.flat, chosen, strict=False):
-            axis.imshow(self.saliency_map[target], cmap="gray")
-            axis.set_title(self._title(target))
+            axis.imshow(self.saliency_map[target], cmap="gray", vmin=0, vmax=255)
+            axis.set_title(_name(target, self.label_names))
         figure.tight_layout()
         return figure
 
     def _chosen(self, targets: Any) -> list[int | str]:
         if targets is None or PER_IMAGE_MAP in self.saliency_map:
             return self.targets
-        names = self.label_names or [
-            str(i) for i in range(1 + max((t for t in self.targets if isinstance(t, int)), default=0))
-        ]
-        wanted = resolve_targets(targets, names) or ()
+        count = 1 + max((target for target in self.targets if isinstance(target, int)), default=-1)
+        names = self.label_names or [str(i) for i in range(count)]
+        wanted = resolve_targets(targets, names)
+        if wanted is None:
+            wanted = tuple(prediction.target for prediction in self.predictions)
+        elif len(wanted) == len(names):
+            return self.targets
         missing = [target for target in wanted if target not in self.saliency_map]
         if missing:
             raise TargetError(f"Targets {missing} were not explained; this explanation has {self.targets}.")
         return list(wanted)
 
-    def _title(self, target: int | str) -> str:
-        known = isinstance(target, int) and target < len(self.label_names)
-        return self.label_names[int(target)] if known else str(target)
+
+def _name(target: int | str, names: Sequence[str]) -> str:
+    return names[target] if isinstance(target, int) and target < len(names) else str(target)

@@ -10,11 +10,14 @@ from typing import Any
 
 import openvino as ov
 
-from otx_xai.errors import ConfigError, GraphError, TaskError
+from otx_xai.errors import ConfigError, GraphError, TargetError, TaskError
 from otx_xai.explainer.targets import Wanted, resolve_targets
+from otx_xai.graph.heads import Classes
 from otx_xai.graph.insert import SALIENCY_MAP, default_method, has_saliency_map, insert_branch, insert_scores
-from otx_xai.ir import describe, find_logits, fix_shapes, input_layout, log_line, read_model
+from otx_xai.ir import Logits, describe, find_logits, fix_shapes, input_layout, log_line, read_model
+from otx_xai.ir.labels import class_names
 from otx_xai.ir.logits import Activation
+from otx_xai.ir.model_info import model_info
 from otx_xai.records import ExplainMode, InputOptions, Method, ModelInfo, Task
 
 logger = logging.getLogger("otx_xai")
@@ -28,12 +31,12 @@ class Prepared:
     """A model ready to be compiled.
 
     Args:
-        model: with the outputs ``saliency_map`` and ``saliency_scores`` behind its own; its own input, shapes fixed.
+        model: with the outputs ``saliency_map`` and ``saliency_scores`` behind its own, its input as it was.
         info: what is known of it.
         wanted: what to explain.
         method: name of the method, or ``embedded``.
         scaled: the graph has scaled the maps to [0, 255].
-        open_size: the model takes images of any size, and none was chosen: ``info.geometry`` means nothing.
+        open_size: the model takes images of any size, and none was chosen: ``info.geometry.size`` is ``(-1, -1)``.
     """
 
     model: ov.Model
@@ -56,8 +59,8 @@ def check_method(method: Method | None, mode: ExplainMode = ExplainMode.AUTO) ->
     if black_box:
         raise ConfigError(
             f"Black-box explanation ({method or 'RISE, AISE'}) comes in a later version; this one has the white-box "
-            f"methods {Method.RECIPROCAM}, {Method.VITRECIPROCAM} and {Method.ACTIVATIONMAP}. Leave --explain_method "
-            f"out to let the model decide."
+            f"methods {Method.RECIPROCAM}, {Method.VITRECIPROCAM} and {Method.ACTIVATIONMAP}. Leave explain_method "
+            f"and explain_mode out to let the model decide."
         )
 
 
@@ -98,19 +101,21 @@ def prepare(
     options = options or InputOptions()
     open_size = keep_open and options.size is None and _has_open_size(model)
     if open_size:
-        options = replace(options, size=1)
+        options = replace(options, size=1)  # describe() insists on one
     info = describe(model, task=task, labels=labels, options=options)
+    if open_size:
+        any_size = replace(info.geometry, size=(-1, -1))
+        info = replace(info, geometry=any_size, sources=info.sources | {"input": "height and width are open"})
     logger.info("%s", log_line(info))
-    wanted = Wanted(resolve_targets(targets, info.labels), threshold)
+    wanted = Wanted(_at_least_one(resolve_targets(targets, info.labels)), threshold)
     fixed = model if keep_open else fix_shapes(model, info, batch)
     logits = find_logits(fixed)
     activation: Activation = "sigmoid" if info.multilabel else "softmax"
     if has_saliency_map(fixed):
-        logger.info("The model carries its own %s output, which is used as it is.", SALIENCY_MAP)
-        if method is not None or target_layer is not None:
-            logger.warning("--explain_method and --target_layer have no effect on a model with its own saliency map.")
+        _log_own_map(method, target_layer)
         _check_own_map(fixed, logits.num_classes)
-        return Prepared(insert_scores(fixed, logits, activation), info, wanted, EMBEDDED, False, open_size)
+        scored = insert_scores(fixed, logits, activation)
+        return Prepared(scored, info, wanted, EMBEDDED, scaled=False, open_size=open_size)
     method = method or default_method(fixed, logits, info.input_layout)
     classes = wanted.classes(logits.num_classes, exclusive=not info.multilabel)
     explained = insert_branch(
@@ -124,12 +129,24 @@ def prepare(
         embed_scaling=embed_scaling,
     )
     logger.info("Explaining with %s.", method)
-    return Prepared(explained, info, wanted, method.value, embed_scaling, open_size)
+    return Prepared(explained, info, wanted, method.value, scaled=embed_scaling, open_size=open_size)
 
 
 def _has_open_size(model: ov.Model) -> bool:
     layout, shape = input_layout(model), model.inputs[0].get_partial_shape()
     return layout is not None and any(shape[layout.index(axis)].is_dynamic for axis in "HW")
+
+
+def _at_least_one(indices: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    if indices == ():
+        raise TargetError("targets is empty; expected at least one class, -1 for all classes, or 'predicted'.")
+    return indices
+
+
+def _log_own_map(method: Method | None, target_layer: str | None) -> None:
+    logger.info("The model carries its own %s output, which is used as it is.", SALIENCY_MAP)
+    if method is not None or target_layer is not None:
+        logger.warning("explain_method and target_layer have no effect on a model with its own %s.", SALIENCY_MAP)
 
 
 def _check_own_map(model: ov.Model, classes: int) -> None:
@@ -153,28 +170,34 @@ def insert_xai(
     targets: Any = -1,
     feature_vector: bool = False,
 ) -> ov.Model:
-    """Return a copy of a model with a ``saliency_map`` output, to be run by plain OpenVINO.
+    """Return a copy of a classifier with a ``saliency_map`` output, to be saved, and run by plain OpenVINO.
 
     Inputs, outputs, their names and shapes and every ``rt_info`` entry stay as they are. A model that already has a
-    ``saliency_map`` is returned as it is.
+    ``saliency_map`` is returned unchanged.
 
     Args:
         model: a model file or an ``ov.Model``, which is not changed.
         task: ``Task.CLASSIFICATION`` or one of its flavours.
-        explain_method: activation map, Recipro-CAM (the default for CNNs and pooled transformers) or ViT Recipro-CAM
-            (the default for transformers with a class token).
+        explain_method: ``Method.RECIPROCAM`` (the default for CNNs and pooled transformers),
+            ``Method.VITRECIPROCAM`` (the default for transformers with a class token), or ``Method.ACTIVATIONMAP``.
         target_layer: layer whose features are perturbed, by name; the last one that has places by default.
         embed_scaling: scale each map to [0, 255] in the graph; else maps hold class scores before soft-max.
-        targets: ``-1``: a map for every class, ``(N, K, h, w)``. ``"predicted"``: one for the best class of each image,
-            ``(N, 1, h, w)``, and its index in ``saliency_targets``. A sequence of indices: maps in that order.
-        feature_vector: add the output ``feature_vector``, ``float32`` ``(N, C)``.
+        targets: ``-1``: a map for every class. Indices or names (those in the model's ``model_info``): maps of these,
+            in this order. ``"predicted"``: a map for the best class of each image, and the class, ``int32`` ``(N, 1)``,
+            in the output ``saliency_targets``. An activation map knows no classes.
+        feature_vector: add the output ``feature_vector``, ``float32`` ``(N, C)``: the pooled features.
 
     Returns:
-        The model with ``saliency_map``, ``float32`` ``(N, K, h, w)``; ``(N, h, w)`` for an activation map.
+        The model with ``saliency_map``, ``float32`` ``(N, K, h, w)`` with a map for each of ``K`` targets, or
+        ``(N, h, w)`` for an activation map.
 
     Raises:
-        ModelError: the model cannot be read or is no classifier.
-        GraphError: the graph gives no place for the method.
+        ModelError: the model cannot be read, or is no classifier (TaskError).
+        ConfigError: a black-box method, or a target that is no class (TargetError).
+        GraphError: the graph gives no place for the method; the message lists layers for ``target_layer``.
+
+    References:
+        Recipro-CAM: https://arxiv.org/abs/2209.14074; ViT Recipro-CAM: https://arxiv.org/abs/2310.02588.
     """
     task, method = Task(task), None if explain_method is None else Method(explain_method)
     check_method(method)
@@ -182,17 +205,27 @@ def insert_xai(
         raise TaskError(f"insert_xai for {task} comes in a later version; this one explains classification models.")
     source = read_model(model)
     if has_saliency_map(source):
+        _log_own_map(method, target_layer)
         return source
     logits = find_logits(source)
-    indices = resolve_targets(targets, [str(i) for i in range(logits.num_classes)])
-    everything = indices is None or indices == tuple(range(logits.num_classes))
-    classes = (1 if indices is None else None) if everything else indices
     return insert_branch(
         source,
         logits,
         method=method,
         target_layer=target_layer,
         embed_scaling=embed_scaling,
-        classes=None if method is Method.ACTIVATIONMAP else classes,
+        classes=None if method is Method.ACTIVATIONMAP else _inserted_classes(source, logits, targets),
         feature_vector=feature_vector,
+        layout=input_layout(source),
     )
+
+
+def _inserted_classes(model: ov.Model, logits: Logits, targets: Any) -> Classes:
+    """Return what the graph has to explain: all classes, the best one of each image, or some in the user's order."""
+    if isinstance(targets, int) and targets == -1:  # so that wrong names in the model do not matter
+        return None
+    names, _ = class_names(None, model_info(model), logits.num_classes)
+    indices = _at_least_one(resolve_targets(targets, names))
+    if indices is None:
+        return 1
+    return None if indices == tuple(range(logits.num_classes)) else indices

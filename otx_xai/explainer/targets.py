@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otx_xai.errors import TargetError
+from otx_xai.errors import ImageError, TargetError
 from otx_xai.graph.insert import SALIENCY_MAP, SALIENCY_TARGETS, SCORES
 from otx_xai.postprocess import min_max, predict
 from otx_xai.records import FloatArray, Prediction
 
+logger = logging.getLogger("otx_xai")
+
 PREDICTED = "predicted"
+PER_IMAGE = Prediction(-1, "", 1.0)
+"""The target of a map that knows no classes."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,8 @@ class Wanted:
     """What to explain of every image.
 
     Args:
-        indices: class indices in the user's order; ``None``: the predicted classes.
-        threshold: score from which a class counts as predicted.
+        indices: class indices in the user's order, each once; ``None``: the predicted classes.
+        threshold: score in [0, 1] from which a class counts as predicted.
     """
 
     indices: tuple[int, ...] | None
@@ -35,11 +40,15 @@ class Wanted:
 
         Of exclusive classes, whose scores sum up to 1, at most ``1 / threshold`` can reach the threshold.
 
+        Args:
+            count: number of classes of the model.
+            exclusive: whether the scores of an image sum up to 1.
+
         Returns:
-            The given classes, a number of best classes, or ``None`` for all of them.
+            The given classes, a number of best classes, or ``None`` for all of them in the order of classes.
         """
         if self.indices is not None:
-            return None if self.indices == tuple(range(count)) else self.indices
+            return None if len(self.indices) == count else self.indices
         if not exclusive or self.threshold * count <= 1:
             return None
         return max(1, int(1 / self.threshold))
@@ -48,9 +57,12 @@ class Wanted:
 def resolve_targets(targets: Any, labels: Sequence[str]) -> tuple[int, ...] | None:
     """Turn what users write into class indices, in their order and without repeats.
 
+    A number is an index. A text is a class name, read without regard to case and with ``_`` for a space, or an index.
+    A text that is no class name may list several of both, with commas between.
+
     Args:
-        targets: ``"predicted"`` (or ``None``), ``-1`` for all classes, an index, a name, ``"a,b"``, or a sequence of
-            indices and names.
+        targets: ``"predicted"`` (or ``None``), ``-1`` for all classes, an index, a name, ``"a,b"``, or a sequence or
+            array of indices and names.
         labels: class names in order.
 
     Returns:
@@ -62,54 +74,82 @@ def resolve_targets(targets: Any, labels: Sequence[str]) -> tuple[int, ...] | No
     >>> resolve_targets("dog, 0", ["cat", "dog"])
     (1, 0)
     """
-    if targets is None or (isinstance(targets, str) and targets.strip().lower() == PREDICTED):
+    names = _Names(labels)
+    if targets is None or (isinstance(targets, str) and _fold(targets) == PREDICTED and names.find(targets) is None):
         return None
-    items = list(_items(targets, labels))
-    if any(_is_all(item) for item in items):
+    items = _items(targets, names)
+    if any(str(item).strip() == "-1" for item in items):
         return tuple(range(len(labels)))
-    return tuple(dict.fromkeys(_index(item, labels) for item in items))
+    return tuple(dict.fromkeys(names.index(item) for item in items))
 
 
-def _items(targets: Any, labels: Sequence[str]) -> Iterable[Any]:
-    if isinstance(targets, str):
-        if targets in labels:  # names may hold commas
-            return [targets]
-        return [part.strip() for part in targets.strip("[]").split(",") if part.strip()]
-    if isinstance(targets, Iterable):
-        return list(np.asarray(targets).reshape(-1)) if isinstance(targets, np.ndarray) else list(targets)
-    return [targets]
+class _Names:
+    """Class names, to be looked up as users write them."""
 
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._labels = labels
+        self._exact: dict[str, list[int]] = {}
+        self._folded: dict[str, list[int]] = {}
+        for index, label in enumerate(labels):
+            self._exact.setdefault(label, []).append(index)
+            self._folded.setdefault(_fold(label), []).append(index)
 
-def _is_all(item: Any) -> bool:
-    return str(item).strip() == "-1"
+    def find(self, text: str) -> int | None:
+        """Return the class of this name, the first where several have it."""
+        found = self._exact.get(text) or self._folded.get(_fold(text))
+        if found and len(found) > 1:
+            logger.warning(
+                "Classes %s are all called %r; explaining %d. Pass the index to choose.", found, text, found[0]
+            )
+        return found[0] if found else None
 
+    def index(self, item: Any) -> int:
+        """Return the class that ``item``, an index or a name, means.
 
-def _index(item: Any, labels: Sequence[str]) -> int:
-    text = str(item).strip()
-    if text in labels:
-        return list(labels).index(text)
-    if text.isdecimal():
-        index = int(text)
-        if index < len(labels):
-            return index
-        raise TargetError(
-            f"Target {index} is no class of the model, which has {len(labels)} classes: expected an index from 0 to "
-            f"{len(labels) - 1}, a class name, -1 for all classes, or 'predicted'."
+        Raises:
+            TargetError: there is none.
+        """
+        text = str(item).strip()
+        is_number = isinstance(item, int | np.integer) and not isinstance(item, bool)
+        found = None if is_number else self.find(text)
+        if found is not None:
+            return found
+        if not text.removeprefix("-").isdecimal():
+            raise TargetError(self._unknown(text))
+        if not 0 <= int(text) < len(self._labels):
+            raise TargetError(
+                f"Target {text} is no class of the model, which has {len(self._labels)}. {self._expected()}"
+            )
+        return int(text)
+
+    def _expected(self) -> str:
+        return (
+            f"Expected an index from 0 to {len(self._labels) - 1}, a class name, -1 for all classes, or {PREDICTED!r}."
         )
-    folded = {_fold(label): i for i, label in reversed(list(enumerate(labels)))}
-    if _fold(text) in folded:
-        return folded[_fold(text)]
-    close = difflib.get_close_matches(_fold(text), folded, n=3)
-    hint = f" Close names: {', '.join(repr(labels[folded[name]]) for name in close)}." if close else ""
-    raise TargetError(
-        f"Target {text!r} is no class of the model. Expected one of its {len(labels)} class names "
-        f"({', '.join(repr(label) for label in labels[:3])}, …), an index from 0 to {len(labels) - 1}, -1 for all "
-        f"classes, or 'predicted'. Names come from --labels or from the model's model_info.{hint}"
-    )
+
+    def _unknown(self, text: str) -> str:
+        close = difflib.get_close_matches(_fold(text), self._folded, n=3)
+        names = [self._labels[self._folded[name][0]] for name in close] or list(self._labels[:3])
+        words = "Close names" if close else "The class names begin with"
+        return (
+            f"Target {text!r} is no class of the model. {words}: {', '.join(map(repr, names))}. {self._expected()} "
+            f"Names come from label_names, from --labels, or from the model's model_info."
+        )
+
+
+def _items(targets: Any, names: _Names) -> list[Any]:
+    if isinstance(targets, str):
+        text = targets.strip()
+        if names.find(text) is not None:  # names may hold commas
+            return [text]
+        return [part.strip() for part in text.strip("[]").split(",") if part.strip()]
+    if isinstance(targets, np.ndarray):
+        return list(targets.reshape(-1))
+    return list(targets) if isinstance(targets, Iterable) else [targets]
 
 
 def _fold(label: str) -> str:
-    return label.casefold().replace("_", " ").strip()
+    return " ".join(label.casefold().replace("_", " ").split())
 
 
 def choose(
@@ -119,35 +159,44 @@ def choose(
 
     Args:
         outputs: of one image: ``saliency_scores`` ``(K,)``, ``saliency_map`` ``(K', h, w)`` or ``(h, w)``, and
-            ``saliency_targets`` ``(K',)`` where the graph chose the classes.
+            ``saliency_targets`` ``(K',)`` where the graph chose the classes. ``K'`` is the number of classes, or of
+            those that :meth:`Wanted.classes` gave.
         labels: class names.
         wanted: what to explain.
         scaled: the graph has scaled the maps to [0, 255].
 
     Returns:
         Predictions best first, targets, and their maps ``float32`` ``(M, h, w)`` in [0, 1].
+
+    Raises:
+        ImageError: the model's outputs are not finite.
     """
-    predictions = predict(outputs[SCORES], labels, wanted.threshold)
+    scores = outputs[SCORES]
+    _require_finite(scores, "class scores")
+    predictions = predict(scores, labels, wanted.threshold)
     maps = np.asarray(outputs[SALIENCY_MAP], dtype=np.float32)
     if maps.ndim == 2:
-        targets: tuple[Prediction, ...] = (Prediction(-1, "", 1.0),)
+        targets: tuple[Prediction, ...] = (PER_IMAGE,)
         maps = maps[None]
+    elif wanted.indices is not None:
+        targets = tuple(Prediction(i, labels[i], float(scores[i])) for i in wanted.indices)
+        maps = maps[list(wanted.indices)] if len(maps) == len(labels) else maps
+    elif SALIENCY_TARGETS in outputs:
+        best = outputs[SALIENCY_TARGETS]
+        # Where scores are equal, the graph may count other classes among the best than the host
+        rows = [row for row, target in enumerate(best) if scores[target] >= wanted.threshold] or [0]
+        targets = tuple(Prediction(int(i), labels[i], float(scores[i])) for i in best[rows])
+        maps = maps[rows]
     else:
-        scores = outputs[SCORES]
         targets = predictions
-        if wanted.indices is not None:
-            targets = tuple(Prediction(i, labels[i], float(scores[i])) for i in wanted.indices)
-        maps = maps[_rows(outputs, targets, wanted, len(maps), len(labels))]
+        maps = maps[[target.target for target in targets]]
+    _require_finite(maps, "saliency maps")
     return predictions, targets, maps / np.float32(255) if scaled else min_max(maps)
 
 
-def _rows(
-    outputs: Mapping[str, NDArray[Any]], targets: Sequence[Prediction], wanted: Wanted, maps: int, classes: int
-) -> list[int]:
-    """Return which map of the output belongs to each target."""
-    if SALIENCY_TARGETS in outputs:
-        order = {int(target): row for row, target in enumerate(outputs[SALIENCY_TARGETS])}
-        return [order[target.target] for target in targets]
-    if wanted.indices is not None and maps != classes:
-        return list(range(maps))
-    return [target.target for target in targets]
+def _require_finite(values: NDArray[Any], what: str) -> None:
+    if not np.isfinite(values).all():
+        raise ImageError(
+            f"The model's {what} for this image are NaN or infinite; expected finite numbers. Check the weights of the "
+            "model and its pre-processing (normalisation, value range)."
+        )
