@@ -11,10 +11,10 @@ Names are loaded on first use: importing the package loads neither torch nor lig
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from otx_xai.data.datamodule import OTXDataModule
     from otx_xai.engine import Engine, ExplainRun
     from otx_xai.errors import OtxXaiError
@@ -71,16 +71,22 @@ __all__ = [
     "insert_xai",
 ]
 
-try:
-    __version__ = version("otx-xai")
-except PackageNotFoundError:  # a source tree that is not installed
-    __version__ = "0"
-
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("otx-xai")
+    except PackageNotFoundError:  # a source tree that is not installed
+        return "0"
 
 
 def __dir__() -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import signal
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from otx_xai.data import read_image
 from otx_xai.data.shapes import SHAPE_LABELS, ShapeFile, draw_shape, draw_size, write_shapes
 from otx_xai.engine import Engine
-from otx_xai.errors import ConfigError, OutputError
+from otx_xai.errors import ConfigError, DataError, OutputError
 from otx_xai.records import UInt8Array
 from otx_xai.report import overlay, read_journal, sheet, write_picture
 
@@ -48,17 +49,19 @@ class _Lesson:
         side: what they are stretched to before the network sees them.
         radius: of the shape, as a part of the shorter side of the picture.
         peak_rate: the highest learning rate.
+        repeats: passes over the pictures for each epoch that is asked for.
     """
 
     draw_side: int
     side: int
     radius: tuple[float, float]
     peak_rate: float
+    repeats: int
 
 
 _LESSONS = (
-    _Lesson(draw_side=56, side=INPUT_SIDE // 2, radius=(0.34, 0.49), peak_rate=2e-3),
-    _Lesson(draw_side=112, side=INPUT_SIDE, radius=(0.18, 0.30), peak_rate=1e-3),
+    _Lesson(draw_side=56, side=INPUT_SIDE // 2, radius=(0.34, 0.49), peak_rate=2e-3, repeats=2),
+    _Lesson(draw_side=112, side=INPUT_SIDE, radius=(0.18, 0.30), peak_rate=1e-3, repeats=1),
 )
 """Close-ups first, then whole pictures. A global average pool thins the gradient of a small shape by the area around
 it, so that a network which begins with whole pictures learns nothing for minutes. In pixels, shapes are about as
@@ -120,7 +123,7 @@ def run_demo(
     seed: int = 0,
     train_images: int = 2400,
     test_images: int = 60,
-    epochs: int = 6,
+    epochs: int = 4,
 ) -> DemoResult:
     """Draw shapes, train a small network on them, export it, explain new pictures, and measure the maps.
 
@@ -139,7 +142,9 @@ def run_demo(
 
     Raises:
         ConfigError: torch or Lightning is missing, or a number is too small.
+        DataError: there are pictures in ``<work_dir>/test`` that cannot be explained.
         OutputError: the work directory cannot be written.
+        KeyboardInterrupt: Ctrl-C; files that were written are whole.
     """
     _require_positive(train_images=train_images, test_images=test_images, epochs=epochs)
     work_dir = Path(work_dir)
@@ -148,7 +153,14 @@ def run_demo(
     network = train_network(seed=seed, images=train_images, epochs=epochs)
     train_seconds = time.monotonic() - start
     checkpoint = export_network(network, work_dir / "exported_model.xml")
-    Engine(work_dir=work_dir).explain(checkpoint=checkpoint, data_root=work_dir / "test", dump=True)
+    run = Engine(work_dir=work_dir).explain(checkpoint=checkpoint, data_root=work_dir / "test", dump=True)
+    if run.interrupted:
+        raise KeyboardInterrupt
+    if run.failures:
+        raise DataError(
+            f"{len(run.failures)} of the pictures in {work_dir / 'test'} cannot be explained; {work_dir / 'run.json'} "
+            "says why. Expected only pictures that the demo drew; choose another --work_dir."
+        )
     findings = _check_maps(work_dir, test_files)
     return DemoResult(
         work_dir=work_dir,
@@ -173,7 +185,7 @@ def _require_positive(**numbers: int) -> None:
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def train_network(*, seed: int = 0, images: int = 2400, epochs: int = 6) -> Any:
+def train_network(*, seed: int = 0, images: int = 2400, epochs: int = 4) -> Any:
     """Train a small network to tell the shapes apart.
 
     Its last feature map is 12 × 12 for a 96 × 96 input, and one cell sees about 60 pixels: fine enough for a map that
@@ -199,21 +211,22 @@ def train_network(*, seed: int = 0, images: int = 2400, epochs: int = 6) -> Any:
             f"The demo trains a network, and {error.name} is not installed. Run: pip install otx-xai[train]"
         ) from error
     rng = np.random.default_rng(seed)
-    with torch.random.fork_rng(), _quiet_lightning():
+    with torch.random.fork_rng(), _one_thread(), _quiet_lightning(), _ctrl_c_from_lightning():
         torch.manual_seed(seed)
         network = _network()
         for lesson in _LESSONS:
             batches = _Batches(*_draw_training_set(rng, images, lesson))
+            passes = epochs * lesson.repeats
             trainer = lightning.Trainer(
                 accelerator="auto",
                 devices=1,
-                max_epochs=epochs,
+                max_epochs=passes,
                 logger=False,
                 enable_checkpointing=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
             )
-            trainer.fit(_lightning_module(network, lesson.peak_rate, steps=epochs * len(batches)), batches)
+            trainer.fit(_lightning_module(network, lesson.peak_rate, steps=passes * len(batches)), batches)
     return network.cpu().eval()
 
 
@@ -301,10 +314,10 @@ def _network() -> Any:
         return [convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU()]
 
     return nn.Sequential(
-        *halve(3, 24, kernel=4),
-        *halve(24, 48, kernel=2),
-        Residual(48),
-        *halve(48, 96, kernel=2),
+        *halve(3, 16, kernel=4),
+        *halve(16, 32, kernel=2),
+        Residual(32),
+        *halve(32, 96, kernel=2),
         Residual(96),
         nn.AvgPool2d(3, stride=1, padding=1),
         *normalised(nn.Conv2d(96, 96, 1, bias=False)),
@@ -312,6 +325,19 @@ def _network() -> Any:
         nn.Flatten(),
         nn.Linear(96, len(SHAPE_LABELS)),
     ).to(memory_format=torch.channels_last)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: layers this small gain little from two, and lose much where the cores are busy."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager
@@ -326,6 +352,17 @@ def _quiet_lightning() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def _ctrl_c_from_lightning() -> Iterator[None]:
+    """Make Ctrl-C what it is elsewhere: Lightning exits the process on it, and leaves it deaf to further ones."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from stop
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -3,96 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import platform
-import signal
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from threading import Event, current_thread, main_thread
-from typing import Any
+from typing import Any, TypeGuard
 
-import cv2
-import numpy as np
 import openvino as ov
-from tqdm import tqdm
 
-from otx_xai import __version__
-from otx_xai.data import find_images, read_image
+from otx_xai.data import find_images
 from otx_xai.data.datamodule import OTXDataModule
-from otx_xai.errors import ConfigError, ImageError, OutputError
-from otx_xai.explainer.explanation import PER_IMAGE_MAP, Explanation
+from otx_xai.errors import ConfigError, OutputError
 from otx_xai.explainer.prepare import Prepared, insert_xai, prepare
-from otx_xai.explainer.targets import choose
 from otx_xai.ir import embed_preprocessing
-from otx_xai.postprocess import fit, to_uint8
+from otx_xai.ir.read import first_line
 from otx_xai.records import (
     ExplainConfig,
-    ExplainedImage,
-    ImageInfo,
     InputOptions,
     Method,
     TargetExplainGroup,
     Task,
-    UInt8Array,
 )
-from otx_xai.report import Dump, Journal, read_journal, record, write_json
-from otx_xai.runtime import Arrays, Session
+from otx_xai.report.manifest import Manifest, write_config
+from otx_xai.run import ExplainRun, Run
+from otx_xai.runtime import Session
+
+__all__ = ["Engine", "ExplainRun"]
 
 logger = logging.getLogger("otx_xai")
 
 _WORKSPACE = Path("otx-workspace")
-_MODEL_SUFFIXES = (".xml", ".bin")
-
-
-@dataclass(frozen=True)
-class ExplainRun:
-    """What a run did.
-
-    Args:
-        work_dir: where it wrote.
-        images: number of images found.
-        explained: number of images explained, those of an earlier, interrupted run included.
-        resumed: number of these that an earlier run had explained.
-        failures: images that could not be read, name → reason.
-        files: number of pictures written.
-        seconds: time it took.
-        interrupted: whether it was stopped before the last image.
-        explanations: one an image, in order, when nothing was dumped: maps are grey ``uint8`` ``(h, w)`` at the
-            network's resolution.
-    """
-
-    work_dir: Path
-    images: int
-    explained: int
-    resumed: int
-    failures: dict[str, str]
-    files: int
-    seconds: float
-    interrupted: bool = False
-    explanations: tuple[Explanation, ...] = field(default=(), repr=False)
-
-    def summary(self) -> str:
-        """Return a few lines of plain text."""
-        rate = (self.explained - self.resumed) / self.seconds if self.seconds else 0.0
-        lines = [
-            f"Explained {self.explained} of {self.images} images in {self.seconds:.1f} s ({rate:.1f} images/s), "
-            f"{self.files} pictures, in {self.work_dir}"
-        ]
-        if self.resumed:
-            lines.append(f"{self.resumed} of them by an earlier run that this one resumed.")
-        if self.failures:
-            shown = [f"  {name}: {reason}" for name, reason in list(self.failures.items())[:5]]
-            more = [f"  … and {len(self.failures) - 5} more, in run.json"] if len(self.failures) > 5 else []
-            lines += [f"{len(self.failures)} images failed:", *shown, *more]
-        if self.interrupted:
-            lines.append("Interrupted: the same command goes on where this one stopped.")
-        return "\n".join(lines)
 
 
 class Engine:
@@ -106,6 +49,9 @@ class Engine:
         datamodule: likewise.
         task: what the model does, where it does not tell.
         device: OpenVINO device: ``CPU``, ``GPU``, ``NPU``, ``AUTO``, …
+
+    Raises:
+        ConfigError: there is no such task.
     """
 
     def __init__(
@@ -118,7 +64,7 @@ class Engine:
         task: Task | str | None = None,
         device: str = "CPU",
     ) -> None:
-        self.work_dir = None if work_dir is None else Path(work_dir)
+        self.work_dir = None if work_dir is None else Path(work_dir).expanduser()
         self.checkpoint = checkpoint
         self.data_root = data_root
         self.datamodule = datamodule
@@ -133,7 +79,7 @@ class Engine:
         dump: bool = False,
         *,
         data_root: str | Path | None = None,
-        labels: str | Sequence[str] | None = None,
+        labels: str | Path | Sequence[str] | None = None,
         input: InputOptions | None = None,
         explain_method: Method | str | None = None,
         target_layer: str | None = None,
@@ -141,13 +87,16 @@ class Engine:
         batch_size: int = 1,
         output_model: str | Path | None = None,
         resume: bool = True,
+        seed: int = 0,
+        keep_explanations: bool = True,
         **trainer_kwargs: Any,
     ) -> ExplainRun:
         """Explain every image: read, infer, choose the classes, write.
 
-        Writes ``predictions.jsonl`` (a line an image) and ``run.json`` (settings, versions, counts, failures) into the
-        work directory, and with ``dump`` the pictures below ``saliency_map``. An interrupted run goes on where it
-        stopped when it is called again with the same settings.
+        Writes ``predictions.jsonl`` (a line an image), ``run.json`` (settings, versions, counts, failures) and
+        ``config.yaml`` (what ``otx explain --config`` repeats the run with) into the work directory, and with ``dump``
+        the pictures below ``saliency_map``. An interrupted run goes on where it stopped when it is called again with
+        the same settings.
 
         Args:
             checkpoint: model file: ``.xml``, ``.onnx`` or ``.tflite``.
@@ -163,30 +112,33 @@ class Engine:
                 all classes, class names or indices. Overrides ``explain_config.target_explain_group``.
             batch_size: images an inference, where the model leaves its batch open.
             output_model: also save the model with its ``saliency_map`` output (all classes) to this ``.xml``.
-            resume: go on with an interrupted run of the same settings; else begin anew.
+            resume: go on with an interrupted run of the same settings; else begin anew. A run that has explanations
+                to return always begins anew.
+            seed: of random methods; this version has none.
+            keep_explanations: without ``dump``, return the explanations. Their memory grows with the number of images.
             trainer_kwargs: accepted for the sake of OTX scripts; inference runs in OpenVINO.
 
         Returns:
             What was done.
 
         Raises:
-            OtxXaiError: see :mod:`otx_xai.errors`; an image that cannot be read is counted and does not end the run.
-            KeyboardInterrupt: never; Ctrl-C ends the run after the images on their way, and the result says so.
+            OtxXaiError: see :mod:`otx_xai.errors`; an image that fails is counted and does not end the run. The first
+                Ctrl-C is no error either: the run ends after the images on their way, and the result says so.
         """
         if trainer_kwargs:
             logger.warning("%s: not used, explaining runs in OpenVINO.", ", ".join(trainer_kwargs))
-        config = explain_config or ExplainConfig()
-        model_file = self._checkpoint(checkpoint)
-        images = self._images(datamodule, data_root)
-        method, targets = _wanted(config, None if explain_method is None else Method(explain_method), targets)
+        config, options = explain_config or ExplainConfig(), input or InputOptions()
+        method, wanted = _reconcile(config, None if explain_method is None else Method(explain_method), targets)
+        model_file, root = self._checkpoint(checkpoint), self._data_root(datamodule, data_root)
+        images = find_images(root)
         prepared = prepare(
             model_file,
             task=self.task,
             labels=labels,
-            options=input,
+            options=options,
             method=method,
             target_layer=target_layer,
-            targets=targets,
+            targets=wanted,
             threshold=config.predicted_maps_conf_thr,
             batch=_positive(batch_size),
         )
@@ -194,21 +146,29 @@ class Engine:
             _save_model(model_file, Path(output_model), self.task, method, target_layer)
         session = Session(embed_preprocessing(prepared.model, prepared.info), self.device)
         work_dir = _make_work_dir(self.work_dir, "explain")
-        settings = {
-            "checkpoint": str(model_file),
-            "data_root": str(data_root or self.data_root or getattr(datamodule or self.datamodule, "data_root", "")),
-            "dump": dump,
-            "explain_config": asdict(config),
-            "explain_method": method,
-            "target_layer": target_layer,
-            "targets": targets if targets is None or isinstance(targets, str | int) else [str(t) for t in targets],
+        keep = keep_explanations and not dump
+        arguments = {
+            "work_dir": _absolute(work_dir),
+            "checkpoint": _absolute(model_file),
+            "data_root": _absolute(root),
+            "task": self.task,
             "device": self.device,
-            "batch_size": session.batch,
-            "model": asdict(prepared.info) | {"labels": len(prepared.info.labels)},
-            "labels_sha256": hashlib.sha256("\n".join(prepared.info.labels).encode()).hexdigest(),
+            "labels": _absolute(labels) if _is_file(labels) else labels,
+            "input": asdict(options),
+            "explain_method": explain_method,
+            "target_layer": target_layer,
+            "targets": targets,
+            "batch_size": batch_size,
+            "explain_config": asdict(config),
+            "dump": dump,
+            "output_model": output_model and _absolute(output_model),
+            "resume": resume,
+            "seed": seed,
         }
-        run = _Run(work_dir, settings, _hash(model_file), len(images))
-        return run.execute(session, prepared, config, images, dump=dump, resume=resume)
+        write_config(work_dir, arguments)
+        manifest = Manifest(work_dir, "explain", _settings(arguments, prepared, session), model_file, len(images))
+        run = Run(work_dir, manifest, prepared, config, images, dump=dump, keep=keep)
+        return run.execute(session, resume=resume and not keep)
 
     def _checkpoint(self, checkpoint: str | Path | None) -> Path:
         chosen = checkpoint or self.checkpoint
@@ -216,140 +176,27 @@ class Engine:
             raise ConfigError(
                 "No checkpoint was given; expected a model file (.xml, .onnx or .tflite). Pass it as --checkpoint."
             )
-        return Path(chosen)
+        return Path(chosen).expanduser()
 
-    def _images(self, datamodule: OTXDataModule | None, data_root: str | Path | None) -> tuple[ImageInfo, ...]:
-        root = data_root or (None if datamodule else self.data_root)
-        module = datamodule or self.datamodule
-        if root is not None:
-            return find_images(root)
-        if isinstance(module, OTXDataModule):
-            return module.images()
-        found = "nothing" if module is None else f"a {type(module).__name__}"
+    def _data_root(self, datamodule: OTXDataModule | None, data_root: str | Path | None) -> str | Path:
+        """Return where the images are: what this call was given outranks what the engine was made with."""
+        for root in (data_root, getattr(datamodule, "data_root", None), self.data_root):
+            if root:
+                return root
+        root = getattr(self.datamodule, "data_root", None)
+        if root:
+            return Path(root)
         raise ConfigError(
-            f"No images were given: found {found}; expected a folder, an image, a list file or a glob as --data_root, "
-            f"or an OTXDataModule as datamodule."
+            "No images were given; expected a folder, an image, a list file or a glob. Pass it as --data_root, or pass "
+            "an OTXDataModule."
         )
 
 
-class _Run:
-    """One run in one work directory: what is done already, what is written, what goes wrong."""
-
-    def __init__(self, work_dir: Path, settings: dict[str, Any], model_hash: str, images: int) -> None:
-        self.work_dir = work_dir
-        self.images = images
-        self.manifest: dict[str, Any] = {
-            "status": "running",
-            "command": "explain",
-            "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-            "model_sha256": model_hash,
-            "settings": settings,
-            "versions": _versions(),
-        }
-        plain = json.dumps([model_hash, settings], sort_keys=True, default=str)
-        self.manifest["fingerprint"] = hashlib.sha256(plain.encode()).hexdigest()
-
-    def execute(
-        self,
-        session: Session,
-        prepared: Prepared,
-        config: ExplainConfig,
-        images: Sequence[ImageInfo],
-        *,
-        dump: bool,
-        resume: bool,
-    ) -> ExplainRun:
-        """Stream the images through the model and write what comes out."""
-        done = self._done() if resume else []
-        names = {line["name"] for line in done}
-        todo = [image for image in images if image.name not in names]
-        files = sum(len(line["files"]) for line in done)
-        writer = Dump(self.work_dir, prepared.info.labels, config, prepared.info.geometry) if dump else None
-        explanations: list[Explanation] = []
-        failures: dict[str, str] = {}
-        explained = len(done)
-        self._write_manifest("running", explained, failures)
-        start = time.monotonic()
-
-        def read(info: ImageInfo) -> tuple[UInt8Array, tuple[ImageInfo, UInt8Array, float]]:
-            began = time.monotonic()
-            image = read_image(info.path)
-            return fit(image, prepared.info.geometry), (info, image, began)
-
-        def finish(context: tuple[ImageInfo, UInt8Array, float], outputs: Arrays) -> tuple[dict[str, Any], Any]:
-            info, image, began = context
-            predictions, targets, maps = choose(outputs, prepared.info.labels, prepared.wanted, scaled=prepared.scaled)
-            one = ExplainedImage(info, image, predictions, targets, maps)
-            written = writer.write(one) if writer else ()
-            one = replace(one, seconds=round(time.monotonic() - began, 4))
-            return record(one, written, prepared.method), None if writer else _explanation(one, prepared)
-
-        with (
-            Journal(self.work_dir / "predictions.jsonl", resume=bool(done)) as journal,
-            _interruptible() as stop,
-            _one_thread_each(),
-            tqdm(
-                total=len(images), initial=len(done), unit="img", disable=not sys.stderr.isatty(), smoothing=0.05
-            ) as bar,
-        ):
-            for info, result in session.stream(todo, read, finish, stop=stop):
-                if isinstance(result, ImageError):
-                    failures[info.name] = str(result)
-                    logger.warning("%s", result)
-                else:
-                    line, explanation = result
-                    journal.append(line)
-                    files += len(line["files"])
-                    explained += 1
-                    if explanation is not None:
-                        explanations.append(explanation)
-                bar.update()
-        interrupted = explained + len(failures) < len(images)
-        seconds = time.monotonic() - start
-        status = "interrupted" if interrupted else "complete"
-        self._write_manifest(status, explained, failures, seconds=round(seconds, 3), files=files)
-        return ExplainRun(
-            work_dir=self.work_dir,
-            images=len(images),
-            explained=explained,
-            resumed=len(done),
-            failures=failures,
-            files=files,
-            seconds=seconds,
-            interrupted=interrupted,
-            explanations=tuple(explanations),
-        )
-
-    def _done(self) -> list[dict[str, Any]]:
-        """Return the journal of an unfinished run with the same settings."""
-        manifest = self.work_dir / "run.json"
-        if not manifest.exists():
-            return []
-        try:
-            before = json.loads(manifest.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise OutputError(
-                f"{manifest} cannot be read ({error}); expected the manifest of an earlier run. Remove it, or choose "
-                f"another --work_dir."
-            ) from error
-        if before.get("fingerprint") != self.manifest["fingerprint"] or before.get("status") == "complete":
-            return []
-        done = read_journal(self.work_dir / "predictions.jsonl")
-        if done:
-            logger.info("Resuming: %d of %d images are done.", len(done), self.images)
-        return done
-
-    def _write_manifest(self, status: str, explained: int, failures: dict[str, str], **more: Any) -> None:
-        self.manifest |= {
-            "status": status,
-            "counts": {"images": self.images, "explained": explained, "failed": len(failures)},
-            "failures": [{"name": name, "error": error} for name, error in failures.items()],
-            **more,
-        }
-        write_json(self.work_dir / "run.json", json.loads(json.dumps(self.manifest, default=str)))
+# ---------------------------------------------------------------------------------------------------------------------
+# What the user asks for.
 
 
-def _wanted(config: ExplainConfig, method: Method | None, targets: Any) -> tuple[Method | None, Any]:
+def _reconcile(config: ExplainConfig, method: Method | None, targets: Any) -> tuple[Method | None, Any]:
     """Reconcile ``target_explain_group`` with the method and the targets."""
     group = config.target_explain_group
     if group is TargetExplainGroup.IMAGE and targets is None:
@@ -364,36 +211,62 @@ def _wanted(config: ExplainConfig, method: Method | None, targets: Any) -> tuple
     return method, targets
 
 
-def _explanation(one: ExplainedImage, prepared: Prepared) -> Explanation:
-    keys: list[int | str] = [PER_IMAGE_MAP if target.target == -1 else target.target for target in one.targets]
-    maps = dict(zip(keys, to_uint8(one.maps), strict=True))
-    return Explanation(maps, prepared.info.labels, one.predictions, one.info.name)
-
-
 def _positive(batch_size: int) -> int:
     if batch_size < 1:
-        raise ConfigError(f"batch_size is {batch_size}; expected at least 1.")
+        raise ConfigError(f"--batch_size is {batch_size}; expected at least 1.")
     return batch_size
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What the run leaves behind, apart from its results.
+
+
+def _absolute(path: str | Path) -> str:
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def _is_file(labels: Any) -> TypeGuard[str | Path]:
+    return isinstance(labels, str | Path) and os.path.isfile(os.path.expanduser(labels))
+
+
+def _settings(arguments: dict[str, Any], prepared: Prepared, session: Session) -> dict[str, Any]:
+    """Return everything that decides the results: the arguments, and what was found out about the model."""
+    irrelevant = ("work_dir", "output_model", "resume")
+    settings = {name: value for name, value in arguments.items() if name not in irrelevant}
+    return settings | {
+        "labels": len(prepared.info.labels),
+        "labels_sha256": hashlib.sha256("\n".join(prepared.info.labels).encode()).hexdigest(),
+        "method": prepared.method,
+        "batch_size": session.batch,
+        "model": asdict(prepared.info) | {"labels": len(prepared.info.labels)},
+    }
 
 
 def _save_model(
     model_file: Path, output_model: Path, task: Task | None, method: Method | None, target_layer: str | None
 ) -> None:
-    """Save the model with its saliency branch; the pair of files appears whole or not at all."""
+    """Save the model with its saliency branch; the ``.xml``, which comes last, never lacks its ``.bin``."""
     if output_model.suffix.lower() != ".xml":
-        raise ConfigError(f"output_model is {str(output_model)!r}; expected the name of an .xml file.")
+        raise ConfigError(f"--output_model is {str(output_model)!r}; expected the name of an .xml file.")
+    if output_model.exists() and output_model.samefile(model_file):
+        raise ConfigError(f"--output_model {output_model} is the checkpoint itself; expected another name.")
     model = insert_xai(model_file, task or Task.CLASSIFICATION, method, target_layer)
-    parts = [output_model.with_name(f".{output_model.stem}.part{suffix}") for suffix in _MODEL_SUFFIXES]
+    part = output_model.with_name(f".{output_model.stem}.part.xml")
     try:
         output_model.parent.mkdir(parents=True, exist_ok=True)
-        ov.save_model(model, parts[0], compress_to_fp16=False)
-        for part, suffix in reversed(list(zip(parts, _MODEL_SUFFIXES, strict=True))):
-            part.replace(output_model.with_suffix(suffix))
+        ov.save_model(model, part, compress_to_fp16=False)
+        for suffix in (".bin", ".xml"):
+            part.with_suffix(suffix).replace(output_model.with_suffix(suffix))
     except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else first_line(error)
         raise OutputError(
-            f"The model cannot be saved to {output_model}: {error}. Expected a folder that can be written to; choose "
+            f"The model cannot be saved to {output_model}: {reason}. Expected a folder that can be written to; choose "
             f"another --output_model."
         ) from error
+    finally:
+        for suffix in (".bin", ".xml"):
+            with suppress(OSError):
+                part.with_suffix(suffix).unlink(missing_ok=True)
     logger.info("Saved the model with its saliency_map to %s.", output_model)
 
 
@@ -402,68 +275,20 @@ def _make_work_dir(chosen: Path | None, command: str) -> Path:
     work_dir = chosen or _WORKSPACE / datetime.now().strftime("%Y%m%d_%H%M%S_%f")
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
-        if chosen is None:
-            latest = _WORKSPACE / ".latest" / command
-            latest.parent.mkdir(exist_ok=True)
-            latest.unlink(missing_ok=True)
-            latest.symlink_to(work_dir.resolve(), target_is_directory=True)
     except OSError as error:
         raise OutputError(
-            f"The work directory {work_dir} cannot be made: {error}. Expected a folder that can be written to; choose "
-            f"another --work_dir."
+            f"The work directory {work_dir} cannot be made: {error.strerror}. Expected a folder that can be written "
+            f"to; choose another --work_dir."
         ) from error
+    if chosen is None:
+        _link_latest(work_dir, _WORKSPACE / ".latest" / command)
     return work_dir
 
 
-def _hash(model_file: Path) -> str:
-    """Return the SHA-256 of a model file and its weights."""
-    digest = hashlib.sha256()
-    for path in (model_file, model_file.with_suffix(".bin")):
-        if path.exists() and (path == model_file or model_file.suffix.lower() == ".xml"):
-            with path.open("rb") as file:
-                while block := file.read(2**22):
-                    digest.update(block)
-    return digest.hexdigest()
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "otx_xai": __version__,
-        "openvino": ov.get_version(),
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "python": platform.python_version(),
-    }
-
-
-@contextmanager
-def _interruptible() -> Iterator[Event]:
-    """Give an event that the first Ctrl-C (or SIGTERM) sets; a second one interrupts as ever."""
-    stop = Event()
-    if current_thread() is not main_thread():
-        yield stop
-        return
-    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def on_signal(number: int, _frame: object) -> None:
-        stop.set()
-        signal.signal(number, before[number])
-
-    for number in before:
-        signal.signal(number, on_signal)
+def _link_latest(work_dir: Path, latest: Path) -> None:
     try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Keep OpenCV from starting threads of its own inside each of ours."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
+        latest.parent.mkdir(exist_ok=True)
+        latest.unlink(missing_ok=True)
+        latest.symlink_to(Path("..") / work_dir.name, target_is_directory=True)
+    except OSError as error:  # a convenience, which some file systems do not have
+        logger.warning("%s does not lead to the latest run: %s.", latest, error.strerror)

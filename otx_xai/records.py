@@ -143,6 +143,7 @@ class ExplainConfig:
     overlay_weight: float = 0.5
 
     def __post_init__(self) -> None:
+        _read_words(self, target_explain_group=TargetExplainGroup, content=DumpContent, image_format=ImageFormat)
         for name in ("predicted_maps_conf_thr", "overlay_weight"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
@@ -263,3 +264,14 @@ class InputOptions:
     reverse_input_channels: bool | None = None
     size: Any = None
     layout: str | None = None
+
+    def __post_init__(self) -> None:
+        _read_words(self, resize_type=ResizeType)
+
+
+def _read_words(record: object, **kinds: type[_Option]) -> None:
+    """Turn the words in a record, which users may write as plain text, into members of their enumerations."""
+    for name, kind in kinds.items():
+        value = getattr(record, name)
+        if value is not None and not isinstance(value, kind):
+            object.__setattr__(record, name, kind(value))

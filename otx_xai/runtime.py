@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event
 from typing import Any, Generic, TypeVar
@@ -23,14 +24,14 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from otx_xai.errors import ConfigError, ImageError
+from otx_xai.errors import ConfigError, ImageError, ModelError
 
 Arrays = dict[str, NDArray[Any]]
 SourceT = TypeVar("SourceT")
 ReadT = TypeVar("ReadT")
 ResultT = TypeVar("ResultT")
 
-_PATIENCE = 5.0
+_PATIENCE = 1.0
 """Seconds without a result after which the queue is asked whether an inference failed."""
 
 
@@ -75,11 +76,6 @@ class Session:
         size = self._compiled.inputs[0].get_partial_shape()[0]
         return 1 if size.is_dynamic else int(size.get_length())
 
-    @property
-    def output_names(self) -> list[str]:
-        """Names of the outputs; the index where an output has none."""
-        return list(self._names)
-
     def infer(self, tensor: NDArray[Any]) -> Arrays:
         """Run one batch.
 
@@ -102,53 +98,80 @@ class Session:
         read: Callable[[SourceT], tuple[NDArray[np.uint8], ReadT]],
         finish: Callable[[ReadT, Arrays], ResultT],
         *,
+        outputs: Sequence[str] = (),
         stop: Event | None = None,
-    ) -> Iterator[tuple[SourceT, ResultT | ImageError]]:
+    ) -> Generator[tuple[SourceT, ResultT | ImageError], None, None]:
         """Stream images through the model.
+
+        As many images are on their way at once as keep all threads and requests busy, and no more. Whatever ends the
+        stream, the last image, an error or a consumer that closes the generator, ends its threads and waits for its
+        inferences.
 
         Args:
             sources: one an image.
             read: gives the input of one image (without the batch axis) and what ``finish`` needs; runs in a thread.
-                An ImageError becomes the image's result.
+                An ImageError becomes the image's result, another error ends the stream.
             finish: makes the result out of that and the outputs of this image (without the batch axis; copies);
-                runs in a thread. An ImageError becomes the image's result, other errors end the stream.
+                runs in a thread, with errors treated alike.
+            outputs: names of the outputs that ``finish`` is given; those the model does not have are left out. All of
+                them by default.
             stop: once set, no further image is begun; those on their way are finished.
 
         Yields:
             ``(source, result)`` in the order of the sources.
+
+        Raises:
+            ModelError: an inference failed.
         """
         queue = ov.AsyncInferQueue(self._compiled, 0)
-        workers = max(2, os.cpu_count() or 1)
-        window = 4 * workers + (2 + len(queue)) * self.batch
+        places = self._places(outputs)
+        workers = _cores()
+        window = self._window(workers, len(queue))
         remaining = iter(sources)
         unread: deque[_Flight[SourceT, ReadT, ResultT]] = deque()
         flying: deque[_Flight[SourceT, ReadT, ResultT]] = deque()
         more = True
-        with ThreadPoolExecutor(workers, "otx_xai") as pool:
-            queue.set_callback(lambda request, group: _land(request, group, self._names, pool, finish))
-            try:
-                while more or flying:
-                    while more and len(flying) < window:
-                        source = None if stop and stop.is_set() else next(remaining, None)
-                        more = source is not None
-                        if source is not None:
-                            unread.append(_Flight(source, pool.submit(read, source), Future()))
-                            flying.append(unread[-1])
-                    departs = len(unread) >= self.batch or (bool(unread) and not more)
-                    if departs:
-                        self._depart(queue, unread)
-                    while flying and (flying[0].result.done() or not departs):
-                        departs = True  # wait for one result at most, then see what can begin
-                        flight = flying.popleft()
-                        yield flight.source, _await(flight.result, queue)
-            finally:
-                for flight in unread:
-                    flight.reading.cancel()
-                queue.wait_all()
+        pool = ThreadPoolExecutor(workers, "otx_xai")
+        try:
+            queue.set_callback(lambda request, group: _land(request, group, places, pool, finish))
+            while more or flying:
+                while more and len(flying) < window:
+                    if stop and stop.is_set():
+                        more = False
+                        break
+                    try:
+                        source = next(remaining)
+                    except StopIteration:
+                        more = False
+                        break
+                    unread.append(_Flight(source, pool.submit(read, source), Future()))
+                    flying.append(unread[-1])
+                departs = len(unread) >= self.batch or (bool(unread) and not more)
+                if departs:
+                    self._depart(queue, unread)
+                while flying and (flying[0].result.done() or not departs):
+                    departs = True  # wait for one result at most, then see what can begin
+                    flight = flying.popleft()
+                    yield flight.source, _await(flight.result, queue)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            _settle(queue)
+            pool.shutdown(wait=True)
 
-    def _depart(self, queue: Any, unread: deque[Any]) -> None:
+    def _window(self, workers: int, requests: int) -> int:
+        """Return how many images may be on their way: enough to keep every thread and every request busy."""
+        return 4 * workers + (2 + requests) * self.batch
+
+    def _places(self, outputs: Sequence[str]) -> dict[str, int]:
+        """Return the index of each of these outputs, of all where none is named. An output may have several names."""
+        if not outputs:
+            return {name: i for i, name in enumerate(self._names)}
+        known = {name: i for i, output in enumerate(self._compiled.outputs) for name in output.get_names()}
+        return {name: known[name] for name in outputs if name in known}
+
+    def _depart(self, queue: Any, unread: deque[_Flight[Any, Any, Any]]) -> None:
         """Start the inference of the next batch; images that cannot be read are left out of it."""
-        group: list[tuple[Any, Any]] = []
+        group: list[_Passenger] = []
         tensors: list[NDArray[np.uint8]] = []
         while unread and len(group) < self.batch:
             flight = unread.popleft()
@@ -157,22 +180,34 @@ class Session:
             except ImageError as error:
                 flight.result.set_result(error)
                 continue
-            group.append((flight, read))
+            group.append((flight.result, read))
             tensors.append(tensor)
         if not group:
             return
         tensors += [tensors[-1]] * (self.batch - len(tensors))
         batch = tensors[0][None] if self.batch == 1 else np.stack(tensors)
-        queue.start_async(batch, group)
+        try:
+            queue.start_async(batch, group)
+        except RuntimeError as error:
+            raise _inference_error(error) from error
+
+
+_Passenger = tuple["Future[Any]", Any]
+"""The result that is awaited of one image of a batch, and what ``finish`` needs for it."""
 
 
 def _land(
-    request: Any, group: list[Any], names: list[str], pool: ThreadPoolExecutor, finish: Callable[..., Any]
+    request: Any, group: list[_Passenger], places: dict[str, int], pool: ThreadPoolExecutor, finish: Callable[..., Any]
 ) -> None:
-    """Copy the outputs of a finished batch and hand each image to a thread."""
-    for i, (flight, read) in enumerate(group):
-        outputs = {name: np.array(request.get_output_tensor(j).data[i]) for j, name in enumerate(names)}
-        pool.submit(_finish, flight.result, finish, read, outputs)
+    """Copy the outputs of a finished batch and hand each image to a thread; raises nothing, as no one would hear it."""
+    try:
+        outputs = {name: request.get_output_tensor(place).data for name, place in places.items()}
+        for i, (result, read) in enumerate(group):
+            pool.submit(_finish, result, finish, read, {name: values[i].copy() for name, values in outputs.items()})
+    except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for the results
+        for result, _ in group:
+            with suppress(InvalidStateError):
+                result.set_exception(error)
 
 
 def _finish(result: Future[Any], finish: Callable[..., Any], read: Any, outputs: Arrays) -> None:
@@ -185,12 +220,37 @@ def _finish(result: Future[Any], finish: Callable[..., Any], read: Any, outputs:
 
 
 def _await(result: Future[ResultT], queue: Any) -> ResultT:
+    """Wait for a result, and look now and then whether its inference has failed: nothing else would tell."""
     while True:
         try:
             return result.result(timeout=_PATIENCE)
         except FutureTimeout:
-            if queue.is_ready():
-                queue.wait_all()  # raises what an inference failed with
+            if result.done():  # in the nick of time, or by an error of this very type
+                return result.result()
+        try:
+            for request in queue:
+                request.wait_for(0)
+        except RuntimeError as error:
+            raise _inference_error(error) from error
+
+
+def _settle(queue: Any) -> None:
+    """Wait for all inferences; what fails now belongs to results that nobody waits for any more."""
+    with suppress(RuntimeError):
+        queue.wait_all()
+
+
+def _cores() -> int:
+    """Return how many cores this process may use, and at least 2: one to read while another writes."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(2, allowed or 1)
+
+
+def _inference_error(error: RuntimeError) -> ModelError:
+    return ModelError(
+        f"The model failed on an image: {_reason(error)}. Expected a model that takes any image of its input size; try "
+        f"another --device, or a smaller --batch_size."
+    )
 
 
 def _reason(error: RuntimeError) -> str:

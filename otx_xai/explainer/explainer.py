@@ -244,7 +244,7 @@ class Explainer:
             part = inputs.tensor[first : first + batch]
             filled = np.concatenate([part, np.repeat(part[-1:], batch - len(part), axis=0)])
             raw = session.raw(np.ascontiguousarray(filled.transpose(order), dtype=kind))
-            outputs = {name: raw[i] for i, name in enumerate(session.output_names) if name in (SCORES, SALIENCY_MAP)}
+            outputs = {name: raw[name] for name in (SCORES, SALIENCY_MAP)}
             if self._postprocess_fn is not None:
                 given = self._postprocess_fn(raw)
                 outputs[SCORES] = _as_scores(given, outputs[SCORES].shape, independent=prepared.info.multilabel)

@@ -1,4 +1,4 @@
-"""The claim of the demo, on a shortened training."""
+"""The claim of the demo, with the settings that users get."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from otx_xai.report import read_journal
 
 
 def test_maps_point_at_the_drawn_shapes(tmp_path: Path) -> None:
-    result = run_demo(tmp_path / "demo", seed=0, train_images=1800, test_images=36, epochs=4)
+    result = run_demo(tmp_path / "demo", test_images=36)
 
     assert result.images == 36
-    assert result.accuracy >= 0.7
+    assert result.accuracy >= 0.85
     assert result.chance < 0.2
-    assert result.hit_rate >= 0.7
+    assert result.hit_rate >= 0.9
 
     page = cv2.imread(str(result.contact_sheet))
     assert min(page.shape[:2]) > 500

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import openvino as ov
@@ -13,8 +15,9 @@ import torch
 from otx_xai import demo
 from otx_xai.data import find_images, read_image
 from otx_xai.data.shapes import SHAPE_LABELS
-from otx_xai.errors import ConfigError, OutputError
+from otx_xai.errors import ConfigError, DataError, OutputError
 from otx_xai.report import Journal, write_picture
+from otx_xai.run import ExplainRun
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +119,13 @@ class MaskEngine:
     """Stands in for the engine: a picture is what its folder says; its map is its mask, or the rest."""
 
     inverted = False
+    failures: ClassVar[dict[str, str]] = {}
+    interrupted = False
 
     def __init__(self, work_dir: Path) -> None:
         self.work_dir = work_dir
 
-    def explain(self, checkpoint: Path, data_root: Path, dump: bool) -> None:
+    def explain(self, checkpoint: Path, data_root: Path, dump: bool) -> ExplainRun:
         assert checkpoint.is_file()
         assert dump
         with Journal(self.work_dir / "predictions.jsonl") as journal:
@@ -131,10 +136,19 @@ class MaskEngine:
                 write_picture(self.work_dir / file, 255 - mask if self.inverted else mask)
                 best = {"target": SHAPE_LABELS.index(label), "label": label, "score": 0.9}
                 journal.append({"name": info.name, "predictions": [best], "files": [file]})
+        return ExplainRun(self.work_dir, 7, 7, 0, self.failures, 7, 1.0, self.interrupted)
 
 
 class InvertedMaskEngine(MaskEngine):
     inverted = True
+
+
+class FailingEngine(MaskEngine):
+    failures: ClassVar[dict[str, str]] = {"circle/0000.jpg": "broken"}
+
+
+class InterruptedEngine(MaskEngine):
+    interrupted = True
 
 
 @pytest.mark.parametrize(("engine", "hits"), [(MaskEngine, 7), (InvertedMaskEngine, 0)])
@@ -147,6 +161,32 @@ def test_maps_are_held_against_masks(
     masks = [read_image(path)[:, :, 0] > 0 for path in sorted((tmp_path / "test_masks").rglob("*.png"))]
     assert result.chance == pytest.approx(np.mean([mask.mean() for mask in masks]))
     assert read_image(result.contact_sheet).shape[2] == 3
+
+
+def test_pictures_that_fail_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "Engine", FailingEngine)
+    with pytest.raises(DataError, match=r"1 of the pictures .* cannot be explained"):
+        demo.run_demo(tmp_path, train_images=16, test_images=1, epochs=1)
+
+
+def test_ctrl_c_while_explaining(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "Engine", InterruptedEngine)
+    with pytest.raises(KeyboardInterrupt):
+        demo.run_demo(tmp_path, train_images=16, test_images=1, epochs=1)
+
+
+def test_ctrl_c_while_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning would exit with 1, and ignore Ctrl-C from then on."""
+    handler = signal.getsignal(signal.SIGINT)
+
+    def interrupt(batches: Any) -> Iterator[Any]:
+        signal.raise_signal(signal.SIGINT)
+        yield
+
+    monkeypatch.setattr(demo._Batches, "__iter__", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        demo.train_network(images=16, epochs=1)
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 @pytest.mark.parametrize("name", ["train_images", "test_images", "epochs"])

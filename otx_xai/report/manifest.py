@@ -1,0 +1,146 @@
+"""What a run was asked to do, with what, how far it came, what went wrong: ``run.json`` and ``config.yaml``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import openvino as ov
+import yaml
+
+from otx_xai import __version__
+from otx_xai.errors import OutputError
+from otx_xai.report.files import write_atomic, write_json
+
+MANIFEST = "run.json"
+CONFIG = "config.yaml"
+
+
+class Manifest:
+    """The manifest of one run, which it writes into its work directory when it begins and when it ends.
+
+    Args:
+        work_dir: folder of the run, which exists.
+        command: name of the job.
+        settings: everything that results depend on, apart from the content of the model; made of plain
+            values, enumerations and arrays.
+        model_file: the model, which is hashed.
+        images: number of images of the run.
+    """
+
+    def __init__(
+        self, work_dir: Path, command: str, settings: Mapping[str, Any], model_file: Path, images: int
+    ) -> None:
+        self._path = work_dir / MANIFEST
+        self._images = images
+        self._content: dict[str, Any] = {
+            "status": "running",
+            "command": command,
+            "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "model_sha256": hash_model(model_file),
+            "settings": plain(settings),
+            "versions": _versions(),
+        }
+        decisive = [command, self._content["model_sha256"], self._content["settings"], __version__]
+        self._content["fingerprint"] = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+    def continues(self) -> bool:
+        """Whether the work directory holds an unfinished run of the same settings, model and version.
+
+        Raises:
+            OutputError: there is a ``run.json`` that cannot be read.
+        """
+        try:
+            before = json.loads(self._path.read_bytes())
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError) as error:
+            raise OutputError(
+                f"{self._path} cannot be read ({error}); expected the manifest of an earlier run. Remove it, or choose "
+                f"another --work_dir."
+            ) from error
+        if not isinstance(before, dict):
+            return False
+        return before.get("fingerprint") == self._content["fingerprint"] and before.get("status") != "complete"
+
+    def write(self, status: str, explained: int, failures: Mapping[str, str], **more: Any) -> None:
+        """Replace the file.
+
+        Args:
+            status: ``running``, ``complete``, ``interrupted`` or ``failed``.
+            explained: number of images that are done.
+            failures: image name → what went wrong.
+            more: further entries.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self._content |= {
+            "status": status,
+            "counts": {"images": self._images, "explained": explained, "failed": len(failures)},
+            "failures": [{"name": name, "error": error} for name, error in failures.items()],
+            **more,
+        }
+        write_json(self._path, self._content)
+
+
+def write_config(work_dir: Path, arguments: Mapping[str, Any]) -> None:
+    """Write ``config.yaml``, with which ``otx <command> --config`` does the same again.
+
+    Args:
+        work_dir: folder of the run, which exists.
+        arguments: of the command, defaults included; what is ``None`` is left out.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    text = yaml.safe_dump(plain(arguments), sort_keys=False, allow_unicode=True)
+    write_atomic(work_dir / CONFIG, text.encode("utf-8", "backslashreplace"))
+
+
+def plain(value: Any) -> Any:
+    """Return a value in the terms of JSON and YAML, without the entries that are ``None``.
+
+    >>> plain({"size": (2, 3), "path": Path("a"), "mean": None})
+    {'size': [2, 3], 'path': 'a'}
+    """
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {key: plain(entry) for key, entry in value.items() if entry is not None}
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    return [plain(entry) for entry in value] if isinstance(value, Iterable) else str(value)
+
+
+def hash_model(model_file: Path) -> str:
+    """Return the SHA-256 of a model file, and of the weights beside it where it is an ``.xml``."""
+    digest = hashlib.sha256()
+    weights = [model_file.with_suffix(".bin")] if model_file.suffix.lower() == ".xml" else []
+    for path in (model_file, *weights):
+        if os.path.exists(path):
+            with open(path, "rb") as file:
+                while block := file.read(2**22):
+                    digest.update(block)
+    return digest.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "otx_xai": __version__,
+        "openvino": ov.get_version(),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,319 @@
+"""One explain run in one work directory: what is done already, what is streamed and written, what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, current_thread, main_thread
+from typing import Any
+
+import cv2
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from otx_xai.data import read_image
+from otx_xai.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, DataError, ImageError, OtxXaiError, OutputError
+from otx_xai.explainer.explanation import PER_IMAGE_MAP, Explanation
+from otx_xai.explainer.prepare import Prepared
+from otx_xai.explainer.targets import choose
+from otx_xai.graph.insert import SALIENCY_MAP, SALIENCY_TARGETS, SCORES
+from otx_xai.postprocess import fit, to_uint8
+from otx_xai.records import ExplainConfig, ExplainedImage, ImageInfo, UInt8Array
+from otx_xai.report import Dump, Journal, read_journal, record
+from otx_xai.report.files import write_atomic
+from otx_xai.report.manifest import Manifest
+from otx_xai.runtime import Arrays, Session
+
+logger = logging.getLogger("otx_xai")
+
+JOURNAL = "predictions.jsonl"
+
+Line = dict[str, Any]
+"""One image in the journal."""
+
+
+@dataclass(frozen=True)
+class ExplainRun:
+    """What a run did.
+
+    Args:
+        work_dir: where it wrote.
+        images: number of images found.
+        explained: number of images explained, those of an earlier, interrupted run included.
+        resumed: number of these that an earlier run had explained.
+        failures: images that could not be explained, name → reason.
+        files: number of pictures written.
+        seconds: time it took.
+        interrupted: whether it was stopped before the last image.
+        explanations: one an image, in order, when nothing was dumped: maps are grey ``uint8`` ``(h, w)`` at the
+            network's resolution.
+    """
+
+    work_dir: Path
+    images: int
+    explained: int
+    resumed: int
+    failures: dict[str, str]
+    files: int
+    seconds: float
+    interrupted: bool = False
+    explanations: tuple[Explanation, ...] = field(default=(), repr=False)
+
+    @property
+    def exit_code(self) -> int:
+        """What ``otx`` ends with; see :mod:`otx_xai.errors`."""
+        if self.interrupted:
+            return EXIT_INTERRUPTED
+        if self.failures:
+            return EXIT_PARTIAL if self.explained else DataError.exit_code
+        return 0
+
+    def summary(self) -> str:
+        """Return a few lines of plain text."""
+        rate = (self.explained - self.resumed) / self.seconds if self.seconds else 0.0
+        lines = [
+            f"Explained {self.explained} of {self.images} images in {self.seconds:.1f} s ({rate:.1f} images/s), "
+            f"{self.files} pictures, in {self.work_dir}"
+        ]
+        if self.resumed:
+            lines.append(f"{self.resumed} of them by an earlier run that this one resumed.")
+        if self.failures:
+            lines.append(f"{len(self.failures)} failed; run.json says why.")
+        if self.interrupted:
+            lines.append("Interrupted: the same command goes on where this one stopped.")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """An image that has been read."""
+
+    info: ImageInfo
+    image: UInt8Array
+    began: float
+
+
+class Run:
+    """One run of many images.
+
+    Args:
+        work_dir: folder of the run, which exists.
+        manifest: of this run.
+        prepared: the model.
+        config: what to write.
+        images: all images of the run, in order.
+        dump: write pictures.
+        keep: keep the explanations in memory, to return them.
+    """
+
+    def __init__(
+        self,
+        work_dir: Path,
+        manifest: Manifest,
+        prepared: Prepared,
+        config: ExplainConfig,
+        images: Sequence[ImageInfo],
+        *,
+        dump: bool,
+        keep: bool,
+    ) -> None:
+        self._work_dir = work_dir
+        self._manifest = manifest
+        self._prepared = prepared
+        self._images = images
+        self._dump = Dump(work_dir, prepared.info.labels, config, prepared.info.geometry) if dump else None
+        self._keep = keep
+        self._explained = self._files = 0
+        self._failures: dict[str, str] = {}
+        self._explanations: list[Explanation] = []
+
+    def execute(self, session: Session, *, resume: bool) -> ExplainRun:
+        """Stream the images through the model, and write what comes out.
+
+        Args:
+            session: the compiled model.
+            resume: go on with an unfinished run of the same settings.
+
+        Raises:
+            OutputError: results cannot be written.
+            ModelError: the model fails.
+        """
+        start = time.monotonic()
+        done = self._take_up() if resume and self._manifest.continues() else set()
+        todo = [image for image in self._images if image.name not in done]
+        try:
+            self._stream(session, todo, resumed=len(done))
+            if done:
+                self._restore_order()
+        except BaseException as error:
+            with suppress(OutputError):  # the disk may be what failed
+                status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                self._manifest.write(status, self._explained, self._failures, error=str(error))
+            raise
+        seconds = time.monotonic() - start
+        interrupted = self._explained + len(self._failures) < len(self._images)
+        status = "interrupted" if interrupted else "complete"
+        self._manifest.write(status, self._explained, self._failures, seconds=round(seconds, 3), files=self._files)
+        return ExplainRun(
+            work_dir=self._work_dir,
+            images=len(self._images),
+            explained=self._explained,
+            resumed=len(done),
+            failures=self._failures,
+            files=self._files,
+            seconds=seconds,
+            interrupted=interrupted,
+            explanations=tuple(self._explanations),
+        )
+
+    def _stream(self, session: Session, todo: Sequence[ImageInfo], *, resumed: int) -> None:
+        with (
+            # The journal is emptied before the manifest claims it: a kill in between mixes no two runs
+            Journal(self._work_dir / JOURNAL, resume=resumed > 0) as journal,
+            _interruptible() as stop,
+            _one_thread_each(),
+            _progress(len(self._images), resumed) as bar,
+        ):
+            self._manifest.write("running", self._explained, self._failures)
+            outputs = (SCORES, SALIENCY_MAP, SALIENCY_TARGETS)
+            with closing(session.stream(todo, self._read, self._finish, outputs=outputs, stop=stop)) as results:
+                for info, result in results:
+                    if isinstance(result, ImageError):
+                        self._failures[info.name] = str(result)
+                        logger.warning("%s", result)
+                    else:
+                        self._note(*result, journal)
+                    bar.update()
+
+    def _read(self, info: ImageInfo) -> tuple[UInt8Array, _Read]:
+        """Read one image (in a thread)."""
+        began = time.monotonic()
+        with _image_errors(info):
+            image = read_image(info.path)
+            return fit(image, self._prepared.info.geometry), _Read(info, image, began)
+
+    def _finish(self, read: _Read, outputs: Arrays) -> tuple[Line, Explanation | None]:
+        """Choose the classes of one image, and write its pictures (in a thread)."""
+        prepared = self._prepared
+        with _image_errors(read.info):
+            predictions, targets, maps = choose(outputs, prepared.info.labels, prepared.wanted, scaled=prepared.scaled)
+            seconds = time.monotonic() - read.began
+            one = ExplainedImage(read.info, read.image, predictions, targets, maps, seconds)
+            files = self._dump.write(one) if self._dump else ()
+        return record(one, files, prepared.method), self._explanation(one) if self._keep else None
+
+    def _explanation(self, one: ExplainedImage) -> Explanation:
+        keys: list[int | str] = [PER_IMAGE_MAP if target.target == -1 else target.target for target in one.targets]
+        maps = dict(zip(keys, to_uint8(one.maps), strict=True))
+        return Explanation(maps, self._prepared.info.labels, one.predictions, one.info.name)
+
+    def _note(self, line: Line, explanation: Explanation | None, journal: Journal) -> None:
+        journal.append(line)
+        self._explained += 1
+        self._files += len(line["files"])
+        if explanation is not None:
+            self._explanations.append(explanation)
+
+    def _take_up(self) -> set[str]:
+        """Keep those lines of the journal whose image is still asked for and whose pictures are there."""
+        lines = read_journal(self._work_dir / JOURNAL)
+        wanted = {image.name: str(image.path) for image in self._images}
+        kept = {
+            line["name"]: line
+            for line in lines
+            if wanted.get(line["name"]) == line["path"]
+            and all(os.path.exists(self._work_dir / file) for file in line["files"])
+        }
+        if len(kept) != len(lines):
+            self._write_lines(list(kept.values()))
+        if kept:
+            logger.info("Resuming: %d of %d images are done.", len(kept), len(self._images))
+        self._explained = len(kept)
+        self._files = sum(len(line["files"]) for line in kept.values())
+        return set(kept)
+
+    def _restore_order(self) -> None:
+        """Bring the journal into the order of the images, which images that failed at first have left."""
+        place = {image.name: i for i, image in enumerate(self._images)}
+        lines = read_journal(self._work_dir / JOURNAL)
+        in_order = sorted(lines, key=lambda line: place[line["name"]])
+        if in_order != lines:
+            self._write_lines(in_order)
+
+    def _write_lines(self, lines: Sequence[Line]) -> None:
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        # File names that are no UTF-8 come as lone surrogates, which survive as escapes
+        write_atomic(self._work_dir / JOURNAL, text.encode("utf-8", "backslashreplace"))
+
+
+@contextmanager
+def _image_errors(info: ImageInfo) -> Iterator[None]:
+    """Turn what an image, or the model's answer to it, breaks in numpy and OpenCV into the failure of that image."""
+    try:
+        yield
+    except OtxXaiError:
+        raise
+    except cv2.error as error:
+        raise ImageError(
+            f"The image {str(info.path)!r} cannot be processed: OpenCV says {error.err!r}. It may be too large; save "
+            "it again smaller, or remove it."
+        ) from error
+    except (MemoryError, ValueError) as error:
+        reason = str(error) or "there is not enough memory for it. Save it again smaller, or remove it."
+        raise ImageError(f"The image {str(info.path)!r} cannot be explained: {reason}") from error
+
+
+@contextmanager
+def _progress(total: int, done: int) -> Iterator[tqdm[Any]]:
+    """Show rate and remaining time; nothing where nobody looks."""
+    with ExitStack() as stack:
+        watched = sys.stderr.isatty()
+        if watched:
+            stack.enter_context(logging_redirect_tqdm())
+        yield stack.enter_context(
+            tqdm(total=total, initial=done, unit="img", disable=not watched, smoothing=0.05, dynamic_ncols=True)
+        )
+
+
+@contextmanager
+def _interruptible() -> Iterator[Event]:
+    """Give an event that the first Ctrl-C (or SIGTERM) sets; a second one interrupts as ever."""
+    stop = Event()
+    if current_thread() is not main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_signal(_number: int, _frame: object) -> None:
+        stop.set()
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    for number in before:
+        signal.signal(number, on_signal)
+    try:
+        yield stop
+    finally:
+        restore()
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Keep OpenCV from starting threads of its own inside each of ours."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
