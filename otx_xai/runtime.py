@@ -11,6 +11,7 @@ one pool of threads; OpenVINO's streams do the rest.
 from __future__ import annotations
 
 import os
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
@@ -132,8 +133,8 @@ class Session:
         flying: deque[_Flight[SourceT, ReadT, ResultT]] = deque()
         more = True
         pool = ThreadPoolExecutor(workers, "otx_xai")
+        let_go = _hand_over(queue, lambda request, group: _land(request, group, places, pool, finish))
         try:
-            queue.set_callback(lambda request, group: _land(request, group, places, pool, finish))
             while more or flying:
                 while more and len(flying) < window:
                     if stop and stop.is_set():
@@ -155,7 +156,7 @@ class Session:
                     yield flight.source, _await(flight.result, queue)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            _settle(queue)
+            _settle(queue, let_go)
             pool.shutdown(wait=True)
 
     def _window(self, workers: int, requests: int) -> int:
@@ -234,10 +235,28 @@ def _await(result: Future[ResultT], queue: Any) -> ResultT:
             raise _inference_error(error) from error
 
 
-def _settle(queue: Any) -> None:
-    """Wait for all inferences; what fails now belongs to results that nobody waits for any more."""
+def _hand_over(queue: Any, callback: Callable[[Any, Any], None]) -> Event:
+    """Give OpenVINO the only reference to a callback, and an event that tells when it has let it go."""
+    let_go = Event()
+    weakref.finalize(callback, let_go.set).atexit = False
+    queue.set_callback(callback)
+    return let_go
+
+
+def _settle(queue: Any, let_go: Event) -> None:
+    """Wait for all inferences; what fails now belongs to results that nobody waits for any more.
+
+    A thread of OpenVINO may hold the callback a moment longer than its inference takes. If it lets go only while the
+    compiled model is being destroyed, it waits for the interpreter, and the interpreter for it.
+    """
     with suppress(RuntimeError):
         queue.wait_all()
+    queue.set_callback(_nothing)
+    let_go.wait(_PATIENCE)
+
+
+def _nothing(_request: Any, _group: Any) -> None:
+    """Stand in for a callback that is done."""
 
 
 def _cores() -> int:
