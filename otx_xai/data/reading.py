@@ -43,7 +43,7 @@ def read_image(path: str | Path) -> UInt8Array:
         image = _decode_tiff(data, path) if kind == "TIFF" else _decode(data, cv2.IMREAD_COLOR, path)
     if image is None:
         raise ImageError(_undecoded_text(path, data, kind))
-    rgb: UInt8Array = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    rgb: UInt8Array = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     return rgb
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from otx_xai.records import FloatArray, UInt8Array
@@ -44,7 +45,7 @@ def min_max(maps: FloatArray) -> FloatArray:
 
 
 def to_uint8(maps: FloatArray) -> UInt8Array:
-    """Round [0, 1] to 0-255, half up; what lies outside of [0, 1] is clipped.
+    """Round [0, 1] to 0-255; what lies outside of [0, 1] is clipped.
 
     Args:
         maps: ``float32`` of any shape, without NaN.
@@ -52,6 +53,7 @@ def to_uint8(maps: FloatArray) -> UInt8Array:
     Returns:
         ``uint8`` of the same shape.
     """
-    scaled = np.multiply(maps, 255, dtype=np.float32)
-    scaled += 0.5
-    return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
+    flat = np.ascontiguousarray(maps, np.float32).reshape(-1, maps.shape[-1] if maps.ndim else 1)
+    # One pass without a second float array: it rounds and saturates on the way
+    rounded: UInt8Array = cv2.multiply(flat, 255.0, dtype=cv2.CV_8U) if flat.size else np.empty(flat.shape, np.uint8)
+    return rounded.reshape(maps.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -51,6 +52,7 @@ class Dump:
         self._slugs = slugs(labels)
         self._config = config
         self._geometry = geometry
+        self._own = threading.local()
 
     def write(self, explained: ExplainedImage) -> tuple[str, ...]:
         """Render and write the pictures of one image.
@@ -84,7 +86,7 @@ class Dump:
             shown = on_image if self._config.postprocess and on_image is not None else saliency_map
             yield f"{stem}_saliency_map", to_uint8(shown)
         if wants_overlay and on_image is not None:
-            yield f"{stem}_overlay", annotate(self._overlay(explained, on_image), _caption(target))
+            yield f"{stem}_overlay", annotate(self._overlay(explained, on_image), _caption(target), in_place=True)
 
     def _sheet(self, explained: ExplainedImage) -> UInt8Array:
         tiles = [(shrink(explained.image, TILE_SIZE), explained.info.name.rpartition("/")[2])]
@@ -96,9 +98,20 @@ class Dump:
     def _on_image(self, explained: ExplainedImage, saliency_map: FloatArray) -> FloatArray:
         height, width = explained.image.shape[:2]
         on_image: FloatArray = to_image(
-            saliency_map[np.newaxis], (height, width), self._geometry, crop_padding=self._config.crop_padded_map
+            saliency_map[np.newaxis],
+            (height, width),
+            self._geometry,
+            crop_padding=self._config.crop_padded_map,
+            out=self._scratch((1, height, width)),
         )[0]
         return on_image
+
+    def _scratch(self, shape: tuple[int, int, int]) -> FloatArray:
+        """Return an array that this thread uses for one map after the other: fresh memory costs more than the map."""
+        if getattr(self._own, "scratch", None) is None or self._own.scratch.shape != shape:
+            self._own.scratch = np.empty(shape, np.float32)
+        scratch: FloatArray = self._own.scratch
+        return scratch
 
     def _overlay(self, explained: ExplainedImage, on_image: FloatArray) -> UInt8Array:
         return overlay(explained.image, on_image, self._config.overlay_weight)

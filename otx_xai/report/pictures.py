@@ -66,7 +66,7 @@ def overlay(image: UInt8Array, map: FloatArray, weight: float = 0.5) -> UInt8Arr
     return blended
 
 
-def annotate(picture: UInt8Array, text: str) -> UInt8Array:
+def annotate(picture: UInt8Array, text: str, *, in_place: bool = False) -> UInt8Array:
     """Write a caption over the top of a picture: white on a darkened band.
 
     The letters grow with the square root of the picture's shorter side. A text that is too long gets an ellipsis, so
@@ -76,11 +76,12 @@ def annotate(picture: UInt8Array, text: str) -> UInt8Array:
     Args:
         picture: RGB ``uint8`` ``(H, W, 3)``.
         text: one line.
+        in_place: write over ``picture`` itself rather than a copy.
 
     Returns:
-        A copy of ``picture`` with the caption; without it where nothing fits.
+        The picture with the caption; without it where nothing fits.
     """
-    annotated = picture.copy()
+    annotated = picture if in_place else picture.copy()
     height, width = picture.shape[:2]
     size = _letter_size(min(height, width))
     pad = max(2, size // 2)
