@@ -114,7 +114,8 @@ def peak_memory(checkpoint: Path, images: Path, work_dir: Path) -> float:
     """Return the peak resident memory of the command in MiB."""
     options = ["--checkpoint", checkpoint, "--data_root", images, "--work_dir", work_dir, "--dump", "True"]
     options += ["--explain_config.content", "overlays", "--explain_config.image_format", "jpg"]
-    command = [sys.executable, "-c", PEAK, "explain", *map(str, options), "--input.mean", "127.5", "--input.scale", "127.5"]
+    options += ["--input.mean", "127.5", "--input.scale", "127.5"]
+    command = [sys.executable, "-c", PEAK, "explain", *map(str, options)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]) / 1024
 
 
@@ -153,20 +154,20 @@ def main() -> None:
                 plain, codec = inference.rate(arguments.images), codec_rate(paths, overlays, image_format)
                 run = run_rate(checkpoint, root / "images", root / "out", image_format)
                 rows.append((plain, codec, 1 / (1 / plain + 1 / codec), run, run * (1 / plain + 1 / codec)))
-            cells = [median(column) for column in zip(*rows, strict=True)]
-            print(f"{image_format.value:<7} {cells[0]:<12.0f} {cells[1]:<8.0f} {cells[2]:<8.0f} {cells[3]:<10.0f} {cells[4]:.2f}")
+            plain, codec, limit, run, ratio = (median(column) for column in zip(*rows, strict=True))
+            print(f"{image_format.value:<7} {plain:<12.0f} {codec:<8.0f} {limit:<8.0f} {run:<10.0f} {ratio:.2f}")
         one = root / "one"
         one.mkdir()
         shutil.copy(paths[0], one)
         first = ["explain", "--checkpoint", str(checkpoint), "--data_root", str(one), "--work_dir", str(root / "first")]
-        print(f"start-up: otx --help {start_up(['--help']):.2f} s, otx explain --help {start_up(['explain', '--help']):.2f} s, "
-              f"otx explain of one image {start_up([*first, '--resume', 'False']):.2f} s")
+        times = [start_up(command) for command in (["--help"], ["explain", "--help"], [*first, "--resume", "False"])]
+        print("start-up: otx --help {:.2f} s, otx explain --help {:.2f} s, of one image {:.2f} s".format(*times))
         if arguments.many:
             make_images(root / "few", 100)
             make_images(root / "many", arguments.many)
             few, many = (peak_memory(checkpoint, root / name, root / f"{name}_out") for name in ("few", "many"))
-            print(f"peak memory: {few:.0f} MiB for 100 images, {many:.0f} MiB for {arguments.many}, "
-                  f"ratio {many / few:.3f} (goal 1.05)")
+            print(f"peak memory: {few:.0f} MiB for 100 images, {many:.0f} MiB for {arguments.many}:", end=" ")
+            print(f"ratio {many / few:.3f} (goal 1.05)")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import openvino as ov
@@ -12,6 +14,7 @@ import reference
 import timm
 import torch
 import torchvision
+from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import nn
 
 CLASSES = 7
@@ -60,11 +63,69 @@ def contrasting_images(size: tuple[int, int], count: int = 4) -> torch.Tensor:
     return strength * torch.randn(count, 3, *size, generator=generator)
 
 
+@dataclass(frozen=True)
+class Case:
+    """A network with images, its literal maps of them, and its model with a dynamic batch (do not change it)."""
+
+    network: Network
+    model: nn.Module
+    images: torch.Tensor
+    literal: np.ndarray
+    dynamic: ov.Model
+
+
+@cache
+def case(name: str) -> Case:
+    """Build, explain literally and convert a network, once for all tests."""
+    network, model = NETWORKS[name], build(name)
+    images = contrasting_images(network.size)
+    dynamic = convert(model, (-1, 3, *network.size), exported=network.exported)
+    return Case(network, model, images, network.literal(model, images), dynamic)
+
+
+def reshaped(model: ov.Model, shape: tuple[int, ...]) -> ov.Model:
+    """Copy a model with another input shape; -1 is a dynamic axis."""
+    model = model.clone()
+    model.reshape(ov.PartialShape(list(shape)))
+    return model
+
+
+def infer(model: ov.Model, images: torch.Tensor | np.ndarray) -> dict[str, np.ndarray]:
+    """Run a model in full precision; results by tensor name."""
+    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    results = compiled(np.asarray(images))
+    return {name: np.array(results[output]) for output in compiled.outputs for name in output.get_names()}
+
+
+def operations(model: ov.Model) -> list[str]:
+    """Kinds of all operations of a model, loops excluded."""
+    return [node.get_type_name() for node in model.get_ops()]
+
+
+def grid_of(explained: ov.Model) -> list[int | None]:
+    """Height and width of the maps of an explained model, ``None`` where dynamic."""
+    output = next(output for output in explained.outputs if "saliency_map" in output.get_names())
+    return [None if size.is_dynamic else size.get_length() for size in list(output.get_partial_shape())[-2:]]
+
+
+def to_onnx(model: nn.Module, images: torch.Tensor, path: Path, *, dynamic: bool) -> ov.Model:
+    """Export to ONNX and read that with OpenVINO."""
+    shapes = ({0: torch.export.Dim("batch")},) if dynamic else None
+    torch.onnx.export(model, (images,), path, dynamo=True, dynamic_shapes=shapes, verbose=False)
+    return ov.Core().read_model(path)
+
+
 def convert(model: nn.Module, shape: tuple[int, int, int, int], *, exported: bool = False) -> ov.Model:
     """Convert to OpenVINO; -1 is a dynamic axis."""
     example = torch.randn(*(2 if size == -1 and i == 0 else 64 if size == -1 else size for i, size in enumerate(shape)))
     if not exported:
-        return ov.convert_model(model, example_input=example, input=[ov.PartialShape(list(shape))])
+        with warnings.catch_warnings():
+            # OpenVINO still traces; and networks that read their sizes as numbers are traced for one size
+            warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated")
+            warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+            # without the check, which runs the network several times more
+            decoder = TorchScriptPythonDecoder(model, example_input=example, trace_kwargs={"check_trace": False})
+        return ov.convert_model(decoder, example_input=example, input=[ov.PartialShape(list(shape))])
     if shape[0] == -1:
         program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     else:
@@ -180,11 +241,12 @@ NETWORKS: dict[str, Network] = {
     "swin": Network(
         lambda: _models.SwinTransformer([4, 4], 24, [2, 2], [2, 4], [4, 4], num_classes=CLASSES),
         _cam("norm", channels_last=True),
+        size=(32, 48),
     ),
     "timm_swin": Network(
         lambda: timm.create_model(
             "swin_tiny_patch4_window7_224",
-            img_size=(64, 96),
+            img_size=(32, 48),
             embed_dim=24,
             depths=(2, 2),
             num_heads=(2, 4),
@@ -192,6 +254,7 @@ NETWORKS: dict[str, Network] = {
             num_classes=CLASSES,
         ),
         _cam("norm", channels_last=True),
+        size=(32, 48),
     ),
     "vit_b_style": Network(
         lambda: _models.VisionTransformer(64, 16, 2, 3, 24, 48, num_classes=CLASSES),

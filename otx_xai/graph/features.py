@@ -22,6 +22,10 @@ from otx_xai.graph.view import Port, View, constant_value, dimensions, kind, por
 from otx_xai.ir.logits import Logits
 
 _CANDIDATES = 12
+_LAYERS = frozenset(
+    {"BinaryConvolution", "Convolution", "ConvolutionBackpropData", "DeformableConvolution", "GroupConvolution"}
+    | {"GroupConvolutionBackpropData", "MatMul"}
+)
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,11 @@ def dissect(model: ov.Model, logits: Logits, layout: str | None = None) -> Anato
 
 
 def _places(view: View, labels: dict[Port, Labels], logits: Logits) -> list[Features]:
-    return [found for output in view.cuts(logits.port) if (found := as_features(labels, output)) is not None]
+    """Return every tensor whose places can be perturbed, from the class scores backwards; pixels are no features."""
+    layers = [node for node in view.nodes if kind(node) in _LAYERS and node.get_name() in view.data]
+    learned = view.descendants(node.output(0) for node in layers) | {node.get_name() for node in layers}
+    cuts = [output for output in view.cuts(logits.port) if port_of(output)[0] in learned]
+    return [found for output in cuts if (found := as_features(labels, output)) is not None]
 
 
 def at_layer(anatomy: Anatomy, target_layer: str) -> Anatomy:

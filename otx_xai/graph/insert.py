@@ -24,7 +24,7 @@ from otx_xai.graph.places import grid_sizes, rows_of_places
 from otx_xai.graph.recipro_cam import recipro_cam
 from otx_xai.graph.scaling import scale_maps
 from otx_xai.graph.surgery import Twin, name_new_nodes, reshape, size_of
-from otx_xai.graph.view import View, dimensions
+from otx_xai.graph.view import View, dimensions, kind
 from otx_xai.graph.vit_recipro_cam import vit_recipro_cam
 from otx_xai.ir.logits import Activation, Logits
 from otx_xai.records import Method
@@ -33,6 +33,8 @@ SALIENCY_MAP = "saliency_map"
 FEATURE_VECTOR = "feature_vector"
 SALIENCY_TARGETS = "saliency_targets"
 SCORES = "saliency_scores"
+
+_DYNAMIC_QUANTISATION = ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"]
 
 
 def has_saliency_map(model: ov.Model) -> bool:
@@ -67,7 +69,8 @@ def insert_branch(
         layout: axes of the image input where known, e.g. ``NCHW``.
 
     Returns:
-        A model with the same inputs, outputs, names, shapes and ``rt_info``, and the new outputs behind them:
+        A model with the same inputs, outputs, names, shapes and ``rt_info`` (a quantised model gets a runtime option
+        more, which keeps maps exact), and the new outputs behind them:
         ``saliency_map``, ``float32`` ``(N, K, h, w)`` (``(N, h, w)`` for an activation map), and with ``k`` classes
         ``saliency_targets``, ``int32`` ``(N, k)``.
 
@@ -92,6 +95,7 @@ def insert_branch(
         maps = recipro_cam(site)
     else:
         maps = vit_recipro_cam(site, picks or (), target)
+    _forbid_dynamic_quantisation(site)
     outputs = {SALIENCY_MAP: _finish(site, features, maps, embed_scaling=embed_scaling)}
     best = site.best()
     if best is not None and method is not Method.ACTIVATIONMAP:
@@ -113,6 +117,22 @@ def insert_scores(model: ov.Model, logits: Logits, activation: Activation) -> ov
 def default_method(model: ov.Model, logits: Logits, layout: str | None = None) -> Method:
     """Return ViT Recipro-CAM for a model whose head reads only class tokens, else Recipro-CAM."""
     return Method.VITRECIPROCAM if prefix_picks(dissect(model, logits, layout)) else Method.RECIPROCAM
+
+
+def _forbid_dynamic_quantisation(site: Site) -> None:
+    """Tell OpenVINO not to quantise activations by itself, unless the model already says what to do.
+
+    The CPU plugin does so in front of linear layers whose weights are of 8 bit: for class scores that hardly matters,
+    but maps are small differences of scores.
+    """
+    model = site.main.model
+    is_quantised = any(kind(node) == "FakeQuantize" or _is_weight_of_few_bits(node) for node in site.view.nodes)
+    if is_quantised and not model.has_rt_info(_DYNAMIC_QUANTISATION):
+        model.set_rt_info("0", _DYNAMIC_QUANTISATION)
+
+
+def _is_weight_of_few_bits(node: ov.Node) -> bool:
+    return kind(node) == "Constant" and node.get_element_type() in (ov.Type.i8, ov.Type.u8, ov.Type.i4, ov.Type.u4)
 
 
 def _add_outputs(
@@ -195,8 +215,15 @@ def _prove(before: ov.Model, after: ov.Model) -> None:
             )
             if not kept:
                 raise GraphError(f"The edit of the graph changed {port} to {copy}; this is a fault of otx_xai.")
-    if _plain(before.get_rt_info()) != _plain(after.get_rt_info()):
+    if not _holds(_plain(after.get_rt_info()), _plain(before.get_rt_info())):
         raise GraphError("The edit of the graph lost rt_info entries; this is a fault of otx_xai.")
+
+
+def _holds(info: Any, part: Any) -> bool:
+    """Whether nested ``info`` has every entry of ``part``."""
+    if isinstance(info, dict) and isinstance(part, dict):
+        return all(key in info and _holds(info[key], value) for key, value in part.items())
+    return bool(info == part)
 
 
 def _plain(info: Any) -> Any:

@@ -51,7 +51,7 @@ def graft(
     """Return a copy of the part of the graph between ``starts`` and ``ends``, reading other inputs.
 
     Quantisers of activations are left out of the copy: they are calibrated for whole images, and would round the
-    small signal of a single place away.
+    small signal of a single place away. Sizes that the part asks of its own tensors are asked of the copies.
 
     Args:
         view: the model to copy from.
@@ -68,6 +68,7 @@ def graft(
     ends = list(ends)
     twin = Twin(view)
     names = _between(view, starts, ends)
+    names |= _followers(view, names, starts.keys())
     part = view.ordered(names)
 
     def source(output: ov.Output) -> ov.Output:
@@ -98,19 +99,53 @@ def _between(view: View, starts: dict[Port, ov.Output], ends: list[ov.Output]) -
     return view.between(origins, ends)
 
 
+def _followers(view: View, names: set[str], starts: Iterable[Port]) -> set[str]:
+    """Return the names of the nodes that carry sizes of tensors of a part (or of its starts) back into the part."""
+    starts = set(starts)
+    todo = [value for name in names for value in view.nodes[view.position[name]].input_values()]
+    above: set[str] = set()
+    while todo:
+        node = todo.pop().get_node()
+        name = node.get_name()
+        if name not in above | view.data | view.constant:
+            above.add(name)
+            todo.extend(node.input_values())
+    followers: set[str] = set()
+    for node in view.ordered(above):
+        sources = [port_of(value) for value in node.input_values()]
+        if kind(node) == "ShapeOf":
+            follows = sources[0] in starts or sources[0][0] in names
+        else:
+            follows = any(name in followers for name, _ in sources)
+        if follows:
+            followers.add(node.get_name())
+    return followers
+
+
 def batch_obstacle(view: View, starts: Iterable[ov.Output], ends: Iterable[ov.Output]) -> str | None:
     """Return what keeps a part of the graph from taking any size of the first axis, or ``None``.
 
-    Only reshapes are asked: every other operation that features meet in a head treats the first axis as a batch.
+    Only reshapes and concatenations are asked: every other operation that features meet in a head treats the first
+    axis as a batch.
     """
-    for node in view.ordered(view.between(starts, ends)):
-        reason = _fixes_batch(node) if kind(node) in RESHAPES else None
+    starts = list(starts)
+    names = view.between(starts, ends)
+    followers = _followers(view, names, [port_of(start) for start in starts])
+    for node in view.ordered(names):
+        reason = None
+        if kind(node) in RESHAPES:
+            reason = _fixes_batch(node, followers)
+        elif kind(node) == "Concat":
+            inside = names | followers
+            sources = [(port_of(value), value.get_node().get_name()) for value in node.input_values()]
+            if any(name not in inside and port not in map(port_of, starts) for port, name in sources):
+                reason = "joins a tensor that does not grow with the batch"
         if reason:
             return f"{kind(node)} {node.get_friendly_name()!r} of shape {node.output(0).get_partial_shape()} {reason}"
     return None
 
 
-def _fixes_batch(node: ov.Node) -> str | None:
+def _fixes_batch(node: ov.Node, followers: set[str]) -> str | None:
     before, after = dimensions(node.input_value(0)), dimensions(node.output(0))
     if not before or not after:
         return "has a dynamic rank or is a scalar"
@@ -119,8 +154,8 @@ def _fixes_batch(node: ov.Node) -> str | None:
         rank = max(len(before), len(after))
         return "touches the batch axis" if axes is None or 0 in [axis % rank for axis in axes] else None
     if None in before[1:] or None in after[1:]:
-        is_constant = kind(node.input_value(1).get_node()) == "Constant"
-        return "has dynamic axes beside the batch" if is_constant else None  # else the pattern follows the tensor
+        follows = node.input_value(1).get_node().get_name() in followers
+        return None if follows else "has dynamic axes beside the batch"
     same = prod(size or 1 for size in before[1:]) == prod(size or 1 for size in after[1:])
     return None if same else "merges the batch axis with others"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from math import prod
 
 import numpy as np
 import openvino as ov
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 
 Port = tuple[str, int]
 """Identity of an output: unique name of its node, and its index."""
+
+_FEW = 64
+"""Elements of axes, bounds and indices at most; larger tensors are weights or data."""
 
 
 def port_of(output: ov.Output) -> Port:
@@ -32,15 +36,34 @@ def dimensions(output: ov.Output) -> list[int | None] | None:
 
 
 def constant_value(output: ov.Output) -> NDArray[np.generic] | None:
-    """Return the value of a Constant (seen through Convert), else ``None``."""
+    """Return the value of a Constant (seen through Convert) or of a few numbers computed from some, else ``None``.
+
+    ONNX models compute axes and bounds by ``Range`` and ``Broadcast`` of Constants.
+    """
     node = output.get_node()
     while kind(node) == "Convert":
         node = node.input_value(0).get_node()
-    return np.asarray(node.data) if kind(node) == "Constant" else None
+    return np.asarray(node.data) if kind(node) == "Constant" else _computed(output)
+
+
+def _computed(output: ov.Output) -> NDArray[np.generic] | None:
+    node, shape = output.get_node(), output.get_partial_shape()
+    if kind(node) == "Constant":
+        return np.asarray(node.data)
+    if not node.inputs() or shape.is_dynamic or prod(output.get_shape()) > _FEW:
+        return None
+    values = []
+    for source in node.input_values():
+        value = _computed(source)
+        if value is None:
+            return None
+        values.append(ov.Tensor(np.array(value)))
+    results = [ov.Tensor(port.get_element_type(), port.get_shape()) for port in node.outputs()]
+    return np.array(results[output.get_index()].data) if node.evaluate(results, values) else None
 
 
 def constant_ints(output: ov.Output) -> list[int] | None:
-    """Return the value of an integer Constant as a flat list, else ``None``."""
+    """Return integers that :func:`constant_value` knows as a flat list, else ``None``."""
     value = constant_value(output)
     return None if value is None else [int(number) for number in value.reshape(-1)]
 

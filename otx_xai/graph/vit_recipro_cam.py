@@ -145,11 +145,11 @@ def _affine_parts(site: Site, block: Block, attention: Attention) -> _Parts:
 def _of_silence(site: Site, normed: ov.Output, ends: list[ov.Output]) -> list[NDArray[np.float32]]:
     """Return keys and values of all-zero tokens."""
     dims = [size or 1 for size in dimensions(normed) or ()]
-    zeros = ops.constant(np.zeros(dims, np.float32)).output(0)
-    grafted = graft(
-        site.view, {port_of(normed): zeros}, ends, outside=lambda output: output, prefix="silence", free_batch=False
-    )
-    return evaluate(grafted)
+    # a parameter, not a constant: the CPU plugin does not compile an 8-bit model that is constant all through
+    silence = ops.parameter(dims, np.float32)
+    starts = {port_of(normed): silence.output(0)}
+    grafted = graft(site.view, starts, ends, outside=lambda output: output, prefix="silence", free_batch=False)
+    return evaluate(grafted, {silence: np.zeros(dims, np.float32)})
 
 
 def _once(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
