@@ -101,7 +101,8 @@ UNARY = frozenset(
     ]
 )
 NORMALISATIONS = frozenset(["MVN", "NormalizeL2", "LRN", "BatchNormInference", "GroupNormalization", "RMS"])
-_SAME = UNARY | NORMALISATIONS | frozenset(["Softmax", "LogSoftmax", "Interpolate", "Pad", "ShuffleChannels", "Roll"])
+_SAME = UNARY | NORMALISATIONS | frozenset(["Softmax", "LogSoftmax", "ShuffleChannels"])
+_MOVES = frozenset(["Interpolate", "Pad", "Roll"])
 BINARY = frozenset(
     ["Add", "Subtract", "Multiply", "Divide", "Power", "Maximum", "Minimum", "SquaredDifference", "Mod", "FloorMod"]
 )
@@ -238,6 +239,8 @@ def _rule(operation: str) -> Callable[[View, ov.Node, dict[Port, Labels]], Label
         return lambda _view, node, _labels: _MAP if len(dimensions(node.output(0)) or ()) == 4 else None
     if operation in _SAME:
         return lambda _view, node, labels: labels.get(port_of(node.input_value(0)))
+    if operation in _MOVES:
+        return _moved
     if operation in BINARY:
         return _binary
     if operation in REDUCTIONS:
@@ -255,6 +258,16 @@ def _rule(operation: str) -> Callable[[View, ov.Node, dict[Port, Labels]], Label
         "Split": _split,
         "VariadicSplit": _split,
     }.get(operation)
+
+
+def _moved(_view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels | None:
+    """Labels after padding, resizing or rolling: space stays space, but tokens are no longer those of the grid."""
+    own = labels.get(port_of(node.input_value(0)))
+    return None if own is None else _without_tokens(own)
+
+
+def _without_tokens(own: Labels) -> Labels:
+    return tuple(None if isinstance(label, Tokens | Rows) else label for label in own)
 
 
 def _binary(view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels | None:
@@ -383,11 +396,11 @@ def _concat(view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels | N
         found = {labels[port_of(value)][axis] for value in view.data_inputs(node) if port_of(value) in labels} - {None}
         merged.append(found.pop() if len(found) == 1 else None)
     if isinstance(merged[along], Tokens):
-        merged[along] = _lengthen(view, node, labels, along)
+        merged[along] = _lengthen(node, labels, along)
     return tuple(merged)
 
 
-def _lengthen(view: View, node: ov.Node, labels: dict[Port, Labels], axis: int) -> Label:
+def _lengthen(node: ov.Node, labels: dict[Port, Labels], axis: int) -> Label:
     """Label of a token axis after a concatenation: what stands before the grid is its prefix, nothing may follow."""
     prefix = 0
     values = node.input_values()
@@ -399,7 +412,6 @@ def _lengthen(view: View, node: ov.Node, labels: dict[Port, Labels], axis: int) 
         if dims is None or dims[axis] is None:
             return None
         prefix += dims[axis] or 0
-    del view
     return None
 
 
@@ -431,11 +443,7 @@ def _cut(_view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels | Non
         return None
     cut = cut_of(node)
     if cut is None:  # a strided or two-axis slice keeps space and batch what they are, but breaks up tokens
-        return (
-            tuple(None if isinstance(label, Tokens | Rows) else label for label in own)
-            if len(after) == len(own)
-            else None
-        )
+        return _without_tokens(own) if len(after) == len(own) else None
     label = own[cut.axis]
     if cut.drops:
         return own[: cut.axis] + own[cut.axis + 1 :]

@@ -273,13 +273,17 @@ def _pad(places: ov.Output, chunk: int) -> ov.Output:
 
 
 def _chunk(site: Site, starts: Sequence[ov.Output], end: ov.Output, count: int | None) -> int:
-    """Return how many masks fit into memory at a time."""
+    """Return how many masks fit into memory at a time.
+
+    An operation holds its inputs, a second copy of them in the blocked layout that convolutions read, and its outputs.
+    """
     if count is None:
         return _CHUNK_OF_DYNAMIC_MAPS
     images = (dimensions(starts[0]) or [None])[0] or 1
     largest = 1
     for node in site.view.ordered(site.view.between(starts, [end])):
-        dims = [dimensions(output) for output in [*site.view.data_inputs(node), *node.outputs()]]
+        inputs = site.view.data_inputs(node)
+        dims = [dimensions(output) for output in [*inputs, *inputs, *node.outputs()]]
         if any(dim is None or None in dim[1:] for dim in dims):
             return _CHUNK_OF_DYNAMIC_MAPS
         largest = max(largest, sum(prod(size or 1 for size in dim or ()) for dim in dims))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from otx_xai import cli, engine
+from otx_xai import cli
 from otx_xai.engine import Engine
 from otx_xai.errors import TargetError
 from otx_xai.records import ExplainConfig, InputOptions
