@@ -186,7 +186,7 @@ def test_no_image_input(shape):
 
 @pytest.mark.filterwarnings("ignore")
 def test_patch_embedding_of_a_torch_model():
-    torch = pytest.importorskip("torch")
+    import torch
 
     class Patches(torch.nn.Module):
         def __init__(self):
