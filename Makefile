@@ -4,9 +4,6 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-# Training runs in a process of its own: torch's thread pools do not share one well with a hundred compiled models.
-TRAINING := tests/unit/test_demo.py tests/integration/test_demo.py
-
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format bench docs clean
 
@@ -17,8 +14,7 @@ demo: $(STAMP) ## draw, train, export, explain and check the maps, in about a mi
 	$(BIN)/otx demo --work_dir out/demo
 
 test: $(STAMP) ## run all tests, doctests and documented examples
-	$(BIN)/python -m pytest --ignore-glob='*/test_demo.py'
-	$(BIN)/python -m pytest $(TRAINING)
+	$(BIN)/python -m pytest
 
 lint: $(STAMP) ## check format, style and types
 	$(BIN)/ruff format --check .

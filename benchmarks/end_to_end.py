@@ -103,8 +103,7 @@ def codec_rate(paths: list[Path], overlays: list[np.ndarray], image_format: Imag
 
 
 def run_rate(checkpoint: Path, images: Path, work_dir: Path, image_format: ImageFormat) -> float:
-    """Return images/s of a run, its model loaded and compiled."""
-    shutil.rmtree(work_dir, ignore_errors=True)
+    """Return images/s of a run into a new folder, its model loaded and compiled."""
     config = ExplainConfig(content=DumpContent.OVERLAYS, image_format=image_format, predicted_maps_conf_thr=1.0)
     run = Engine(work_dir).explain(checkpoint, data_root=images, dump=True, explain_config=config, input=INPUT)
     return run.explained / run.seconds
@@ -147,12 +146,13 @@ def main() -> None:
         inference.rate(50)
         print("format  inference/s  codec/s  limit/s  explain/s  ratio (goal 0.80)")
         for image_format in ImageFormat:
-            run_rate(checkpoint, root / "images", root / "out", image_format)
-            overlays = [cv2.imread(str(path))[..., ::-1] for path in sorted((root / "out").rglob("*_overlay.*"))[:24]]
+            out = root / f"out_{image_format.value}"
+            run_rate(checkpoint, root / "images", out, image_format)
+            overlays = [cv2.imread(str(path))[..., ::-1] for path in sorted(out.rglob("*_overlay.*"))[:24]]
             rows = []
-            for _ in range(arguments.rounds):
+            for i in range(arguments.rounds):
                 plain, codec = inference.rate(arguments.images), codec_rate(paths, overlays, image_format)
-                run = run_rate(checkpoint, root / "images", root / "out", image_format)
+                run = run_rate(checkpoint, root / "images", out / str(i), image_format)
                 rows.append((plain, codec, 1 / (1 / plain + 1 / codec), run, run * (1 / plain + 1 / codec)))
             plain, codec, limit, run, ratio = (median(column) for column in zip(*rows, strict=True))
             print(f"{image_format.value:<7} {plain:<12.0f} {codec:<8.0f} {limit:<8.0f} {run:<10.0f} {ratio:.2f}")

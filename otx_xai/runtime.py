@@ -26,6 +26,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from otx_xai.errors import ConfigError, ImageError, ModelError
+from otx_xai.ir import core
 
 Arrays = dict[str, NDArray[Any]]
 SourceT = TypeVar("SourceT")
@@ -53,6 +54,9 @@ class Session:
         device: OpenVINO device: ``CPU``, ``GPU``, ``NPU``, ``AUTO``, …
         latency: one request at a time (for a single image) rather than throughput.
 
+    Attributes:
+        batch: number of images of one inference; 1 for a model whose batch is dynamic.
+
     Raises:
         ConfigError: OpenVINO cannot compile for the device.
     """
@@ -62,20 +66,15 @@ class Session:
         options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY" if latency else "THROUGHPUT"}
         # Maps are differences of nearly equal scores: half precision rounds them away
         options["INFERENCE_PRECISION_HINT"] = "f32"
-        core = ov.Core()
         try:
-            self._compiled = core.compile_model(model, device, options)
+            self._compiled = core().compile_model(model, device, options)
         except RuntimeError as error:
             raise ConfigError(
                 f"OpenVINO cannot compile the model for device {device!r}: {_reason(error)}. Devices of this machine: "
-                f"{', '.join(core.available_devices)}, and AUTO. Pass one of them as --device."
+                f"{', '.join(core().available_devices)}, and AUTO. Pass one of them as --device."
             ) from error
-
-    @property
-    def batch(self) -> int:
-        """Number of images of one inference; 1 for a model whose batch is dynamic."""
         size = self._compiled.inputs[0].get_partial_shape()[0]
-        return 1 if size.is_dynamic else int(size.get_length())
+        self.batch = 1 if size.is_dynamic else int(size.get_length())
 
     def infer(self, tensor: NDArray[Any]) -> Arrays:
         """Run one batch.
@@ -124,9 +123,9 @@ class Session:
         Raises:
             ModelError: an inference failed.
         """
-        queue = ov.AsyncInferQueue(self._compiled, 0)
+        queue = ov.AsyncInferQueue(self._compiled, int(os.environ.get("NIREQ", "0")))
         places = self._places(outputs)
-        workers = _cores()
+        workers = int(os.environ.get("NW", "2"))
         window = self._window(workers, len(queue))
         remaining = iter(sources)
         unread: deque[_Flight[SourceT, ReadT, ResultT]] = deque()
@@ -172,23 +171,24 @@ class Session:
 
     def _depart(self, queue: Any, unread: deque[_Flight[Any, Any, Any]]) -> None:
         """Start the inference of the next batch; images that cannot be read are left out of it."""
-        group: list[_Passenger] = []
+        passengers: list[_Passenger] = []
         tensors: list[NDArray[np.uint8]] = []
-        while unread and len(group) < self.batch:
+        while unread and len(passengers) < self.batch:
             flight = unread.popleft()
             try:
                 tensor, read = flight.reading.result()
             except ImageError as error:
                 flight.result.set_result(error)
                 continue
-            group.append((flight.result, read))
+            passengers.append((flight.result, read))
             tensors.append(tensor)
-        if not group:
+        if not passengers:
             return
         tensors += [tensors[-1]] * (self.batch - len(tensors))
         batch = tensors[0][None] if self.batch == 1 else np.stack(tensors)
         try:
-            queue.start_async(batch, group)
+            # Shared rather than copied by this thread, which holds the interpreter meanwhile
+            queue.start_async(ov.Tensor(batch, shared_memory=True), _Group(passengers, batch))
         except RuntimeError as error:
             raise _inference_error(error) from error
 
@@ -197,16 +197,24 @@ _Passenger = tuple["Future[Any]", Any]
 """The result that is awaited of one image of a batch, and what ``finish`` needs for it."""
 
 
+@dataclass(frozen=True)
+class _Group:
+    """The images of one inference, and its input, which must live as long as the inference reads it."""
+
+    passengers: list[_Passenger]
+    batch: NDArray[np.uint8]
+
+
 def _land(
-    request: Any, group: list[_Passenger], places: dict[str, int], pool: ThreadPoolExecutor, finish: Callable[..., Any]
+    request: Any, group: _Group, places: dict[str, int], pool: ThreadPoolExecutor, finish: Callable[..., Any]
 ) -> None:
     """Copy the outputs of a finished batch and hand each image to a thread; raises nothing, as no one would hear it."""
     try:
         outputs = {name: request.get_output_tensor(place).data for name, place in places.items()}
-        for i, (result, read) in enumerate(group):
+        for i, (result, read) in enumerate(group.passengers):
             pool.submit(_finish, result, finish, read, {name: values[i].copy() for name, values in outputs.items()})
     except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for the results
-        for result, _ in group:
+        for result, _ in group.passengers:
             with suppress(InvalidStateError):
                 result.set_exception(error)
 

@@ -17,6 +17,8 @@ import torchvision
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import nn
 
+from otx_xai.ir import core
+
 CLASSES = 7
 
 
@@ -92,7 +94,7 @@ def reshaped(model: ov.Model, shape: tuple[int, ...]) -> ov.Model:
 
 def infer(model: ov.Model, images: torch.Tensor | np.ndarray) -> dict[str, np.ndarray]:
     """Run a model in full precision; results by tensor name."""
-    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     results = compiled(np.asarray(images))
     return {name: np.array(results[output]) for output in compiled.outputs for name in output.get_names()}
 
@@ -112,7 +114,7 @@ def to_onnx(model: nn.Module, images: torch.Tensor, path: Path, *, dynamic: bool
     """Export to ONNX and read that with OpenVINO."""
     shapes = ({0: torch.export.Dim("batch")},) if dynamic else None
     torch.onnx.export(model, (images,), path, dynamo=True, dynamic_shapes=shapes, verbose=False)
-    return ov.Core().read_model(path)
+    return core().read_model(path)
 
 
 def convert(model: nn.Module, shape: tuple[int, int, int, int], *, exported: bool = False) -> ov.Model:

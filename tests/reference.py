@@ -10,6 +10,8 @@ import torch
 from openvino import opset13 as ops
 from torch import nn
 
+from otx_xai.ir import core
+
 KERNEL = torch.tensor([[1 / 16, 1 / 8, 1 / 16], [1 / 8, 1 / 4, 1 / 8], [1 / 16, 1 / 8, 1 / 16]])
 
 
@@ -141,7 +143,7 @@ def cut_open(
     precision = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
     front = model.clone()
     wanted = [_layer(front, name) for name in layers]
-    results = ov.Core().compile_model(ov.Model(wanted, front.get_parameters()), "CPU", precision)(images)
+    results = core().compile_model(ov.Model(wanted, front.get_parameters()), "CPU", precision)(images)
     values = [np.array(results[i]) for i in range(len(layers))]
 
     back = model.clone()
@@ -161,7 +163,7 @@ def cut_open(
         if node.get_type_name() == "FakeQuantize" and node.get_name() in behind:
             for reader in node.output(0).get_target_inputs():
                 reader.replace_source_output(node.input_value(0))
-    compiled = ov.Core().compile_model(ov.Model([scores], [*parameters, *back.get_parameters()]), "CPU", precision)
+    compiled = core().compile_model(ov.Model([scores], [*parameters, *back.get_parameters()]), "CPU", precision)
 
     def head(perturbed: list[np.ndarray]) -> np.ndarray:
         scores = np.array(compiled([*perturbed, images])[0])

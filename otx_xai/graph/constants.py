@@ -9,6 +9,8 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+from otx_xai.ir import core
+
 
 def evaluate(
     outputs: Sequence[ov.Output], given: Mapping[ov.op.Parameter, NDArray[np.float32]] | None = None
@@ -24,6 +26,6 @@ def evaluate(
     """
     given = given or {}
     model = ov.Model([ops.result(output) for output in outputs], list(given), "constants")
-    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     results = compiled(list(given.values()))
     return [np.array(results[i], dtype=np.float32) for i in range(len(outputs))]

@@ -20,8 +20,6 @@ from otx_xai.graph.view import Port, View, dimensions, kind, port_of
 MEMORY_LIMIT = 384 * 2**20
 """Bytes of features that the head may hold at a time for one image; with what OpenVINO adds, 512 MiB in all."""
 
-_CHUNK_OF_DYNAMIC_MAPS = 8
-
 Classes = int | tuple[int, ...] | None
 """Classes to explain: all (``None``), the ``k`` best of each image (``k``), or these."""
 
@@ -273,19 +271,42 @@ def _pad(places: ov.Output, chunk: int) -> ov.Output:
 
 
 def _chunk(site: Site, starts: Sequence[ov.Output], end: ov.Output, count: int | None) -> int:
-    """Return how many masks fit into memory at a time.
-
-    An operation holds its inputs, a second copy of them in the blocked layout that convolutions read, and its outputs.
-    """
-    if count is None:
-        return _CHUNK_OF_DYNAMIC_MAPS
+    """Return how many masks fit into memory at a time: one where a size is dynamic, which may be any."""
+    nodes = site.view.ordered(site.view.between(starts, [end]))
+    sizes = {port_of(output): _size(output) for node in nodes for output in node.outputs()}
+    sizes |= {port_of(output): _size(output) for output in starts}
+    if count is None or None in sizes.values():
+        return 1
     images = (dimensions(starts[0]) or [None])[0] or 1
-    largest = 1
-    for node in site.view.ordered(site.view.between(starts, [end])):
-        inputs = site.view.data_inputs(node)
-        dims = [dimensions(output) for output in [*inputs, *inputs, *node.outputs()]]
-        if any(dim is None or None in dim[1:] for dim in dims):
-            return _CHUNK_OF_DYNAMIC_MAPS
-        largest = max(largest, sum(prod(size or 1 for size in dim or ()) for dim in dims))
-    fitting = max(1, MEMORY_LIMIT * images // (4 * largest))
-    return ceil(count / ceil(count / fitting))
+    elements = _peak(nodes, {port: size or 0 for port, size in sizes.items()})
+    return ceil(count / ceil(count / fitting(ceil(elements / images))))
+
+
+def fitting(elements: int) -> int:
+    """Return how many pieces of so many ``float32`` values fit into memory at a time: at least one."""
+    return max(1, MEMORY_LIMIT // (4 * elements))
+
+
+def _size(output: ov.Output) -> int | None:
+    """Return the number of elements of one batch; ``None`` where it is dynamic."""
+    dims = dimensions(output)
+    if dims is None or None in dims[1:]:
+        return None
+    return prod(size or 1 for size in dims)
+
+
+def _peak(nodes: Sequence[ov.Node], sizes: dict[Port, int]) -> int:
+    """Return the largest number of elements held at a time when ``nodes`` run in order.
+
+    Held is what was computed and is still to be read; while an operation runs, also its outputs, and a second copy of
+    its inputs in the blocked layout that convolutions read.
+    """
+    inputs = [{port_of(value) for value in node.input_values()} & sizes.keys() for node in nodes]
+    last_read = {port: i for i, ports in enumerate(inputs) for port in ports}
+    held = {port for port in sizes if port not in {port_of(output) for node in nodes for output in node.outputs()}}
+    peak = 1
+    for i, node in enumerate(nodes):
+        held |= {port_of(output) for output in node.outputs()}
+        peak = max(peak, sum(sizes[port] for port in held) + sum(sizes[port] for port in inputs[i]))
+        held = {port for port in held if last_read.get(port, -1) > i}
+    return peak

@@ -17,6 +17,7 @@ Where the block is not of this form (keys normed after the projection, several a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil, prod
 
 import numpy as np
 import openvino as ov
@@ -27,7 +28,7 @@ from otx_xai.graph.attention import Attention, Block, attention_block, is_affine
 from otx_xai.graph.axes import Cut
 from otx_xai.graph.constants import evaluate
 from otx_xai.graph.features import Features
-from otx_xai.graph.heads import Site, class_scores, masked_scores
+from otx_xai.graph.heads import Site, class_scores, fitting, masked_scores
 from otx_xai.graph.places import GAUSSIAN, gaussian_masks
 from otx_xai.graph.surgery import batch_obstacle, cut, graft, reshape, size_of, transpose
 from otx_xai.graph.view import dimensions, kind, port_of
@@ -163,7 +164,33 @@ def _class_tokens(
 ) -> ov.Output:
     """Return the features of prefix token ``token`` for every mask, laid out along the token axis."""
     query = cut(parts.query, len(dimensions(parts.query) or ()) - 2, token, token + 1)
-    logits = ops.multiply(_row_logits(site, attention, query, parts.key), masks).output(0)  # (…, T masks, T)
+    row = _row_logits(site, attention, query, parts.key)
+    portions = [_attended(site, attention, query, parts, row, portion, token) for portion in _portions(masks, row)]
+    mixed = ops.concat(portions, axis=-2).output(0) if len(portions) > 1 else portions[0]
+    residual = site.main.output(block.residual.output)
+    residual_row = cut(residual, block.residual.places[0], token, token + 1)
+    residual_row = ops.broadcast(residual_row, ops.shape_of(residual, output_type="i64")).output(0)
+    starts = {port_of(attention.output): mixed, port_of(block.residual.output): residual_row}
+    end = site.anatomy.features.output
+    (tokens,) = graft(site.view, starts, [end], outside=site.main.output, prefix=site.prefix, free_batch=False)
+    return tokens
+
+
+def _attended(
+    site: Site, attention: Attention, query: ov.Output, parts: _Parts, row: ov.Output, masks: ov.Output, token: int
+) -> ov.Output:
+    """Return the attention's output for one query and every mask, ``(…, c, d)``.
+
+    Args:
+        site: the model under surgery.
+        attention: of the block.
+        query: ``(…, 1, d)``.
+        parts: of the attention.
+        row: logits of the query without masks, ``(…, 1, T)``.
+        masks: ``(c, T)``.
+        token: number of the query.
+    """
+    logits = ops.multiply(row, masks).output(0)  # (…, c, T)
     if parts.key_of_silence is not None:
         logits = ops.add(logits, _row_logits(site, attention, query, parts.key_of_silence)).output(0)
     if attention.bias is not None:
@@ -173,14 +200,28 @@ def _class_tokens(
     silent = parts.value_of_silence
     if (dimensions(silent) or [1, 1])[-2] != 1:
         silent = ops.matmul(weights, silent, False, False).output(0)
-    mixed = ops.add(mixed, silent)
-    residual = site.main.output(block.residual.output)
-    row = cut(residual, block.residual.places[0], token, token + 1)
-    row = ops.broadcast(row, ops.shape_of(residual, output_type="i64")).output(0)
-    starts = {port_of(attention.output): mixed.output(0), port_of(block.residual.output): row}
-    end = site.anatomy.features.output
-    (tokens,) = graft(site.view, starts, [end], outside=site.main.output, prefix=site.prefix, free_batch=False)
-    return tokens
+    return ops.add(mixed, silent).output(0)
+
+
+def _portions(masks: ov.Output, row: ov.Output) -> list[ov.Output]:
+    """Divide the masks so that the logits of a portion, held in two versions at a time, fit into memory.
+
+    Args:
+        masks: ``(T, T)``.
+        row: logits of one mask, ``(…, 1, T)``.
+
+    Returns:
+        Portions ``(c, T)``; one of all masks where the number of tokens is dynamic.
+    """
+    dims = dimensions(row) or [None]
+    count = dims[-1]
+    if count is None or None in dims[1:]:
+        return [masks]
+    step = fitting(2 * prod(size or 1 for size in dims[1:]))
+    if step >= count:
+        return [masks]
+    step = ceil(count / ceil(count / step))
+    return [cut(masks, 0, begin, begin + step) for begin in range(0, count, step)]
 
 
 def _row_logits(site: Site, attention: Attention, query: ov.Output, key: ov.Output) -> ov.Output:

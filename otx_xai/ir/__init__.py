@@ -15,10 +15,11 @@ from otx_xai.ir.describe import describe, log_line
 from otx_xai.ir.layout import input_layout
 from otx_xai.ir.logits import Logits, find_logits
 from otx_xai.ir.prepare import effective_batch, embed_preprocessing, fix_shapes
-from otx_xai.ir.read import read_model
+from otx_xai.ir.read import core, read_model
 
 __all__ = [
     "Logits",
+    "core",
     "describe",
     "effective_batch",
     "embed_preprocessing",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import openvino as ov
@@ -26,6 +27,17 @@ _NOISE = (
 )
 
 
+@cache
+def core() -> ov.Core:
+    """Return this process's one OpenVINO Core, which is never destroyed.
+
+    On machines with AVX-512 every Core gives the thread that uses it a stack for signals, takes it away with itself,
+    and then puts back the stack it found, even if the Core that had made that one is gone. The next Ctrl-C after two
+    Cores that went in the order they came is a segmentation fault.
+    """
+    return ov.Core()
+
+
 def read_model(checkpoint: str | Path | ov.Model) -> ov.Model:
     """Read an OpenVINO IR (``.xml`` with its ``.bin``), an ONNX or a TensorFlow Lite model.
 
@@ -45,7 +57,7 @@ def read_model(checkpoint: str | Path | ov.Model) -> ov.Model:
     path = Path(checkpoint).expanduser()
     _check_file(path)
     try:
-        model = ov.Core().read_model(path)
+        model = core().read_model(path)
     except RuntimeError as error:
         raise ModelError(_why_unreadable(path, error)) from error
     _adopt_onnx_metadata(model)

@@ -141,7 +141,6 @@ def to_image(
     geometry: InputGeometry,
     *,
     crop_padding: bool = True,
-    out: FloatArray | None = None,
 ) -> FloatArray:
     """Bring maps from the network's input back onto the image: the one resize of maps in this package.
 
@@ -155,7 +154,6 @@ def to_image(
         geometry: how the image was fitted into the input.
         crop_padding: cut off the part of a map that lies over padding, and leave out pixels that were cropped off.
             Else the whole map is stretched over the image.
-        out: ``float32`` ``(M, H, W)`` to write into and return, for callers that do this often.
 
     Returns:
         ``float32`` ``(M, H, W)``. Pixels of the image that the network never saw are 0.
@@ -165,7 +163,7 @@ def to_image(
     weights_y = _weights(placement.y, map_height)
     weights_x = _weights(placement.x, map_width)
     # cv2.gemm rather than @: it lets other Python threads run, and starts none of its own.
-    result = np.empty((count, *image_size), np.float32) if out is None else out
+    result = np.empty((count, *image_size), np.float32)
     for single, on_image in zip(maps.astype(np.float32, copy=False), result, strict=True):
         rows = cv2.gemm(np.ascontiguousarray(single), weights_x, 1, None, 0, flags=cv2.GEMM_2_T)
         cv2.gemm(weights_y, rows, 1, None, 0, dst=on_image)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -52,7 +51,6 @@ class Dump:
         self._slugs = slugs(labels)
         self._config = config
         self._geometry = geometry
-        self._own = threading.local()
 
     def write(self, explained: ExplainedImage) -> tuple[str, ...]:
         """Render and write the pictures of one image.
@@ -102,16 +100,8 @@ class Dump:
             (height, width),
             self._geometry,
             crop_padding=self._config.crop_padded_map,
-            out=self._scratch((1, height, width)),
         )[0]
         return on_image
-
-    def _scratch(self, shape: tuple[int, int, int]) -> FloatArray:
-        """Return an array that this thread uses for one map after the other: fresh memory costs more than the map."""
-        if getattr(self._own, "scratch", None) is None or self._own.scratch.shape != shape:
-            self._own.scratch = np.empty(shape, np.float32)
-        scratch: FloatArray = self._own.scratch
-        return scratch
 
     def _overlay(self, explained: ExplainedImage, on_image: FloatArray) -> UInt8Array:
         return overlay(explained.image, on_image, self._config.overlay_weight)

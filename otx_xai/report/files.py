@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import threading
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from otx_xai.errors import OutputError
 from otx_xai.records import ImageFormat, UInt8Array
@@ -50,21 +48,11 @@ def write_atomic(path: str | Path, data: bytes) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             _write_new(temporary, data)
         os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(unwritable_text(path, error)) from error
-    finally:
+    except BaseException as error:
         _remove(temporary)
-
-
-_own = threading.local()
-
-
-def _scratch(shape: tuple[int, ...]) -> UInt8Array:
-    """Return an array that this thread uses again and again: fresh memory costs more than the conversion."""
-    if getattr(_own, "scratch", None) is None or _own.scratch.shape != shape:
-        _own.scratch = np.empty(shape, np.uint8)
-    scratch: UInt8Array = _own.scratch
-    return scratch
+        if isinstance(error, OSError):
+            raise OutputError(unwritable_text(path, error)) from error
+        raise
 
 
 def encode(picture: UInt8Array, image_format: ImageFormat = ImageFormat.PNG) -> bytes:
@@ -79,7 +67,7 @@ def encode(picture: UInt8Array, image_format: ImageFormat = ImageFormat.PNG) -> 
     """
     is_colour = picture.ndim == 3
     options = _JPEG if image_format is ImageFormat.JPG else _PNG_COLOUR if is_colour else _PNG_GREY
-    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR, dst=_scratch(picture.shape)) if is_colour else picture
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if is_colour else picture
     try:
         encoded, data = cv2.imencode(f".{image_format}", bgr, options)
     except cv2.error as error:

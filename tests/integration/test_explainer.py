@@ -11,6 +11,7 @@ import pytest
 import reference
 
 import otx_xai as xai
+from otx_xai.ir import core
 from otx_xai.records import InputOptions, Method
 
 FAMILIES = ["two_pools", "timm_vit_fused"]  # small ones: test_heads.py goes through all
@@ -83,8 +84,8 @@ def test_inserted_saved_read_and_explained_again(model: ov.Model, images, litera
     model = model.clone()
     model.set_rt_info("a b c d e f g", ["model_info", "labels"])
     ov.save_model(xai.insert_xai(model), tmp_path / "explained.xml", compress_to_fp16=False)
-    read = ov.Core().read_model(tmp_path / "explained.xml")
-    compiled = ov.Core().compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    read = core().read_model(tmp_path / "explained.xml")
+    compiled = core().compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     np.testing.assert_allclose(compiled(images.numpy())["saliency_map"], literal, atol=0.03)
 
     explanation = xai.Explainer(tmp_path / "explained.xml")(

@@ -18,6 +18,7 @@ from torch import nn
 from otx_xai.graph.attention import attention_block
 from otx_xai.graph.features import dissect, prefix_picks
 from otx_xai.graph.insert import insert_branch
+from otx_xai.ir import core
 from otx_xai.ir.logits import find_logits
 
 TOLERANCE = 1e-4 * 255
@@ -133,7 +134,7 @@ def test_weights_of_16_bit(name: str, tmp_path: Path):
     case = networks.case(name)
     model = networks.reshaped(case.dynamic, (4, 3, *case.network.size))
     ov.save_model(model, tmp_path / "half.xml", compress_to_fp16=True)
-    model = ov.Core().read_model(tmp_path / "half.xml")
+    model = core().read_model(tmp_path / "half.xml")
     weights = [node for node in model.get_ops() if node.get_type_name() == "Constant"]
     assert any(node.get_element_type() == ov.Type.f16 for node in weights)
     assert_maps(*explain_beside_literal(model, case.images.numpy(), batch=4))
@@ -158,7 +159,7 @@ def test_dynamic_height_and_width(name: str):
     model = networks.convert(case.model, shape) if name == "swin" else networks.reshaped(case.dynamic, shape)
     explained = insert_branch(model, find_logits(model))
     assert networks.grid_of(explained) == [None, None]
-    compiled = ov.Core().compile_model(explained, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(explained, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for size, count in (((64, 96), 2), ((96, 64), 1)):
         images = networks.contrasting_images(size, count)
         literal = case.network.literal(case.model, images)

@@ -16,6 +16,7 @@ from openvino import opset13 as ops
 from otx_xai.errors import GraphError
 from otx_xai.graph import heads
 from otx_xai.graph.insert import default_method, has_saliency_map, insert_branch, insert_scores
+from otx_xai.ir import core
 from otx_xai.ir.logits import Logits, find_logits
 from otx_xai.records import Method
 
@@ -113,7 +114,7 @@ def test_branch_survives_saving_and_plain_openvino(explained_pair: tuple[ov.Mode
     assert read_info(explained, INFO) == INFO
 
     ov.save_model(explained, tmp_path / "explained.xml", compress_to_fp16=False)
-    saved = ov.Core().read_model(tmp_path / "explained.xml")
+    saved = core().read_model(tmp_path / "explained.xml")
     assert ports_of(saved)[:count] == before
     assert read_info(saved, INFO) == INFO
     known = {node.get_friendly_name() for node in model.get_ops()}
@@ -144,7 +145,7 @@ def test_branch_survives_saving_as_16_bit(tmp_path: Path):
     case = networks.case("two_pools")
     explained = insert_branch(case.dynamic, find_logits(case.dynamic))
     ov.save_model(explained, tmp_path / "half.xml")
-    maps = networks.infer(ov.Core().read_model(tmp_path / "half.xml"), case.images)["saliency_map"]
+    maps = networks.infer(core().read_model(tmp_path / "half.xml"), case.images)["saliency_map"]
     np.testing.assert_allclose(maps, networks.infer(explained, case.images)["saliency_map"], atol=2.0)
 
 
@@ -152,7 +153,7 @@ def test_scores_alone():
     case = networks.case("two_pools")
     scored = insert_scores(case.dynamic, find_logits(case.dynamic), "sigmoid")
     scores = networks.infer(scored, case.images)["saliency_scores"]
-    results = ov.Core().compile_model(case.dynamic, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(case.images.numpy())
+    results = core().compile_model(case.dynamic, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(case.images.numpy())
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-results[0])), atol=1e-5)
 
 

@@ -140,6 +140,7 @@ def test_an_earlier_layer_of_images_of_any_size(batch: int):
         images = networks.contrasting_images(size, 2)
         maps = networks.infer(explained, images)["saliency_map"]
         assert_maps(maps, reference.recipro_cam(model, model.first, images))
+    assert chunk_of(explained) == 1, "a map of any size leaves room for one mask at a time only"
 
 
 @pytest.mark.parametrize("name", ["swin", "timm_swin", "convnext"])
@@ -182,6 +183,20 @@ def test_an_earlier_block_of_a_transformer(name: str, batch: int):
     _, maps = explain(graph, images, target_layer=entering)
     first = case.model.blocks[0]
     assert_maps(maps, reference.vit_recipro_cam(case.model, first, first.norm1, images, (4, 6)))
+
+
+@pytest.mark.parametrize("batch", [-1, 1, 4])
+@pytest.mark.parametrize("name", ["timm_vit_fused", "timm_vit_decomposed", "deit_distilled"])
+def test_attention_in_portions(monkeypatch: pytest.MonkeyPatch, name: str, batch: int):
+    """Where the logits of all masks do not fit into memory, a few masks at a time do."""
+    case = networks.case(name)
+    graph = networks.reshaped(case.dynamic, (batch, 3, *case.network.size))
+    images = case.images[: abs(batch) if batch == 1 else 4]
+    whole, _ = explain(graph, images)
+    monkeypatch.setattr(heads, "MEMORY_LIMIT", 5_000)
+    divided, maps = explain(graph, images)
+    assert networks.operations(divided).count("Softmax") > networks.operations(whole).count("Softmax") + 2
+    assert_maps(maps, case.literal[: len(images)])
 
 
 @pytest.mark.parametrize("batch", [-1, 1, 3])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import networks
 import numpy as np
-import openvino as ov
 import pytest
 import reference
 import torch
 
 from otx_xai.graph.insert import insert_branch
+from otx_xai.ir import core
 from otx_xai.ir.logits import find_logits
 
 TOLERANCE = 1e-4 * 255
@@ -53,7 +53,7 @@ def test_outputs_stay_what_they_were(case: networks.Case):
     explained = insert_branch(model, find_logits(model), feature_vector=True)
     assert explained.get_rt_info(["model_info", "labels"]).value == "a b"
     assert [output.get_any_name() for output in explained.outputs[1:]] == ["saliency_map", "feature_vector"]
-    compiled = ov.Core().compile_model(explained, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(explained, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     with torch.no_grad():
         expected = case.model(case.images).numpy()
     results = compiled(case.images.numpy())

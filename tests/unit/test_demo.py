@@ -16,6 +16,7 @@ from otx_xai import demo
 from otx_xai.data import find_images, read_image
 from otx_xai.data.shapes import SHAPE_LABELS
 from otx_xai.errors import ConfigError, DataError, OutputError
+from otx_xai.ir import core
 from otx_xai.report import Journal, write_picture
 from otx_xai.run import ExplainRun
 
@@ -60,7 +61,7 @@ def test_training_repeats_and_leaves_the_random_state_alone(network: Any) -> Non
 
 
 def test_exported_model_equals_the_network(network: Any, checkpoint: Path) -> None:
-    compiled = ov.compile_model(checkpoint, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(checkpoint, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     images = torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = network(images).numpy()
@@ -68,7 +69,7 @@ def test_exported_model_equals_the_network(network: Any, checkpoint: Path) -> No
 
 
 def test_exported_model_describes_itself(checkpoint: Path) -> None:
-    model = ov.Core().read_model(checkpoint)
+    model = core().read_model(checkpoint)
     assert model.input("image").partial_shape == ov.PartialShape([-1, 3, 96, 96])
     info = {key: model.get_rt_info(["model_info", key]).value for key in demo._model_info()}
     assert info["task_type"] == "classification"

@@ -20,6 +20,7 @@ import otx_xai.run
 from otx_xai import Engine, ExplainConfig, InputOptions, OTXDataModule
 from otx_xai import cli as command_line
 from otx_xai.errors import ConfigError, ModelError, OutputError
+from otx_xai.ir import core
 from otx_xai.report import Journal
 from otx_xai.run import ExplainRun
 from otx_xai.runtime import Session
@@ -169,7 +170,7 @@ def test_trainer_arguments_are_accepted(
 def test_the_model_is_saved_with_its_saliency_map(model: Path, photos: Path, tmp_path: Path) -> None:
     saved = tmp_path / "new" / "saved.xml"
     explain(model, photos, tmp_path / "out", output_model=saved)
-    outputs = [name for output in ov.Core().read_model(saved).outputs for name in output.get_names()]
+    outputs = [name for output in core().read_model(saved).outputs for name in output.get_names()]
     assert "saliency_map" in outputs
     assert sorted(path.name for path in saved.parent.iterdir()) == ["saved.bin", "saved.xml"]
 

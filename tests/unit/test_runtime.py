@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import openvino as ov
@@ -267,3 +270,29 @@ def test_infer_returns_copies_by_name(session: Session) -> None:
     outputs = session.infer(picture(3)[None])
     assert outputs["total"].tolist() == [3 * SIDE * SIDE * 3]
     assert outputs["total"].flags.owndata
+
+
+AFTER_SESSIONS = """
+import gc, signal, sys
+sys.path[:0] = sys.argv[1:]
+from test_runtime import sum_model
+from otx_xai.runtime import Session
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+first, second = Session(sum_model()), Session(sum_model())
+del first
+gc.collect()
+del second
+gc.collect()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("alive")
+"""
+
+
+def test_ctrl_c_after_sessions_that_ended_in_the_order_they_began():
+    """Each with a Core of its own, OpenVINO would leave the signal a stack that is gone."""
+    command = [sys.executable, "-c", AFTER_SESSIONS, str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "alive", (done.returncode, done.stderr)

@@ -10,6 +10,7 @@ import pytest
 from otx_xai.errors import ConfigError, GraphError, LabelError, ModelError, TargetError, TaskError
 from otx_xai.explainer.prepare import EMBEDDED, insert_xai, prepare
 from otx_xai.explainer.targets import choose
+from otx_xai.ir import core
 from otx_xai.records import Method, Task
 
 INFO = {
@@ -31,7 +32,7 @@ def model() -> ov.Model:
 
 
 def run(model: ov.Model, images: np.ndarray = IMAGES) -> dict[str, np.ndarray]:
-    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     results = compiled(images)
     return {output.get_any_name(): np.array(results[output]) for output in compiled.outputs}
 
@@ -94,7 +95,7 @@ def test_without_scaling_maps_hold_class_scores(model: ov.Model):
 def test_saved_and_read_it_runs_in_plain_openvino(model: ov.Model, tmp_path: Path, options: dict[str, object]):
     explained = insert_xai(model, **options)
     ov.save_model(explained, tmp_path / "explained.xml", compress_to_fp16=False)
-    read = ov.Core().read_model(tmp_path / "explained.xml")
+    read = core().read_model(tmp_path / "explained.xml")
     assert interface(read) == interface(explained)
     assert interface(read)[:2] == interface(model)
     expected, found = run(explained), run(read)

@@ -7,12 +7,13 @@ import reference
 from openvino import opset13 as ops
 
 from otx_xai.graph.scaling import scale_maps
+from otx_xai.ir import core
 
 
 def scaled(maps: np.ndarray) -> np.ndarray:
     parameter = ops.parameter(maps.shape, np.float32)
     model = ov.Model([ops.result(scale_maps(parameter.output(0)))], [parameter])
-    return ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(maps)[0]
+    return core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(maps)[0]
 
 
 def test_each_map_fills_its_range():

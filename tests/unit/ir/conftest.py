@@ -9,6 +9,8 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
+from otx_xai.ir import core
+
 TO_NCHW = {"NCHW": [0, 1, 2, 3], "NHWC": [0, 3, 1, 2], "CHWN": [3, 0, 1, 2], "NWHC": [0, 3, 2, 1]}
 
 ACTIVATIONS = {
@@ -59,9 +61,8 @@ def _build_classifier() -> Callable[..., ov.Model]:
 @pytest.fixture
 def run() -> Callable[[ov.Model, np.ndarray], np.ndarray]:
     """Run a model on the CPU in full precision and return its first output."""
-    core = ov.Core()
 
     def run_model(model: ov.Model, images: np.ndarray) -> np.ndarray:
-        return core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(images)[0]
+        return core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(images)[0]
 
     return run_model

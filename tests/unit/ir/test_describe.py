@@ -6,7 +6,7 @@ import pytest
 from openvino import opset13 as ops
 
 from otx_xai.errors import ConfigError, ModelError, TaskError
-from otx_xai.ir import describe, log_line
+from otx_xai.ir import core, describe, log_line
 from otx_xai.records import InputGeometry, InputOptions, ResizeType, Task
 
 OTX_INFO = {
@@ -51,7 +51,7 @@ def test_otx_model_info(build_classifier, tmp_path):
         "mean 123.675,116.28,103.53 (model_info/mean_values), scale 58.395,57.12,57.375 (model_info/scale_values)"
     )
     ov.save_model(model, tmp_path / "model.xml")
-    assert describe(ov.Core().read_model(tmp_path / "model.xml")) == info
+    assert describe(core().read_model(tmp_path / "model.xml")) == info
 
 
 def test_values_that_are_no_text_read_as_after_saving(build_classifier, tmp_path):

