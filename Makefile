@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench docs clean
+.PHONY: help demo test lint format bench clients docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -14,7 +14,7 @@ demo: $(STAMP) ## draw, train, export, explain and check the maps, in about a mi
 	$(BIN)/otx demo --work_dir out/demo
 
 test: $(STAMP) ## run all tests, doctests and documented examples
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
 lint: $(STAMP) ## check format, style and types
 	$(BIN)/ruff format --check .
@@ -29,13 +29,22 @@ bench: $(STAMP) ## measure the claims of speed, side by side in one run
 	$(BIN)/python benchmarks/white_box.py
 	$(BIN)/python benchmarks/end_to_end.py
 
+clients: $(STAMP) .venv-clients/.installed ## show that Intel's Model API reads what is exported
+	$(BIN)/python tests/clients/export_model.py out/clients
+	.venv-clients/bin/python tests/clients/read_with_model_api.py out/clients
+
 docs: $(STAMP) ## build the pages in docs/ and the API reference into docs/_build
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build
 	@echo "docs/_build/index.html"
 
-clean: ## remove what the targets made, except .venv
+clean: ## remove what the targets made, except environments
 	rm -rf out docs/_build build dist .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+.venv-clients/.installed:
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/python -m pip install --quiet openvino-model-api
+	@touch $@
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -105,7 +105,7 @@ def codec_rate(paths: list[Path], overlays: list[np.ndarray], image_format: Imag
 def run_rate(checkpoint: Path, images: Path, work_dir: Path, image_format: ImageFormat) -> float:
     """Return images/s of a run into a new folder, its model loaded and compiled."""
     config = ExplainConfig(content=DumpContent.OVERLAYS, image_format=image_format, predicted_maps_conf_thr=1.0)
-    run = Engine(work_dir).explain(checkpoint, data_root=images, dump=True, explain_config=config, input=INPUT)
+    run = Engine(work_dir=work_dir).explain(checkpoint, data_root=images, dump=True, explain_config=config, input=INPUT)
     return run.explained / run.seconds
 
 

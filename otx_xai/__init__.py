@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
+    from otx_xai.callbacks import SaliencyCallback
     from otx_xai.data.datamodule import OTXDataModule
     from otx_xai.engine import Engine, ExplainRun
     from otx_xai.errors import OtxXaiError
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     )
 
 _HOME = {
+    "SaliencyCallback": "otx_xai.callbacks",
     "OTXDataModule": "otx_xai.data.datamodule",
     "Engine": "otx_xai.engine",
     "ExplainRun": "otx_xai.engine",
@@ -65,6 +67,7 @@ __all__ = [
     "OTXDataModule",
     "OtxXaiError",
     "ResizeType",
+    "SaliencyCallback",
     "TargetExplainGroup",
     "Task",
     "__version__",

@@ -7,6 +7,7 @@
     │   ├── LabelError     2   label names are missing, unknown, or their number does not fit
     │   └── TargetError    2   a target is not a class of the model
     ├── ModelError         3   the checkpoint is missing, broken, or of a kind that is not supported
+    │   ├── CheckpointError 3  a torch checkpoint is broken, refused, or fits no architecture
     │   └── TaskError      3   the model is no model of the task, or the task is not supported
     ├── GraphError         4   the graph gives no place for the explain method
     ├── DataError          5   there is no image to explain
@@ -47,6 +48,10 @@ class ModelError(OtxXaiError):
     """The checkpoint is missing, broken, or of a kind that is not supported."""
 
     exit_code = 3
+
+
+class CheckpointError(ModelError):
+    """A torch checkpoint is broken, wants more than tensors, or fits no architecture."""
 
 
 class TaskError(ModelError):

@@ -165,19 +165,24 @@ class InputGeometry:
     pad_value: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """One image of the data.
+    """One image of the data. There may be a million of them, so it is small.
 
     Args:
-        path: where it is read from.
+        file: where it is read from.
         name: its path relative to the data root, with ``/``; names results. Unique in a run.
         stem: ``name`` without what is not needed to be unique: file results begin with it.
     """
 
-    path: Path
+    file: str
     name: str
     stem: str
+
+    @property
+    def path(self) -> Path:
+        """Where it is read from."""
+        return Path(self.file)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +16,14 @@ from threading import Event, current_thread, main_thread
 from typing import Any
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from otx_xai.data import read_image
+from otx_xai.data.loaders import LoadedImage, loaded_images, recover_image
 from otx_xai.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, DataError, ImageError, OtxXaiError, OutputError
 from otx_xai.explainer.explanation import PER_IMAGE_MAP, Explanation
 from otx_xai.explainer.prepare import Prepared
@@ -113,6 +116,7 @@ class Run:
         images: all images of the run, in order.
         dump: write pictures.
         keep: keep the explanations in memory, to return them.
+        loader: gives the pixels of the images, in their order; they are read from their files by default.
     """
 
     def __init__(
@@ -125,6 +129,7 @@ class Run:
         *,
         dump: bool,
         keep: bool,
+        loader: Any = None,
     ) -> None:
         self._work_dir = work_dir
         self._manifest = manifest
@@ -132,6 +137,7 @@ class Run:
         self._images = images
         self._dump = Dump(work_dir, prepared.info.labels, config, prepared.info.geometry) if dump else None
         self._keep = keep
+        self._loader = loader
         self._explained = self._files = 0
         self._failures: dict[str, str] = {}
         self._explanations: list[Explanation] = []
@@ -185,21 +191,43 @@ class Run:
         ):
             self._manifest.write("running", self._explained, self._failures)
             outputs = (SCORES, SALIENCY_MAP, SALIENCY_TARGETS)
-            with closing(session.stream(todo, self._read, self._finish, outputs=outputs, stop=stop)) as results:
-                for info, result in results:
+            sources: Iterable[ImageInfo | LoadedImage] = todo
+            if self._loader is not None:
+                sources = loaded_images(self._loader, todo)
+            with closing(session.stream(sources, self._read, self._finish, outputs=outputs, stop=stop)) as results:
+                for source, result in results:
                     if isinstance(result, ImageError):
-                        self._failures[info.name] = str(result)
+                        self._failures[source.name] = str(result)
                         logger.warning("%s", result)
                     else:
                         self._note(*result, journal)
                     bar.update()
 
-    def _read(self, info: ImageInfo) -> tuple[UInt8Array, _Read]:
+    def _read(self, source: ImageInfo | LoadedImage) -> tuple[NDArray[Any], _Read]:
         """Read one image (in a thread)."""
         began = time.monotonic()
+        info = source if isinstance(source, ImageInfo) else source.info
         with _image_errors(info):
-            image = read_image(info.path)
+            if isinstance(source, LoadedImage):
+                tensor, image = self._fed(source)
+                return tensor, _Read(info, image, began)
+            image = read_image(info.file)
             return fit(image, self._prepared.info.geometry), _Read(info, image, began)
+
+    def _fed(self, source: LoadedImage) -> tuple[NDArray[Any], UInt8Array]:
+        """Return what the network is fed of an image that a loader gave, and the picture to lay maps over."""
+        info = self._prepared.info
+        if source.pixels.dtype == np.uint8:
+            image = np.ascontiguousarray(source.pixels.transpose(1, 2, 0))
+            return fit(image, info.geometry), image
+        if source.pixels.shape[1:] != info.geometry.size:
+            raise ImageError(
+                f"Image {source.name} of the loader is {source.pixels.shape[1:]} pixels; the network takes "
+                f"{info.geometry.size}. Expected tensors of that size: resize in the loader's transforms."
+            )
+        order = ["CHW".index(axis) for axis in info.input_layout if axis != "N"]
+        picture = recover_image(source.pixels, info.mean, info.scale)
+        return np.ascontiguousarray(source.pixels.transpose(order)), picture
 
     def _finish(self, read: _Read, outputs: Arrays) -> tuple[Line, Explanation | None]:
         """Choose the classes of one image, and write its pictures (in a thread)."""
@@ -226,7 +254,7 @@ class Run:
     def _take_up(self) -> set[str]:
         """Keep those lines of the journal whose image is still asked for and whose pictures are there."""
         lines = read_journal(self._work_dir / JOURNAL)
-        wanted = {image.name: str(image.path) for image in self._images}
+        wanted = {image.name: image.file for image in self._images}
         kept = {
             line["name"]: line
             for line in lines
@@ -264,12 +292,12 @@ def _image_errors(info: ImageInfo) -> Iterator[None]:
         raise
     except cv2.error as error:
         raise ImageError(
-            f"The image {str(info.path)!r} cannot be processed: OpenCV says {error.err!r}. It may be too large; save "
+            f"The image {info.file!r} cannot be processed: OpenCV says {error.err!r}. It may be too large; save "
             "it again smaller, or remove it."
         ) from error
     except (MemoryError, ValueError) as error:
         reason = str(error) or "there is not enough memory for it. Save it again smaller, or remove it."
-        raise ImageError(f"The image {str(info.path)!r} cannot be explained: {reason}") from error
+        raise ImageError(f"The image {info.file!r} cannot be explained: {reason}") from error
 
 
 @contextmanager

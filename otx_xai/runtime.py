@@ -42,7 +42,7 @@ class _Flight(Generic[SourceT, ReadT, ResultT]):
     """One image on its way: its reading, and its result once there is one."""
 
     source: SourceT
-    reading: Future[tuple[NDArray[np.uint8], ReadT]]
+    reading: Future[tuple[NDArray[Any], ReadT]]
     result: Future[ResultT]
 
 
@@ -95,7 +95,7 @@ class Session:
     def stream(
         self,
         sources: Iterable[SourceT],
-        read: Callable[[SourceT], tuple[NDArray[np.uint8], ReadT]],
+        read: Callable[[SourceT], tuple[NDArray[Any], ReadT]],
         finish: Callable[[ReadT, Arrays], ResultT],
         *,
         outputs: Sequence[str] = (),
@@ -109,7 +109,8 @@ class Session:
 
         Args:
             sources: one an image.
-            read: gives the input of one image (without the batch axis) and what ``finish`` needs; runs in a thread.
+            read: gives the input of one image (contiguous, of the type that the model takes, without the batch axis)
+                and what ``finish`` needs; runs in a thread.
                 An ImageError becomes the image's result, another error ends the stream.
             finish: makes the result out of that and the outputs of this image (without the batch axis; copies);
                 runs in a thread, with errors treated alike.
@@ -172,7 +173,7 @@ class Session:
     def _depart(self, queue: Any, unread: deque[_Flight[Any, Any, Any]]) -> None:
         """Start the inference of the next batch; images that cannot be read are left out of it."""
         passengers: list[_Passenger] = []
-        tensors: list[NDArray[np.uint8]] = []
+        tensors: list[NDArray[Any]] = []
         while unread and len(passengers) < self.batch:
             flight = unread.popleft()
             try:
@@ -202,7 +203,7 @@ class _Group:
     """The images of one inference, and its input, which must live as long as the inference reads it."""
 
     passengers: list[_Passenger]
-    batch: NDArray[np.uint8]
+    batch: NDArray[Any]
 
 
 def _land(
@@ -257,8 +258,9 @@ def _settle(queue: Any, let_go: Event) -> None:
     A thread of OpenVINO may hold the callback a moment longer than its inference takes. If it lets go only while the
     compiled model is being destroyed, it waits for the interpreter, and the interpreter for it.
     """
-    with suppress(RuntimeError):
-        queue.wait_all()
+    for request in queue:  # each alone: wait_all ends with the first that has failed
+        with suppress(RuntimeError):
+            request.wait()
     queue.set_callback(_nothing)
     let_go.wait(_PATIENCE)
 

@@ -18,7 +18,6 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 from otx_xai.records import ImageInfo
 
@@ -36,7 +35,7 @@ def name_images(found: Sequence[tuple[str, str]]) -> tuple[ImageInfo, ...]:
     names = [_portable(relative) for _, relative in found]
     names = _number_repeats(names, str, taken=set(names))
     stems = _stems(names)
-    return tuple(ImageInfo(Path(path), name, stem) for (path, _), name, stem in zip(found, names, stems, strict=True))
+    return tuple(ImageInfo(path, name, stem) for (path, _), name, stem in zip(found, names, stems, strict=True))
 
 
 def _portable(relative: str) -> str:

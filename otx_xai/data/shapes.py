@@ -7,7 +7,7 @@ pictures.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ SHAPE_LABELS: tuple[str, ...] = ("circle", "cross", "heart", "square", "star", "
 
 _SMALLEST_SIDE = 24
 _SUPERSAMPLING = 4
+_ATTEMPTS = 50
 
 
 @dataclass(frozen=True)
@@ -81,18 +82,90 @@ def draw_shape(
     Raises:
         ConfigError: the size is too small, the target is no class, or the radius is out of range.
     """
+    _check(size, target, radius)
+    background = _draw_background(rng, size)
+    outline = _draw_outline(rng, size, SHAPE_LABELS[target], rng.uniform(*radius) * min(size))
+    coverage = _cover(size, outline)
+    paint = _paint(rng, size, _pick_colour(rng, background, coverage))
+    blended = background + coverage[..., None] * (paint - background)
+    noisy = blended + _noise(rng, rng.uniform(1, 6), (*size, 3))
+    return Shape(image=np.clip(noisy, 0, 255).astype(np.uint8), mask=coverage >= 0.5, target=target)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture of several shapes that do not touch.
+
+    Args:
+        image: RGB ``uint8`` ``(H, W, 3)``.
+        masks: ``bool`` ``(M, H, W)``, one a shape.
+        outlines: one a shape: ``float32`` ``(P, 2)``, its corners as ``(x, y)`` in pixels.
+        targets: one a shape: index into :data:`SHAPE_LABELS`.
+    """
+
+    image: UInt8Array
+    masks: BoolArray
+    outlines: tuple[FloatArray, ...]
+    targets: tuple[int, ...]
+
+    @property
+    def boxes(self) -> FloatArray:
+        """The tightest box of every mask, ``float32`` ``(M, 4)`` ``xyxy`` in pixels."""
+        boxes = []
+        for mask in self.masks:
+            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+            boxes.append([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+        return np.array(boxes, np.float32).reshape(-1, 4)
+
+
+def draw_scene(
+    rng: np.random.Generator, size: Size, targets: Sequence[int], *, radius: tuple[float, float] = (0.12, 0.22)
+) -> Scene:
+    """Draw shapes that do not touch on one cluttered background.
+
+    Args:
+        rng: the only source of randomness.
+        size: ``(height, width)`` of the picture, at least 24 pixels each.
+        targets: one a shape: index into :data:`SHAPE_LABELS`.
+        radius: smallest and largest radius of a shape, as a part of the picture's shorter side, in (0, 0.5].
+
+    Returns:
+        The picture. A shape for which no room is found in 50 attempts is left out; the first one always has room.
+
+    Raises:
+        ConfigError: the size is too small, a target is no class, or the radius is out of range.
+    """
+    for target in targets:
+        _check(size, target, radius)
+    canvas = _draw_background(rng, size)
+    taken = np.zeros(size, np.uint8)
+    masks, outlines, drawn = [], [], []
+    for target in targets:
+        for _ in range(_ATTEMPTS):
+            outline = _draw_outline(rng, size, SHAPE_LABELS[target], rng.uniform(*radius) * min(size))
+            coverage = _cover(size, outline)
+            if not taken[coverage > 0].any():
+                break
+        else:
+            continue
+        paint = _paint(rng, size, _pick_colour(rng, canvas, coverage))
+        canvas = canvas + coverage[..., None] * (paint - canvas)
+        taken |= cv2.dilate((coverage > 0).astype(np.uint8), np.ones((5, 5), np.uint8))
+        masks.append(coverage >= 0.5)
+        outlines.append(outline.astype(np.float32))
+        drawn.append(target)
+    noisy = canvas + _noise(rng, rng.uniform(1, 6), (*size, 3))
+    stacked = np.array(masks, np.bool_).reshape(-1, *size)
+    return Scene(np.clip(noisy, 0, 255).astype(np.uint8), stacked, tuple(outlines), tuple(drawn))
+
+
+def _check(size: Size, target: int, radius: tuple[float, float]) -> None:
     if not 0 < radius[0] <= radius[1] <= 0.5:
         raise ConfigError(f"The radius is {radius}; expected two rising numbers above 0 and up to 0.5.")
     if not 0 <= target < len(SHAPE_LABELS):
         raise ConfigError(f"The target is {target}; expected an index from 0 to {len(SHAPE_LABELS) - 1}.")
     if min(size) < _SMALLEST_SIDE:
         raise ConfigError(f"The picture size is {size}; expected at least {_SMALLEST_SIDE} pixels a side.")
-    background = _draw_background(rng, size)
-    coverage = _draw_coverage(rng, size, SHAPE_LABELS[target], rng.uniform(*radius) * min(size))
-    paint = _paint(rng, size, _pick_colour(rng, background, coverage))
-    blended = background + coverage[..., None] * (paint - background)
-    noisy = blended + _noise(rng, rng.uniform(1, 6), (*size, 3))
-    return Shape(image=np.clip(noisy, 0, 255).astype(np.uint8), mask=coverage >= 0.5, target=target)
 
 
 def draw_size(rng: np.random.Generator, size: int) -> Size:
@@ -138,18 +211,31 @@ def write_shapes(
         shape = draw_shape(rng, draw_size(rng, size), number % len(SHAPE_LABELS))
         name = f"{shape.label}/{number:04d}"
         file = ShapeFile(folder / f"{name}.jpg", mask_folder / f"{name}.png", shape.target)
-        _write(file.path, cv2.cvtColor(shape.image, cv2.COLOR_RGB2BGR))
-        _write(file.mask_path, shape.mask.astype(np.uint8) * 255)
+        write_picture(file.path, cv2.cvtColor(shape.image, cv2.COLOR_RGB2BGR))
+        write_picture(file.mask_path, shape.mask.astype(np.uint8) * 255)
         files.append(file)
     return tuple(files)
 
 
-def _write(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Encode by the file's ending and write; ``picture`` is grey, or BGR."""
+def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
+    """Encode by the file's ending and write; ``picture`` is grey, or BGR.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     _, encoded = cv2.imencode(path.suffix, picture)
+    write_file(path, encoded.tobytes())
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file, and make its folder if it is missing.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded.tobytes())
+        path.write_bytes(content)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}. Choose a folder that is writable.") from error
 
@@ -159,15 +245,21 @@ def _write(path: Path, picture: NDArray[np.uint8]) -> None:
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def _draw_coverage(rng: np.random.Generator, size: Size, label: str, radius: float) -> FloatArray:
-    """Return the part of each pixel that the shape covers, ``float32`` ``(H, W)`` in [0, 1]."""
+def _draw_outline(rng: np.random.Generator, size: Size, label: str, radius: float) -> NDArray[np.float64]:
+    """Return the corners of a shape somewhere in the picture, ``(points, 2)`` as ``(x, y)``."""
     height, width = size
     centre = rng.uniform(radius, (width - radius, height - radius))
     angle = rng.uniform(0, 2 * np.pi)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    outline = (centre + radius * _OUTLINES[label]() @ rotation.T) * _SUPERSAMPLING
+    outline: NDArray[np.float64] = centre + radius * _OUTLINES[label]() @ rotation.T
+    return outline
+
+
+def _cover(size: Size, outline: NDArray[np.float64]) -> FloatArray:
+    """Return the part of each pixel that lies inside of the outline, ``float32`` ``(H, W)`` in [0, 1]."""
+    height, width = size
     canvas = np.zeros((height * _SUPERSAMPLING, width * _SUPERSAMPLING), np.uint8)
-    cv2.fillPoly(canvas, [np.round(outline).astype(np.int32)], 255)
+    cv2.fillPoly(canvas, [np.round(outline * _SUPERSAMPLING).astype(np.int32)], 255)
     coverage = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
     part: FloatArray = coverage.astype(np.float32) / 255
     return part

@@ -12,8 +12,11 @@ import openvino as ov
 
 from otx_xai.errors import ConfigError, GraphError, TargetError, TaskError
 from otx_xai.explainer.targets import Wanted, resolve_targets
+from otx_xai.graph.class_heads import find_class_heads
+from otx_xai.graph.det_class_probability_map import insert_class_maps
 from otx_xai.graph.heads import Classes
 from otx_xai.graph.insert import SALIENCY_MAP, default_method, has_saliency_map, insert_branch, insert_scores
+from otx_xai.graph.view import View
 from otx_xai.ir import Logits, describe, find_logits, fix_shapes, input_layout, log_line, read_model
 from otx_xai.ir.labels import class_names
 from otx_xai.ir.logits import Activation
@@ -170,18 +173,22 @@ def insert_xai(
     targets: Any = -1,
     feature_vector: bool = False,
 ) -> ov.Model:
-    """Return a copy of a classifier with a ``saliency_map`` output, to be saved, and run by plain OpenVINO.
+    """Return a copy of a classifier or a one-stage detector with a ``saliency_map`` output, to be saved, and run by
+    plain OpenVINO.
 
     Inputs, outputs, their names and shapes and every ``rt_info`` entry stay as they are. A model that already has a
     ``saliency_map`` is returned unchanged.
 
     Args:
         model: a model file or an ``ov.Model``, which is not changed.
-        task: ``Task.CLASSIFICATION`` or one of its flavours.
-        explain_method: ``Method.RECIPROCAM`` (the default for CNNs and pooled transformers),
-            ``Method.VITRECIPROCAM`` (the default for transformers with a class token), or ``Method.ACTIVATIONMAP``.
-        target_layer: layer whose features are perturbed, by name; the last one that has places by default.
-        embed_scaling: scale each map to [0, 255] in the graph; else maps hold class scores before soft-max.
+        task: ``Task.CLASSIFICATION`` or one of its flavours, or ``Task.DETECTION``.
+        explain_method: of detectors ``Method.DETCLASSPROBABILITYMAP``; of classifiers ``Method.RECIPROCAM`` (the
+            default for CNNs and pooled transformers), ``Method.VITRECIPROCAM`` (the default for transformers with a
+            class token), or ``Method.ACTIVATIONMAP``.
+        target_layer: layer whose features are perturbed, by name; the last one that has places by default. Of a
+            detector its class heads, ``a,b,c``, found from the graph by default.
+        embed_scaling: scale each map to [0, 255] in the graph; else maps hold class scores before soft-max (of
+            detectors, probabilities).
         targets: ``-1``: a map for every class. Indices or names (those in the model's ``model_info``): maps of these,
             in this order. ``"predicted"``: a map for the best class of each image, and the class, ``int32`` ``(N, 1)``,
             in the output ``saliency_targets``. An activation map knows no classes.
@@ -201,12 +208,14 @@ def insert_xai(
     """
     task, method = Task(task), None if explain_method is None else Method(explain_method)
     check_method(method)
-    if not task.is_classification:
-        raise TaskError(f"insert_xai for {task} comes in a later version; this one explains classification models.")
+    if not task.is_classification and task is not Task.DETECTION:
+        raise TaskError(f"insert_xai for {task} comes in a later version; this one takes classifiers and detectors.")
     source = read_model(model)
     if has_saliency_map(source):
         _log_own_map(method, target_layer)
         return source
+    if task is Task.DETECTION:
+        return _insert_class_maps(source, method, target_layer, targets, embed_scaling=embed_scaling)
     logits = find_logits(source)
     return insert_branch(
         source,
@@ -218,6 +227,23 @@ def insert_xai(
         feature_vector=feature_vector,
         layout=input_layout(source),
     )
+
+
+def _insert_class_maps(
+    model: ov.Model, method: Method | None, target_layer: str | None, targets: Any, *, embed_scaling: bool
+) -> ov.Model:
+    if method not in (None, Method.DETCLASSPROBABILITYMAP):
+        raise ConfigError(
+            f"explain_method {method} is none for detectors; expected {Method.DETCLASSPROBABILITYMAP}. Leave it out."
+        )
+    layers = [layer.strip() for layer in target_layer.split(",")] if target_layer else None
+    indices = None
+    if not (isinstance(targets, int) and targets == -1):
+        count = find_class_heads(View(model), target_layers=layers).num_classes
+        indices = _at_least_one(resolve_targets(targets, class_names(None, model_info(model), count)[0]))
+        if indices is None:
+            raise TargetError("targets 'predicted' is not known to a detector's graph; expected -1, names or indices.")
+    return insert_class_maps(model, target_layers=layers, classes=indices, embed_scaling=embed_scaling)
 
 
 def _inserted_classes(model: ov.Model, logits: Logits, targets: Any) -> Classes:

@@ -23,8 +23,8 @@ from otx_xai.graph.heads import Classes, Site
 from otx_xai.graph.places import grid_sizes, rows_of_places
 from otx_xai.graph.recipro_cam import recipro_cam
 from otx_xai.graph.scaling import scale_maps
-from otx_xai.graph.surgery import Twin, name_new_nodes, reshape, size_of
-from otx_xai.graph.view import View, dimensions, kind
+from otx_xai.graph.surgery import Twin, add_outputs, forbid_dynamic_quantisation, reshape, size_of
+from otx_xai.graph.view import View, dimensions
 from otx_xai.graph.vit_recipro_cam import vit_recipro_cam
 from otx_xai.ir.logits import Activation, Logits
 from otx_xai.records import Method
@@ -33,8 +33,6 @@ SALIENCY_MAP = "saliency_map"
 FEATURE_VECTOR = "feature_vector"
 SALIENCY_TARGETS = "saliency_targets"
 SCORES = "saliency_scores"
-
-_DYNAMIC_QUANTISATION = ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"]
 
 
 def has_saliency_map(model: ov.Model) -> bool:
@@ -95,7 +93,7 @@ def insert_branch(
         maps = recipro_cam(site)
     else:
         maps = vit_recipro_cam(site, picks or (), target)
-    _forbid_dynamic_quantisation(site)
+    forbid_dynamic_quantisation(site.main)
     outputs = {SALIENCY_MAP: _finish(site, features, maps, embed_scaling=embed_scaling)}
     best = site.best()
     if best is not None and method is not Method.ACTIVATIONMAP:
@@ -104,47 +102,19 @@ def insert_branch(
         outputs[FEATURE_VECTOR] = _feature_vector(site, picks)
     if scores is not None:
         outputs[SCORES] = _scores(site.main, logits, scores)
-    return _add_outputs(model, site.main.model, outputs, known, site.prefix)
+    return add_outputs(model, site.main.model, outputs, known, site.prefix)
 
 
 def insert_scores(model: ov.Model, logits: Logits, activation: Activation) -> ov.Model:
     """Return a copy of a classifier with the output ``saliency_scores``, ``float32`` ``(N, K)``: probabilities."""
     main = Twin(View(model))
     known = {node.get_name() for node in main.model.get_ordered_ops()}
-    return _add_outputs(model, main.model, {SCORES: _scores(main, logits, activation)}, known, "xai")
+    return add_outputs(model, main.model, {SCORES: _scores(main, logits, activation)}, known, "xai")
 
 
 def default_method(model: ov.Model, logits: Logits, layout: str | None = None) -> Method:
     """Return ViT Recipro-CAM for a model whose head reads only class tokens, else Recipro-CAM."""
     return Method.VITRECIPROCAM if prefix_picks(dissect(model, logits, layout)) else Method.RECIPROCAM
-
-
-def _forbid_dynamic_quantisation(site: Site) -> None:
-    """Tell OpenVINO not to quantise activations by itself, unless the model already says what to do.
-
-    The CPU plugin does so in front of linear layers whose weights are of 8 bit: for class scores that hardly matters,
-    but maps are small differences of scores.
-    """
-    model = site.main.model
-    is_quantised = any(kind(node) == "FakeQuantize" or _is_weight_of_few_bits(node) for node in site.view.nodes)
-    if is_quantised and not model.has_rt_info(_DYNAMIC_QUANTISATION):
-        model.set_rt_info("0", _DYNAMIC_QUANTISATION)
-
-
-def _is_weight_of_few_bits(node: ov.Node) -> bool:
-    return kind(node) == "Constant" and node.get_element_type() in (ov.Type.i8, ov.Type.u8, ov.Type.i4, ov.Type.u4)
-
-
-def _add_outputs(
-    before: ov.Model, after: ov.Model, outputs: dict[str, ov.Output], known: set[str], prefix: str
-) -> ov.Model:
-    for name, output in outputs.items():
-        name_new_nodes(output, known, prefix)
-        output.get_tensor().set_names({name})
-    after.add_results([ops.result(output) for output in outputs.values()])
-    after.validate_nodes_and_infer_types()
-    _prove(before, after)
-    return after
 
 
 def _check_method(anatomy: Anatomy, method: Method, *, has_picks: bool) -> None:
@@ -201,32 +171,3 @@ def _scores(main: Twin, logits: Logits, activation: Activation) -> ov.Output:
     if values.get_element_type() != ov.Type.f32:
         values = ops.convert(values, "f32").output(0)
     return (ops.sigmoid(values) if activation == "sigmoid" else ops.softmax(values, 1)).output(0)
-
-
-def _prove(before: ov.Model, after: ov.Model) -> None:
-    """Check that the edit kept every input, output, name, shape and ``rt_info`` entry."""
-    for side in ("inputs", "outputs"):
-        old, new = getattr(before, side), getattr(after, side)
-        for port, copy in zip(old, new, strict=False):
-            kept = (
-                port.get_names() <= copy.get_names()
-                and port.get_partial_shape() == copy.get_partial_shape()
-                and port.get_element_type() == copy.get_element_type()
-            )
-            if not kept:
-                raise GraphError(f"The edit of the graph changed {port} to {copy}; this is a fault of otx_xai.")
-    if not _holds(_plain(after.get_rt_info()), _plain(before.get_rt_info())):
-        raise GraphError("The edit of the graph lost rt_info entries; this is a fault of otx_xai.")
-
-
-def _holds(info: Any, part: Any) -> bool:
-    """Whether nested ``info`` has every entry of ``part``."""
-    if isinstance(info, dict) and isinstance(part, dict):
-        return all(key in info and _holds(info[key], value) for key, value in part.items())
-    return bool(info == part)
-
-
-def _plain(info: Any) -> Any:
-    if isinstance(info, ov.OVAny):
-        info = info.value
-    return {key: _plain(value) for key, value in info.items()} if isinstance(info, dict) else str(info)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from math import prod
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -14,6 +15,8 @@ from otx_xai.graph.axes import RESHAPES
 from otx_xai.graph.view import Port, View, constant_ints, dimensions, kind, port_of
 
 Source = Callable[[ov.Output], ov.Output]
+
+_DYNAMIC_QUANTISATION = ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"]
 
 
 class Twin:
@@ -213,3 +216,71 @@ def name_new_nodes(output: ov.Output, known: set[str], prefix: str) -> None:
             node.set_friendly_name(f"{prefix}/{kind(node)}_{number}")
             number += 1
         todo.extend(value.get_node() for value in node.input_values())
+
+
+def add_outputs(
+    before: ov.Model, after: ov.Model, outputs: dict[str, ov.Output], known: set[str], prefix: str
+) -> ov.Model:
+    """Append outputs to an edited model, and prove that the edit changed nothing else.
+
+    Args:
+        before: the model as it was.
+        after: its edited clone.
+        outputs: name → tensor.
+        known: unique names of the nodes that are not new.
+        prefix: how new nodes are named.
+
+    Raises:
+        GraphError: an input, an output, a name, a shape or an entry of ``rt_info`` is not what it was.
+    """
+    for name, output in outputs.items():
+        name_new_nodes(output, known, prefix)
+        output.get_tensor().set_names({name})
+    after.add_results([ops.result(output) for output in outputs.values()])
+    after.validate_nodes_and_infer_types()
+    _prove(before, after)
+    return after
+
+
+def _prove(before: ov.Model, after: ov.Model) -> None:
+    """Check that the edit kept every input, output, name, shape and ``rt_info`` entry."""
+    for side in ("inputs", "outputs"):
+        old, new = getattr(before, side), getattr(after, side)
+        for port, copy in zip(old, new, strict=False):
+            kept = (
+                port.get_names() <= copy.get_names()
+                and port.get_partial_shape() == copy.get_partial_shape()
+                and port.get_element_type() == copy.get_element_type()
+            )
+            if not kept:
+                raise GraphError(f"The edit of the graph changed {port} to {copy}; this is a fault of otx_xai.")
+    if not _holds(_plain(after.get_rt_info()), _plain(before.get_rt_info())):
+        raise GraphError("The edit of the graph lost rt_info entries; this is a fault of otx_xai.")
+
+
+def _holds(info: Any, part: Any) -> bool:
+    """Whether nested ``info`` has every entry of ``part``."""
+    if isinstance(info, dict) and isinstance(part, dict):
+        return all(key in info and _holds(info[key], value) for key, value in part.items())
+    return bool(info == part)
+
+
+def _plain(info: Any) -> Any:
+    if isinstance(info, ov.OVAny):
+        info = info.value
+    return {key: _plain(value) for key, value in info.items()} if isinstance(info, dict) else str(info)
+
+
+def forbid_dynamic_quantisation(main: Twin) -> None:
+    """Tell OpenVINO not to quantise activations by itself, unless the model already says what to do.
+
+    The CPU plugin does so in front of linear layers whose weights are of 8 bit: for class scores that hardly matters,
+    but maps are small differences of scores.
+    """
+    is_quantised = any(kind(node) == "FakeQuantize" or _is_weight_of_few_bits(node) for node in main.view.nodes)
+    if is_quantised and not main.model.has_rt_info(_DYNAMIC_QUANTISATION):
+        main.model.set_rt_info("0", _DYNAMIC_QUANTISATION)
+
+
+def _is_weight_of_few_bits(node: ov.Node) -> bool:
+    return kind(node) == "Constant" and node.get_element_type() in (ov.Type.i8, ov.Type.u8, ov.Type.i4, ov.Type.u4)

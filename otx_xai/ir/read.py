@@ -81,8 +81,8 @@ def _check_file(path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix in _TORCH_SUFFIXES:
         raise ModelError(
-            f"The checkpoint {path} is a torch checkpoint ({suffix}); these come with the next version. "
-            "Export it to OpenVINO IR (openvino.convert_model, openvino.save_model) or ONNX (torch.onnx.export) first."
+            f"The checkpoint {path} is a torch checkpoint ({suffix}), which OpenVINO does not read. Export it "
+            "to OpenVINO IR first (`otx export`); `otx explain` and Engine.explain do so themselves."
         )
     if suffix not in _SUFFIXES:
         hint = f" Pass {path.with_suffix('.xml')} instead." if suffix == ".bin" else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -118,7 +119,7 @@ class Dump:
 
     def _write_picture(self, name: str, picture: UInt8Array) -> str:
         file = f"{MAP_FOLDER}/{name}.{self._config.image_format}"
-        write_picture(self._work_dir / file, picture, self._config.image_format)
+        write_picture(os.path.join(self._work_dir, file), picture, self._config.image_format)
         return file
 
 

@@ -39,19 +39,20 @@ def write_atomic(path: str | Path, data: bytes) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    target = os.fspath(path)
+    folder = os.path.dirname(target)
+    temporary = os.path.join(folder, f".{secrets.token_hex(8)}.tmp")
     try:
         try:
             _write_new(temporary, data)
         except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            os.makedirs(folder or os.curdir, exist_ok=True)
             _write_new(temporary, data)
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except BaseException as error:
         _remove(temporary)
         if isinstance(error, OSError):
-            raise OutputError(unwritable_text(path, error)) from error
+            raise OutputError(unwritable_text(Path(path), error)) from error
         raise
 
 
@@ -104,14 +105,14 @@ def write_json(path: str | Path, obj: object) -> None:
     write_atomic(path, utf8(json.dumps(obj, indent=2, ensure_ascii=False) + "\n"))
 
 
-def _write_new(path: Path, data: bytes) -> None:
+def _write_new(path: str, data: bytes) -> None:
     with open(path, "xb") as file:
         file.write(data)
 
 
-def _remove(path: Path) -> None:
+def _remove(path: str) -> None:
     try:
-        path.unlink(missing_ok=True)
+        os.unlink(path)
     except OSError:  # the folder is gone or locked: the error that led here says so
         return
 

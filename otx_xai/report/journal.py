@@ -98,7 +98,7 @@ def record(explained: ExplainedImage, files: Iterable[str], method: str) -> dict
     """
     height, width = explained.image.shape[:2]
     return {
-        "path": str(explained.info.path),
+        "path": explained.info.file,
         "name": explained.info.name,
         "size": [height, width],
         "predictions": [_plain(prediction) for prediction in explained.predictions],

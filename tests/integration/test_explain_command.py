@@ -72,7 +72,7 @@ def test_one_image(model: Path, photos: Path, tmp_path: Path) -> None:
         (["--checkpoint", "empty.onnx"], 3, "is empty"),
         (["--checkpoint", "lonely.xml"], 3, "weights of .* are missing"),
         (["--checkpoint", "cut.xml"], 3, "cannot be read|incomplete|broken"),
-        (["--checkpoint", "torch.pth"], 3, "next version"),
+        (["--checkpoint", "torch.pth"], 3, "is no torch checkpoint"),
         (["--checkpoint", "detector.xml"], 3, "no classifier"),
         (["--data_root", "absent"], 5, "does not exist"),
         (["--data_root", "."], 5, "holds no image"),

@@ -125,7 +125,7 @@ class TestList:
     def test_relative_list(self, tree, monkeypatch):
         monkeypatch.chdir(tree("a.jpg"))
         self.make(Path(), "a.jpg")
-        assert find_images("list.txt")[0] == ImageInfo(Path("a.jpg"), "a.jpg", "a")
+        assert find_images("list.txt")[0] == ImageInfo("a.jpg", "a.jpg", "a")
 
     def test_of_nothing(self, tree):
         with pytest.raises(DataError, match="names no image: it has 2 lines"):

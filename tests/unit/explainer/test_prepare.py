@@ -139,7 +139,7 @@ def test_names_in_the_model_do_not_matter_where_all_classes_are_wanted():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"task": "detection"}, TaskError, "later version"),
+        ({"task": "instance_segmentation"}, TaskError, "later version"),
         ({"explain_method": "rise"}, ConfigError, "later version"),
         ({"explain_method": Method.VITRECIPROCAM}, GraphError, "class token"),
         ({"target_layer": "nowhere"}, GraphError, "'features'"),

@@ -77,7 +77,7 @@ def test_folder(tmp_path):
 def test_torch_checkpoint(tmp_path, suffix):
     path = tmp_path / f"model{suffix}"
     path.write_bytes(b"x")
-    with pytest.raises(ModelError, match=r"torch checkpoint.*next version.*ONNX"):
+    with pytest.raises(ModelError, match=r"torch checkpoint.*`otx export`"):
         read_model(path)
 
 

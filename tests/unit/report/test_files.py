@@ -51,7 +51,7 @@ def explained(stem="photo", targets=((0, 0.93), (1, 0.5)), size=(30, 40)):
     rng = np.random.default_rng(0)
     predictions = tuple(Prediction(t, LABELS[t] if t >= 0 else "", score) for t, score in targets)
     return ExplainedImage(
-        ImageInfo(Path(f"in/{stem}.jpg"), f"{stem}.jpg", stem),
+        ImageInfo(f"in/{stem}.jpg", f"{stem}.jpg", stem),
         rng.integers(0, 256, (*size, 3)).astype(np.uint8),
         predictions,
         predictions,

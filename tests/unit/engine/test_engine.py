@@ -49,7 +49,7 @@ def write_photo(path: Path, colour: str = "red", size: tuple[int, int] = (40, 52
 
 
 def explain(model: Path, photos: Path, work_dir: Path, **options: Any) -> ExplainRun:
-    return Engine(work_dir).explain(model, data_root=photos, **({"dump": True, "labels": LABELS} | options))
+    return Engine(work_dir=work_dir).explain(model, data_root=photos, **({"dump": True, "labels": LABELS} | options))
 
 
 def lines(work_dir: Path) -> list[dict[str, Any]]:
@@ -100,6 +100,7 @@ def test_a_run_writes_pictures_journal_manifest_and_config(model: Path, photos: 
     assert content["counts"] == {"images": 9, "explained": 9, "failed": 0}
     assert content["settings"]["explain_config"]["content"] == "both"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        ".latest",
         "config.yaml",
         "predictions.jsonl",
         "run.json",
@@ -141,14 +142,14 @@ def test_words_may_be_plain_text(model: Path, photos: Path, tmp_path: Path) -> N
 
 def test_images_come_from_the_engine_a_data_module_or_the_call(model: Path, photos: Path, tmp_path: Path) -> None:
     module = OTXDataModule(photos / "a")
-    assert Engine(tmp_path / "1", datamodule=module).explain(model).images == 5
-    assert Engine(tmp_path / "2", data_root=photos).explain(model, datamodule=module).images == 5
-    assert Engine(tmp_path / "3", datamodule=module, checkpoint=model).explain(data_root=photos).images == 9
+    assert Engine(work_dir=tmp_path / "1", datamodule=module).explain(model).images == 5
+    assert Engine(work_dir=tmp_path / "2", data_root=photos).explain(model, datamodule=module).images == 5
+    assert Engine(work_dir=tmp_path / "3", datamodule=module, checkpoint=model).explain(data_root=photos).images == 9
     assert len(module.images()) == 5
     with pytest.raises(ConfigError, match="No images were given"):
-        Engine(tmp_path / "4").explain(model)
+        Engine(work_dir=tmp_path / "4").explain(model)
     with pytest.raises(ConfigError, match="No checkpoint was given"):
-        Engine(tmp_path / "4", data_root=photos).explain()
+        Engine(work_dir=tmp_path / "4", data_root=photos).explain()
 
 
 def test_without_a_work_dir_the_latest_run_is_linked(

@@ -1,0 +1,141 @@
+"""Saliency maps while a model trains: overlays of the same few validation images, epoch after epoch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+
+from otx_xai.errors import ConfigError
+from otx_xai.explainer import Explainer
+from otx_xai.explainer.explanation import Explanation
+from otx_xai.export import to_openvino
+from otx_xai.models import OTXModel, build_model
+from otx_xai.records import UInt8Array
+from otx_xai.report import annotate
+from otx_xai.report.files import write_picture
+
+logger = logging.getLogger("otx_xai")
+
+
+class SaliencyCallback(lightning.Callback):  # type: ignore[misc]
+    """Explains a few validation images every few epochs, for every logger that takes images, and as files.
+
+    ::
+
+        engine = Engine("mobilenet_v2", data_root="photos", callbacks=[SaliencyCallback(every_n_epochs=5)])
+
+    Pictures are called ``saliency/<image>_<label>`` in loggers, with the global step, and
+    ``<folder>/epoch_<epoch>/<image>_<label>.png`` on disk. Loggers take images if they have ``log_image`` (Weights &
+    Biases, Comet, MLflow, Neptune), or an ``experiment`` with ``add_image`` (TensorBoard); others are passed over.
+
+    Args:
+        images: number of images: the first ones of the validation data.
+        every_n_epochs: explain in epochs ``n``, ``2n``, …
+        targets: classes, as ``Explainer`` takes them: ``"predicted"``, ``-1``, indices or names.
+        folder: where files go; ``saliency`` in the folder of the run by default.
+
+    Raises:
+        ConfigError: a number is less than 1.
+    """
+
+    def __init__(
+        self, images: int = 4, every_n_epochs: int = 1, targets: Any = "predicted", folder: str | Path | None = None
+    ) -> None:
+        for name, number in (("images", images), ("every_n_epochs", every_n_epochs)):
+            if number < 1:
+                raise ConfigError(f"SaliencyCallback({name}={number}); expected at least 1.")
+        self.images = images
+        self.every_n_epochs = every_n_epochs
+        self.targets = targets
+        self.folder = None if folder is None else Path(folder)
+        self._kept: list[UInt8Array] = []
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Check that the model is one that can be exported.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        if not isinstance(pl_module, OTXModel) or not pl_module.task.is_classification:
+            raise ConfigError(
+                f"SaliencyCallback explains classifiers of otx_xai.models; this is {type(pl_module).__name__}."
+            )
+        self._kept = []
+
+    def on_validation_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Keep the first images of the validation data."""
+        missing = self.images - len(self._kept)
+        if missing > 0 and not self._is_known(batch_idx, dataloader_idx):
+            self._kept += [_picture(image) for image in batch[0][:missing]]
+
+    def _is_known(self, batch_idx: int, dataloader_idx: int) -> bool:
+        """Whether the images of this batch were kept in an earlier epoch."""
+        return dataloader_idx > 0 or (batch_idx == 0 and bool(self._kept))
+
+    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Explain and log, when it is time."""
+        epoch = trainer.current_epoch + 1
+        if trainer.sanity_checking or not self._kept or epoch % self.every_n_epochs or not trainer.is_global_zero:
+            return
+        folder = self.folder or Path(trainer.default_root_dir) / "saliency"
+        for name, picture in self._explain(pl_module):
+            write_picture(folder / f"epoch_{epoch:04d}" / f"{name}.png", picture)
+            for each in trainer.loggers:
+                log_picture(each, f"saliency/{name}", picture, trainer.global_step)
+
+    def _explain(self, model: OTXModel) -> Iterator[tuple[str, UInt8Array]]:
+        """Yield the name of each overlay and the overlay, RGB ``uint8`` ``(H, W, 3)``."""
+        copy = build_model(model.description())
+        copy.load_state_dict({name: value.detach().cpu() for name, value in model.state_dict().items()})
+        explainer = Explainer(to_openvino(copy.eval()))
+        for number, image in enumerate(self._kept):
+            explanation = explainer(image, targets=self.targets, overlay=True)
+            yield from _named(number, explanation, model.labels)
+
+
+def _named(number: int, explanation: Any, labels: Sequence[str]) -> Iterator[tuple[str, UInt8Array]]:
+    assert isinstance(explanation, Explanation)
+    scores: Mapping[int, float] = {found.target: found.score for found in explanation.predictions}
+    for target, picture in explanation.saliency_map.items():
+        if not isinstance(target, int):
+            yield f"{number:02d}", picture
+            continue
+        score = f" {scores[target]:.2f}" if target in scores else ""
+        slug = "".join(letter if letter.isalnum() else "_" for letter in labels[target])
+        yield f"{number:02d}_{slug}", annotate(picture, labels[target] + score)
+
+
+def _picture(image: torch.Tensor) -> UInt8Array:
+    """Return an image of a batch, ``(3, H, W)`` on the 0-255 scale, as RGB ``uint8`` ``(H, W, 3)``."""
+    values = image.detach().float().clamp(0, 255).round().to(torch.uint8).cpu()
+    return np.ascontiguousarray(values.permute(1, 2, 0).numpy())
+
+
+def log_picture(to: Any, name: str, picture: UInt8Array, step: int) -> bool:
+    """Give a picture to a Lightning logger.
+
+    Args:
+        to: the logger.
+        name: of the picture.
+        picture: RGB ``uint8`` ``(H, W, 3)``.
+        step: global step.
+
+    Returns:
+        Whether the logger takes pictures.
+    """
+    if hasattr(to, "log_image"):
+        to.log_image(key=name, images=[picture], step=step)
+        return True
+    add_image = getattr(getattr(to, "experiment", None), "add_image", None)
+    if add_image is None:
+        return False
+    add_image(name, picture, step, dataformats="HWC")
+    return True

@@ -1,0 +1,17 @@
+"""``otx demo``."""
+
+from __future__ import annotations
+
+from otx_xai.cli.parsing import add, make_parser, parse
+
+
+def run(verb: str, argv: list[str]) -> int:
+    """Run the demo, and return the exit code."""
+    parser = make_parser(verb)
+    add(parser, "work_dir", "FOLDER", "folder of results", "otx-workspace/demo")
+    add(parser, "seed", "N", "of the pictures and of the training", 0)
+    options = parse(parser, verb, argv)
+    from otx_xai.demo import run_demo
+
+    print(run_demo(options["work_dir"], seed=options["seed"]).summary())
+    return 0

@@ -1,0 +1,125 @@
+"""How options are declared and read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any
+
+from otx_xai.cli import VERBS
+from otx_xai.errors import ConfigError
+from otx_xai.recipe import read_recipe
+
+_LIST_KEYS = ("labels", "targets")
+_WIDTH = 32
+
+
+def make_parser(verb: str, examples: str | None = None) -> Any:
+    """Return a parser with the options that every sub-command has."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(
+        prog=f"otx {verb}",
+        usage=f"otx {verb} [--option value …]",
+        description=VERBS[verb][1],
+        epilog=examples,
+        formatter_class=_Help,
+        exit_on_error=False,
+    )
+    parser.add_argument(
+        "--config", action="config", metavar="NAME|FILE", help="a recipe (`otx find`), or a YAML file of these options"
+    )
+    return parser
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Options in one column, what they mean in the other."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=_WIDTH)
+
+
+def add(
+    group: Any,
+    name: str,
+    metavar: str,
+    meaning: str,
+    default: Any = None,
+    kind: type[bool] | type[int] | type[float] | None = None,
+) -> None:
+    """Add an option. Text is checked by the engine, which knows what it means; numbers and flags here."""
+    default = default.value if isinstance(default, Enum) else default
+    more: dict[str, Any] = {}
+    kind = kind or (type(default) if isinstance(default, bool | int | float) else None)
+    if kind is not None:
+        more["type"] = kind
+    if kind is bool:
+        more |= {"nargs": "?", "const": True}
+    shown = "" if default is None else f" (default: {default})"
+    group.add_argument(f"--{name}", metavar=metavar, default=default, help=f"{meaning}{shown}", **more)
+
+
+def words(options: Any) -> str:
+    """Join the words of an enumeration."""
+    return ", ".join(str(option.value) for option in options)
+
+
+def parse(parser: Any, verb: str, argv: Sequence[str]) -> dict[str, Any]:
+    """Return the options, nested like their names.
+
+    Args:
+        parser: of :func:`make_parser`.
+        verb: the sub-command.
+        argv: its arguments; what ``--config`` names was put in place by :func:`open_config`.
+
+    Raises:
+        ConfigError: an option is unknown or malformed, or the configuration file is.
+    """
+    try:
+        options: dict[str, Any] = parser.parse_args(list(argv)).as_dict()
+    except argparse.ArgumentError as error:
+        reason = re.sub(r'^Parser key "(.+?)":', r"--\1:", " ".join(str(error).split()).rstrip("."))
+        reason = re.sub(r"a <class '(\w+)'>", r"\1", reason)
+        raise ConfigError(f"{reason}. `otx {verb} --help` lists all options.") from error
+    options.pop("config")
+    return {name: _listed(value) if name in _LIST_KEYS else value for name, value in options.items()}
+
+
+def _listed(value: Any) -> Any:
+    """Read a JSON list, such as ``["dog", 3]``, which the shell hands over as text."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError:  # [dog,3] is understood as dog,3
+            return value
+    return value
+
+
+def open_config(argv: Sequence[str], *, leave_out: Sequence[str] = ()) -> tuple[list[str], dict[str, Any]]:
+    """Read what ``--config`` names, a recipe or a file, and put its content in the place of the name.
+
+    Args:
+        argv: arguments.
+        leave_out: entries of the file that the sub-command has no options for.
+
+    Returns:
+        The arguments, and the entries that were left out.
+
+    Raises:
+        ConfigError: there is no such recipe or file, or it is no YAML.
+    """
+    opened: list[str] = []
+    left_out: dict[str, Any] = {}
+    remaining = iter(argv)
+    for word in remaining:
+        if word != "--config" and not word.startswith("--config="):
+            opened.append(word)
+            continue
+        content = read_recipe(word.partition("=")[2] or next(remaining, ""))
+        left_out |= {key: value for key, value in content.items() if key in leave_out}
+        kept = {key: value for key, value in content.items() if key not in leave_out}
+        opened.append(f"--config={json.dumps(kept, default=str)}")
+    return opened, left_out

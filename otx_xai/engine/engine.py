@@ -1,0 +1,490 @@
+"""The engine: one method a job, each a list of stages."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import openvino as ov
+
+from otx_xai.data import find_images
+from otx_xai.engine.explaining import (
+    Images,
+    absolute,
+    images_of,
+    is_file,
+    positive,
+    reconcile,
+    save_explained,
+    settings_of,
+)
+from otx_xai.engine.workspace import explain_run, new_run, newest_checkpoint
+from otx_xai.errors import ConfigError
+from otx_xai.explainer.prepare import prepare
+from otx_xai.ir import embed_preprocessing
+from otx_xai.recipe import override, read_recipe
+from otx_xai.records import ExplainConfig, InputOptions, Method, Task
+from otx_xai.report.manifest import Manifest, write_config
+from otx_xai.run import ExplainRun, Run
+from otx_xai.runtime import Session
+
+if TYPE_CHECKING:
+    from otx_xai.data.datamodule import OTXDataModule
+    from otx_xai.export import ExportReport
+    from otx_xai.models import OTXModel
+
+logger = logging.getLogger("otx_xai")
+
+TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
+"""Checkpoints that are exported before they are explained."""
+
+
+class Engine:
+    """Runs the jobs of a model: train, test, predict, export, explain.
+
+    Every job but explaining writes into a folder of its own, ``<work_dir>/<timestamp>``, which
+    ``<work_dir>/.latest/<job>`` links to; explaining writes into ``work_dir`` itself, so that it can be resumed.
+
+    Args:
+        model: what is trained: a model of :mod:`otx_xai.models`, the name of an architecture, or what a recipe says of
+            one (``class_path`` and ``init_args``).
+        datamodule: images and their annotations, where a method is not given any.
+        task: what the model does, where it does not tell.
+        work_dir: folder of results; ``otx-workspace`` by default.
+        checkpoint: model file, where a method is not given one; the newest one that was trained in ``work_dir`` by
+            default.
+        device: OpenVINO device for explaining: ``CPU``, ``GPU``, ``NPU``, ``AUTO``, …; training runs on what
+            Lightning's ``accelerator`` says, ``auto`` by default.
+        data_root: images, where a method is not given any.
+        trainer_arguments: of Lightning's ``Trainer``: ``max_epochs``, ``callbacks``, ``logger``, …
+
+    Raises:
+        ConfigError: there is no such task.
+    """
+
+    def __init__(
+        self,
+        model: OTXModel | Mapping[str, Any] | str | None = None,
+        datamodule: OTXDataModule | None = None,
+        task: Task | str | None = None,
+        work_dir: str | Path | None = None,
+        checkpoint: str | Path | None = None,
+        device: str = "CPU",
+        *,
+        data_root: str | Path | None = None,
+        **trainer_arguments: Any,
+    ) -> None:
+        self.model = model
+        self.datamodule = datamodule
+        self.task = None if task is None else Task(task)
+        self.work_dir = None if work_dir is None else Path(work_dir).expanduser()
+        self.checkpoint = checkpoint
+        self.device = device
+        self.data_root = data_root
+        self.trainer_arguments = trainer_arguments
+
+    @classmethod
+    def from_config(cls, recipe: str | Path, data_root: str | Path | None = None, **overrides: Any) -> Engine:
+        """Make an engine from a recipe.
+
+        Args:
+            recipe: name of a recipe (``otx find`` lists them) or a YAML file.
+            data_root: images and their annotations.
+            overrides: other arguments of the engine, such as ``work_dir``; arguments of the trainer, such as
+                ``max_epochs``; and anything in the recipe by its dotted name, given as
+                ``**{"model.init_args.learning_rate": 1e-4, "data.batch_size": 4}``.
+
+        Raises:
+            ConfigError: there is no such recipe, or an override means nothing.
+        """
+        own = {name: overrides.pop(name) for name in ("work_dir", "checkpoint", "device") if name in overrides}
+        changes = {f"trainer.{name}" if _is_plain(name) else name: value for name, value in overrides.items()}
+        content = override(read_recipe(recipe), changes)
+        task = content.get("task")
+        trainer = dict(content.get("trainer") or {})
+        data = dict(content.get("data") or {})
+        datamodule = _make_datamodule(data_root, task, data) if data_root is not None else None
+        return cls(content.get("model"), datamodule, task, data_root=data_root, **own, **trainer)
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Training
+
+    def train(
+        self,
+        datamodule: OTXDataModule | None = None,
+        *,
+        data_root: str | Path | None = None,
+        checkpoint: str | Path | None = None,
+        seed: int = 0,
+        **trainer_arguments: Any,
+    ) -> dict[str, float]:
+        """Train the model.
+
+        Writes ``best.ckpt`` (of the epoch with the best validation score), ``last.ckpt``, ``metrics.csv`` and
+        ``metrics.json``, and ``config.yaml``. Checkpoints hold all that is needed to use them.
+
+        Args:
+            datamodule: images and annotations.
+            data_root: or where they are, in any layout that :class:`otx_xai.OTXDataModule` recognises.
+            checkpoint: a Lightning checkpoint to go on from.
+            seed: of weights, order and augmentation.
+            trainer_arguments: override those of the engine.
+
+        Returns:
+            The metrics of the last epoch, name → value.
+
+        Raises:
+            OtxXaiError: the data, the model or an argument does not fit.
+            KeyboardInterrupt: Ctrl-C; ``last.ckpt`` holds the last whole epoch.
+        """
+        from otx_xai.engine import training
+
+        training.seed_everything(seed)
+        data = self._annotated(datamodule, data_root)
+        model = training.build(self._specified(), self.task, data.labels)
+        training.check_labels(model, data.labels)
+        data.fit_to(model.geometry)
+        run = new_run(self.work_dir, "train")
+        arguments = self.trainer_arguments | trainer_arguments
+        write_config(run, _training_config(model, data, arguments, seed))
+        with training.lightning_manners():
+            trainer = training.make_trainer(run, arguments, monitor=training.monitored(model))
+            trainer.fit(model, datamodule=data, ckpt_path=checkpoint)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        self.model, self.datamodule = model, data
+        metrics = training.metrics_of(trainer)
+        training.write_metrics(run, metrics)
+        logger.info("Trained %s; checkpoints are in %s.", model.architecture, run)
+        return metrics
+
+    def test(
+        self,
+        checkpoint: str | Path | None = None,
+        datamodule: OTXDataModule | None = None,
+        *,
+        data_root: str | Path | None = None,
+        **trainer_arguments: Any,
+    ) -> dict[str, float]:
+        """Measure a checkpoint on the test part of the data, and write ``metrics.json``.
+
+        Args:
+            checkpoint: ``.ckpt`` or ``.pth``; the newest of ``work_dir`` by default.
+            datamodule: images and annotations.
+            data_root: or where they are.
+            trainer_arguments: override those of the engine.
+
+        Returns:
+            Metrics, name → value.
+
+        Raises:
+            OtxXaiError: the data, the checkpoint or an argument does not fit.
+        """
+        from otx_xai.engine import training
+
+        model = self._loaded(checkpoint)
+        data = self._annotated(datamodule, data_root)
+        training.check_labels(model, data.labels)
+        data.fit_to(model.geometry)
+        run = new_run(self.work_dir, "test")
+        with training.lightning_manners():
+            trainer = training.make_trainer(run, self.trainer_arguments | trainer_arguments)
+            trainer.test(model, datamodule=data, verbose=False)
+        metrics = training.metrics_of(trainer)
+        training.write_metrics(run, metrics)
+        return metrics
+
+    def predict(
+        self,
+        checkpoint: str | Path | None = None,
+        datamodule: OTXDataModule | None = None,
+        *,
+        data_root: str | Path | None = None,
+        **trainer_arguments: Any,
+    ) -> list[dict[str, Any]]:
+        """Predict all images of the data, and write ``predictions.jsonl``.
+
+        Args:
+            checkpoint: ``.ckpt`` or ``.pth``; the newest of ``work_dir`` by default.
+            datamodule: images; annotations are not needed.
+            data_root: or where they are.
+            trainer_arguments: override those of the engine.
+
+        Returns:
+            One dict an image, in the order of the images: ``scores`` ``(K,)`` of a classifier; ``boxes`` ``(M, 4)`` in
+            pixels of the original image, ``labels`` and ``scores`` of a detector, and its ``masks`` over the input.
+
+        Raises:
+            OtxXaiError: the data, the checkpoint or an argument does not fit.
+        """
+        from otx_xai.engine import training
+
+        model = self._loaded(checkpoint)
+        data = self._annotated(datamodule, data_root)
+        data.fit_to(model.geometry)
+        run = new_run(self.work_dir, "predict")
+        with training.lightning_manners():
+            trainer = training.make_trainer(run, self.trainer_arguments | trainer_arguments)
+            batches = trainer.predict(model, dataloaders=data.predict_dataloader())
+        predictions = [prediction for batch in batches for prediction in training.per_image(batch, model.geometry)]
+        training.write_predictions(run / "predictions.jsonl", data.images(), predictions, model.labels)
+        return predictions
+
+    def export(
+        self,
+        checkpoint: str | Path | None = None,
+        *,
+        export_format: Literal["openvino", "onnx"] = "openvino",
+        precision: Literal["fp32", "fp16"] = "fp32",
+        explain: bool = False,
+        batch: int | None = None,
+        labels: str | Path | Sequence[str] | None = None,
+        input: InputOptions | None = None,
+    ) -> ExportReport:
+        """Export a checkpoint to OpenVINO IR or ONNX, and compare what was written with torch.
+
+        Args:
+            checkpoint: ``.ckpt`` or ``.pth``; the newest of ``work_dir`` by default.
+            export_format: ``openvino`` or ``onnx``.
+            precision: of the weights in the file, ``fp32`` or ``fp16``.
+            explain: put the saliency branch in.
+            batch: number of images of an inference; by default open for classifiers, 1 for detectors.
+            labels: class names, where the checkpoint does not tell.
+            input: what to feed the model, where the checkpoint does not tell.
+
+        Returns:
+            Where the file is, and how far it is from torch.
+
+        Raises:
+            OtxXaiError: the checkpoint or an argument does not fit, or the file cannot be written.
+        """
+        from otx_xai.export import export_model
+
+        model = self._loaded(checkpoint, labels, input)
+        run = new_run(self.work_dir, "export")
+        return export_model(model, run, export_format=export_format, precision=precision, batch=batch, explain=explain)
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Explaining
+
+    def explain(
+        self,
+        checkpoint: str | Path | None = None,
+        datamodule: OTXDataModule | None = None,
+        explain_config: ExplainConfig | None = None,
+        dump: bool = False,
+        *,
+        data_root: str | Path | None = None,
+        labels: str | Path | Sequence[str] | None = None,
+        input: InputOptions | None = None,
+        explain_method: Method | str | None = None,
+        target_layer: str | None = None,
+        targets: Any = None,
+        batch_size: int = 1,
+        output_model: str | Path | None = None,
+        resume: bool = True,
+        seed: int = 0,
+        keep_explanations: bool = True,
+        **trainer_kwargs: Any,
+    ) -> ExplainRun:
+        """Explain every image: read, infer, choose the classes, write.
+
+        Writes ``predictions.jsonl`` (a line an image), ``run.json`` (settings, versions, counts, failures) and
+        ``config.yaml`` (what ``otx explain --config`` repeats the run with) into the work directory, and with ``dump``
+        the pictures below ``saliency_map``. An interrupted run goes on where it stopped when it is called again with
+        the same settings.
+
+        Args:
+            checkpoint: model file: ``.xml``, ``.onnx``, ``.tflite``, ``.ckpt`` or ``.pth``; the last
+                two are exported first.
+            datamodule: images: an OTXDataModule, or anybody's LightningDataModule or DataLoader. Floating point tensors
+                of the latter count as normalised, and are fed as they are; the pictures below the maps are recovered
+                with the model's (or ``input``'s) mean and scale, or by stretching the range of the tensor.
+            explain_config: which maps, and which pictures of them.
+            dump: write pictures. Without it the result holds the explanations.
+            data_root: images: a folder (recursive), one image, a list file, or a glob pattern.
+            labels: class names: a file with one a line, or ``a,b,c``, where the model does not tell.
+            input: what to feed the model, where it does not tell.
+            explain_method: ``reciprocam``, ``vitreciprocam`` or ``activationmap``; chosen by the graph by default.
+            target_layer: layer to perturb, by name; found by default.
+            targets: ``predicted`` (the default: classes above the threshold, the best one where none is), ``-1`` for
+                all classes, class names or indices. Overrides ``explain_config.target_explain_group``.
+            batch_size: images an inference, where the model leaves its batch open.
+            output_model: also save the model with its ``saliency_map`` output (all classes) to this ``.xml``.
+            resume: go on with an interrupted run of the same settings; else begin anew. A run that has explanations
+                to return always begins anew.
+            seed: of random methods; this version has none.
+            keep_explanations: without ``dump``, return the explanations. Their memory grows with the number of images.
+            trainer_kwargs: accepted for the sake of OTX scripts; inference runs in OpenVINO.
+
+        Returns:
+            What was done.
+
+        Raises:
+            OtxXaiError: see :mod:`otx_xai.errors`; an image that fails is counted and does not end the run. The first
+                Ctrl-C is no error either: the run ends after the images on their way, and the result says so.
+        """
+        if trainer_kwargs:
+            logger.warning("%s: not used, explaining runs in OpenVINO.", ", ".join(trainer_kwargs))
+        config, options = explain_config or ExplainConfig(), input or InputOptions()
+        method, wanted = reconcile(config, None if explain_method is None else Method(explain_method), targets)
+        model_file = self._checkpoint(checkpoint)
+        data = self._images(datamodule, data_root)
+        source, its_labels, its_options = self._readable(model_file, labels, options, data)
+        prepared = prepare(
+            source,
+            task=self.task,
+            labels=its_labels,
+            options=its_options,
+            method=method,
+            target_layer=target_layer,
+            targets=wanted,
+            threshold=config.predicted_maps_conf_thr,
+            batch=positive(batch_size),
+        )
+        if output_model is not None:
+            save_explained(source, Path(output_model), self.task, method, target_layer)
+        feedable = prepared.model if data.normalised else embed_preprocessing(prepared.model, prepared.info)
+        session = Session(feedable, self.device)
+        work_dir = explain_run(self.work_dir)
+        keep = keep_explanations and not dump
+        arguments = {
+            "work_dir": absolute(work_dir),
+            "checkpoint": absolute(model_file),
+            "data_root": data.root,
+            "task": self.task,
+            "model": self._architecture(),
+            "device": self.device,
+            "labels": absolute(labels) if is_file(labels) else labels,
+            "input": asdict(options),
+            "explain_method": explain_method,
+            "target_layer": target_layer,
+            "targets": targets,
+            "batch_size": batch_size,
+            "explain_config": asdict(config),
+            "dump": dump,
+            "output_model": output_model and absolute(output_model),
+            "resume": resume,
+            "seed": seed,
+        }
+        write_config(work_dir, arguments)
+        manifest = Manifest(
+            work_dir, "explain", settings_of(arguments, prepared, session), model_file, len(data.images)
+        )
+        run = Run(work_dir, manifest, prepared, config, data.images, dump=dump, keep=keep, loader=data.loader)
+        return run.execute(session, resume=resume and not keep and data.loader is None)
+
+    def _readable(
+        self, file: Path, labels: Any, options: InputOptions, data: Images
+    ) -> tuple[Path | ov.Model, Any, InputOptions]:
+        """Return what OpenVINO reads: the file itself, or the export of a torch checkpoint, which knows the rest."""
+        if data.normalised and options.size is None:
+            options = replace(options, size=data.size)
+        if file.suffix.lower() not in TORCH_SUFFIXES:
+            return file, labels, options
+        from otx_xai.engine.training import check_labels, without_normalisation
+        from otx_xai.export import to_openvino
+
+        model = self._loaded(file, labels, options)
+        check_labels(model, data.labels)
+        rest = replace(options, mean=None, scale=None, size=None, layout=None)
+        if data.normalised:  # the loader has done it, and the pictures need to know how
+            rest = replace(rest, mean=model.mean, scale=model.scale)
+            model = without_normalisation(model)
+        names = data.labels if data.labels else None
+        return to_openvino(model), names, rest
+
+    def _loaded(
+        self, checkpoint: str | Path | None, labels: Any = None, options: InputOptions | None = None
+    ) -> OTXModel:
+        """Return the model of a torch checkpoint; the one in hand where none is named and none was trained."""
+        from otx_xai.checkpoints import load_checkpoint
+        from otx_xai.models import OTXModel
+
+        if isinstance(self.model, OTXModel) and not (checkpoint or self.checkpoint):
+            return self.model
+        file = self._checkpoint(checkpoint)
+        if file.suffix.lower() in (".xml", ".onnx", ".tflite"):
+            raise ConfigError(
+                f"{file} is no torch checkpoint; expected a .ckpt or .pth file. A model in OpenVINO's formats can be "
+                "explained, not trained, tested or exported again."
+            )
+        named = self.model if isinstance(self.model, str) else None
+        return load_checkpoint(
+            file, model=named, default_model=self._architecture(), task=self.task, labels=labels, options=options
+        )
+
+    def _architecture(self) -> str | None:
+        """Return the name of the architecture that the engine, or its recipe, was given."""
+        if isinstance(self.model, Mapping):
+            return (self.model.get("init_args") or {}).get("architecture")
+        return self.model if isinstance(self.model, str) else None
+
+    def _specified(self) -> Any:
+        if self.model is None:
+            raise ConfigError(
+                "No model was given to train; expected the name of an architecture or a recipe. Pass --config NAME "
+                "(`otx find` lists recipes), or --model."
+            )
+        return self.model
+
+    def _checkpoint(self, checkpoint: str | Path | None) -> Path:
+        chosen = checkpoint or self.checkpoint
+        return Path(chosen).expanduser() if chosen else newest_checkpoint(self.work_dir)
+
+    def _annotated(self, datamodule: OTXDataModule | None, data_root: str | Path | None) -> OTXDataModule:
+        """Return the data of a job: what the call was given outranks what the engine was made with."""
+        if datamodule is not None:
+            return datamodule
+        if data_root is None and self.datamodule is not None:
+            return self.datamodule
+        root = data_root or self.data_root
+        if root is None:
+            raise ConfigError(
+                "No data was given; expected a folder of images and annotations. Pass it as --data_root, or pass an "
+                "OTXDataModule."
+            )
+        return _make_datamodule(root, self.task, {})
+
+    def _images(self, datamodule: Any, data_root: str | Path | None) -> Images:
+        """Return the images to explain: what this call was given outranks what the engine was made with."""
+        for root, module in ((data_root, datamodule), (self.data_root, self.datamodule)):
+            if root:
+                return Images(find_images(root), absolute(root))
+            if module is not None:
+                return images_of(module)
+        raise ConfigError(
+            "No images were given; expected a folder, an image, a list file or a glob. Pass it as --data_root, or pass "
+            "an OTXDataModule."
+        )
+
+
+def _is_plain(name: str) -> bool:
+    """Whether an override without a dot is meant for the trainer."""
+    return "." not in name and name not in ("model", "data", "trainer", "task")
+
+
+def _make_datamodule(root: str | Path, task: Task | str | None, arguments: Mapping[str, Any]) -> OTXDataModule:
+    from otx_xai.data.datamodule import OTXDataModule
+
+    try:
+        return OTXDataModule(root, task, **arguments)
+    except TypeError as error:
+        raise ConfigError(f"The arguments of the data do not fit: {error}. `otx train --help` lists them.") from error
+
+
+def _training_config(model: OTXModel, data: Any, arguments: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Return a recipe that repeats a training run; objects given in Python are left out."""
+    description = model.description()
+    plain = {name: value for name, value in arguments.items() if isinstance(value, str | int | float | bool)}
+    return {
+        "task": model.task.value,
+        "model": {"class_path": f"otx_xai.models.{description['class']}", "init_args": description["init"]},
+        "data": getattr(data, "settings", None),
+        "trainer": plain,
+        "data_root": absolute(data.data_root),
+        "seed": seed,
+    }

@@ -1,0 +1,138 @@
+"""Stages of ``Engine.explain``: what the user asks for, and what a run leaves behind apart from its results."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+import openvino as ov
+
+from otx_xai.data.loaders import find_loader, first_pixels, image_count, image_names
+from otx_xai.errors import ConfigError, OutputError
+from otx_xai.explainer.prepare import Prepared, insert_xai
+from otx_xai.ir.read import first_line
+from otx_xai.records import ExplainConfig, ImageInfo, Method, Size, TargetExplainGroup, Task
+from otx_xai.runtime import Session
+
+logger = logging.getLogger("otx_xai")
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of an explain run.
+
+    Args:
+        images: all of them, in order.
+        root: where they are, for the record; empty where a loader holds them.
+        loader: what gives their pixels; ``None``: they are files.
+        labels: class names that the data knows; empty: none.
+        size: of the tensors of a loader that normalises.
+        normalised: the loader gives what the network is fed, rather than pictures.
+    """
+
+    images: tuple[ImageInfo, ...]
+    root: str = ""
+    loader: Any = None
+    labels: tuple[str, ...] = ()
+    size: Size | None = None
+    normalised: bool = False
+
+
+def images_of(data: Any) -> Images:
+    """Find the images of a data module or a loader.
+
+    Args:
+        data: an OTXDataModule, a LightningDataModule or a DataLoader.
+
+    Raises:
+        DataError: there are none.
+    """
+    if hasattr(data, "images") and hasattr(data, "data_root"):
+        return Images(data.images(), absolute(data.data_root), labels=tuple(data.labels))
+    loader = find_loader(data)
+    names, first = image_names(image_count(loader)), first_pixels(loader)
+    size = (int(first.shape[1]), int(first.shape[2]))
+    return Images(names, loader=loader, size=size, normalised=first.dtype != np.uint8)
+
+
+def reconcile(config: ExplainConfig, method: Method | None, targets: Any) -> tuple[Method | None, Any]:
+    """Reconcile ``target_explain_group`` with the method and the targets."""
+    group = config.target_explain_group
+    if group is TargetExplainGroup.IMAGE and targets is None:
+        if method not in (None, Method.ACTIVATIONMAP):
+            raise ConfigError(
+                f"explain_config.target_explain_group IMAGE asks for one map an image, explain_method {method} gives "
+                f"one a class. Use {Method.ACTIVATIONMAP}, or another group."
+            )
+        return Method.ACTIVATIONMAP, None
+    if targets is None and group is TargetExplainGroup.ALL:
+        return method, -1
+    return method, targets
+
+
+def positive(batch_size: int) -> int:
+    """Return a batch size, which must be at least 1."""
+    if batch_size < 1:
+        raise ConfigError(f"--batch_size is {batch_size}; expected at least 1.")
+    return batch_size
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What the run leaves behind, apart from its results.
+
+
+def absolute(path: str | Path) -> str:
+    """Return a path from the root, ``~`` expanded, links kept."""
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def is_file(labels: Any) -> TypeGuard[str | Path]:
+    """Whether labels are a file rather than the names themselves."""
+    return isinstance(labels, str | Path) and os.path.isfile(os.path.expanduser(labels))
+
+
+def settings_of(arguments: dict[str, Any], prepared: Prepared, session: Session) -> dict[str, Any]:
+    """Return everything that decides the results: the arguments, and what was found out about the model."""
+    irrelevant = ("work_dir", "output_model", "resume")
+    settings = {name: value for name, value in arguments.items() if name not in irrelevant}
+    return settings | {
+        "labels": len(prepared.info.labels),
+        "labels_sha256": hashlib.sha256("\n".join(prepared.info.labels).encode()).hexdigest(),
+        "method": prepared.method,
+        "batch_size": session.batch,
+        "model": asdict(prepared.info) | {"labels": len(prepared.info.labels)},
+    }
+
+
+def save_explained(
+    source: Path | ov.Model, output_model: Path, task: Task | None, method: Method | None, target_layer: str | None
+) -> None:
+    """Save the model with its saliency branch; the ``.xml``, which comes last, never lacks its ``.bin``."""
+    if output_model.suffix.lower() != ".xml":
+        raise ConfigError(f"--output_model is {str(output_model)!r}; expected the name of an .xml file.")
+    if isinstance(source, Path) and output_model.exists() and output_model.samefile(source):
+        raise ConfigError(f"--output_model {output_model} is the checkpoint itself; expected another name.")
+    model = insert_xai(source, task or Task.CLASSIFICATION, method, target_layer)
+    part = output_model.with_name(f".{output_model.stem}.part.xml")
+    try:
+        output_model.parent.mkdir(parents=True, exist_ok=True)
+        ov.save_model(model, part, compress_to_fp16=False)
+        for suffix in (".bin", ".xml"):
+            part.with_suffix(suffix).replace(output_model.with_suffix(suffix))
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else first_line(error)
+        raise OutputError(
+            f"The model cannot be saved to {output_model}: {reason}. Expected a folder that can be written to; choose "
+            f"another --output_model."
+        ) from error
+    finally:
+        for suffix in (".bin", ".xml"):
+            with suppress(OSError):
+                part.with_suffix(suffix).unlink(missing_ok=True)
+    logger.info("Saved the model with its saliency_map to %s.", output_model)

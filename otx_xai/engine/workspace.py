@@ -1,0 +1,85 @@
+"""Folders of runs: a new one for each, links to the latest of every verb, and the newest checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import os
+from datetime import datetime
+from pathlib import Path
+
+from otx_xai.errors import ConfigError, OutputError
+
+logger = logging.getLogger("otx_xai")
+
+WORKSPACE = Path("otx-workspace")
+"""Where runs go when nothing is said."""
+
+LATEST = ".latest"
+CHECKPOINTS = ("best.ckpt", "last.ckpt")
+"""What a training run leaves, the better first."""
+
+
+def new_run(work_dir: Path | None, verb: str) -> Path:
+    """Create the folder ``<work_dir>/<timestamp>`` of a run, and link to it as ``<work_dir>/.latest/<verb>``.
+
+    Args:
+        work_dir: folder of runs; ``otx-workspace`` by default.
+        verb: what runs.
+
+    Raises:
+        OutputError: the folder cannot be made.
+    """
+    base = work_dir or WORKSPACE
+    run = base / datetime.now().strftime("%Y%m%d_%H%M%S_%f")
+    make(run)
+    _link_latest(run, base / LATEST / verb)
+    return run
+
+
+def explain_run(work_dir: Path | None) -> Path:
+    """Create the folder of an explain run: ``work_dir`` itself, which a second call resumes, else a new one."""
+    if work_dir is None:
+        return new_run(None, "explain")
+    make(work_dir)
+    _link_latest(work_dir, work_dir / LATEST / "explain")
+    return work_dir
+
+
+def make(folder: Path) -> None:
+    """Create a folder.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The work directory {folder} cannot be made: {error.strerror}. Expected a folder that can be written "
+            f"to; choose another --work_dir."
+        ) from error
+
+
+def newest_checkpoint(work_dir: Path | None) -> Path:
+    """Return the checkpoint of the latest training run.
+
+    Raises:
+        ConfigError: nothing was trained there.
+    """
+    latest = (work_dir or WORKSPACE) / LATEST / "train"
+    for name in CHECKPOINTS:
+        if (latest / name).is_file():
+            return (latest / name).resolve()
+    raise ConfigError(
+        f"No checkpoint was given, and {latest} holds none of {', '.join(CHECKPOINTS)}. Expected a model file: pass it "
+        "as --checkpoint, or train one in this --work_dir first."
+    )
+
+
+def _link_latest(run: Path, latest: Path) -> None:
+    try:
+        latest.parent.mkdir(exist_ok=True)
+        latest.unlink(missing_ok=True)
+        latest.symlink_to(os.path.relpath(run, latest.parent), target_is_directory=True)
+    except OSError as error:  # a convenience, which some file systems do not have
+        logger.warning("%s does not lead to the latest run: %s.", latest, error.strerror)

@@ -1,0 +1,93 @@
+"""Maps of one-stage detectors against the literal definition in torch, for every family of heads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import detectors
+import numpy as np
+import openvino as ov
+import pytest
+import reference
+import torch
+
+from otx_xai.graph.class_heads import find_class_heads
+from otx_xai.graph.det_class_probability_map import insert_class_maps
+from otx_xai.graph.view import View
+from otx_xai.ir import core
+
+TOLERANCE = 1e-4
+F32 = {"INFERENCE_PRECISION_HINT": "f32"}
+
+
+@pytest.fixture(params=detectors.FAMILIES, scope="module")
+def case(request: pytest.FixtureRequest) -> detectors.Case:
+    return detectors.case(request.param)
+
+
+def infer(model: ov.Model, image: torch.Tensor) -> list[np.ndarray]:
+    results = core().compile_model(model, "CPU", F32)(image.numpy())
+    return [np.array(results[i]) for i in range(len(model.outputs))]
+
+
+def test_maps_equal_the_literal_definition_and_outputs_stay(case: detectors.Case) -> None:
+    model = case.model.clone()
+    model.set_rt_info("a b", ["model_info", "labels"])
+    explained = insert_class_maps(model)
+    before, (*after, maps) = infer(model, case.image), infer(explained, case.image)
+    assert maps.shape == case.literal.shape
+    np.testing.assert_allclose(maps, reference.scaled(case.literal), atol=TOLERANCE * 255, rtol=0)
+    assert explained.outputs[-1].get_names() == {"saliency_map"}
+    assert [output.get_names() for output in explained.outputs[:-1]] == [o.get_names() for o in model.outputs]
+    assert explained.get_rt_info(["model_info", "labels"]).value == "a b"
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_allclose(new, old, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["rtmdet", "background_last", "yolox"])
+def test_maps_without_scaling_are_probabilities(name: str) -> None:
+    case = detectors.case(name)
+    maps = infer(insert_class_maps(case.model, embed_scaling=False), case.image)[-1]
+    np.testing.assert_allclose(maps, case.literal, atol=TOLERANCE * np.ptp(case.literal), rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("fastestdet", (3, 3, *detectors.SIZE)),
+        ("yolov8", (3, 3, *detectors.SIZE)),
+        ("yolox", (-1, 3, *detectors.SIZE)),
+        ("yolov5", (-1, 3, -1, -1)),
+        ("classes_first", (-1, 3, -1, -1)),
+    ],
+)
+def test_batches_and_open_sizes(name: str, shape: tuple[int, ...]) -> None:
+    family, module, batch = detectors.FAMILIES[name], detectors.case(name).module, detectors.images(3)
+    explained = insert_class_maps(detectors.convert(module, batch, family.outputs, shape))
+    expected = reference.scaled(detectors.literal(family, module, batch))
+    np.testing.assert_allclose(infer(explained, batch)[-1], expected, atol=TOLERANCE * 255, rtol=0)
+
+
+def test_some_classes_come_in_the_given_order() -> None:
+    case = detectors.case("retinanet")
+    maps = infer(insert_class_maps(case.model, classes=(3, 0)), case.image)[-1]
+    np.testing.assert_allclose(maps, reference.scaled(case.literal[:, [3, 0]]), atol=TOLERANCE * 255, rtol=0)
+
+
+def test_named_layers_are_the_levels() -> None:
+    case = detectors.case("rtmdet")
+    heads = find_class_heads(View(case.model))
+    names = [level.output.get_node().get_friendly_name() for level in heads.levels[:2]]
+    maps = infer(insert_class_maps(case.model, target_layers=names), case.image)[-1]
+    two = replace(case.family, heads=case.family.heads[:2])
+    expected = detectors.literal(two, case.module, case.image)
+    np.testing.assert_allclose(maps, reference.scaled(expected), atol=TOLERANCE * 255, rtol=0)
+
+
+def test_new_nodes_are_named_after_the_method() -> None:
+    case = detectors.case("atss")
+    known = {node.get_friendly_name() for node in case.model.get_ordered_ops()}
+    new = [node for node in insert_class_maps(case.model).get_ordered_ops() if node.get_friendly_name() not in known]
+    operations = [node for node in new if node.get_type_name() != "Result"]
+    assert operations
+    assert all(node.get_friendly_name().startswith("xai/detclassprobabilitymap/") for node in operations)

@@ -1,0 +1,64 @@
+"""Recipes are found by name, read, and changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from otx_xai.errors import ConfigError
+from otx_xai.recipe import find_recipe, list_recipes, override, read_recipe, recipe_folder
+
+
+def test_there_are_recipes_for_every_task():
+    tasks = {recipe.task for recipe in list_recipes()} - {""}
+    assert tasks == {"multi_class_cls", "multi_label_cls", "detection", "instance_segmentation"}
+    assert sum(bool(recipe.architecture) for recipe in list_recipes()) >= 12
+
+
+def test_recipes_of_a_task_or_a_folder():
+    assert {recipe.folder for recipe in list_recipes("detection")} == {"detection"}
+    assert all(recipe.task == "multi_label_cls" for recipe in list_recipes("multi_label_cls"))
+    assert len(list_recipes("classification")) > len(list_recipes("multi_class_cls"))
+
+
+@pytest.mark.parametrize("recipe", list_recipes(), ids=lambda recipe: recipe.name)
+def test_recipes_are_short_and_begin_with_the_command_that_runs_them(recipe):
+    lines = recipe.path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 30
+    assert lines[0].startswith("# otx ")
+    assert f"--config {recipe.name} " in lines[0] or str(recipe.path.name) in lines[0]
+
+
+def test_a_recipe_is_found_by_name_with_its_folder_and_as_a_file(tmp_path: Path):
+    path = recipe_folder() / "detection" / "fcos_resnet18.yaml"
+    assert find_recipe("fcos_resnet18") == find_recipe("detection/fcos_resnet18") == path
+    own = tmp_path / "fcos_resnet18"
+    own.write_text("task: detection", encoding="utf-8")
+    assert find_recipe(own) == own
+
+
+def test_an_unknown_name_suggests_close_ones():
+    with pytest.raises(ConfigError, match=r"'fcos_resnet19' is no file and no recipe\. Close names: fcos_resnet18"):
+        find_recipe("fcos_resnet19")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("a: [", "cannot be read"), ("- a", "holds list"), ("", "holds NoneType"), ("\0", "cannot be")]
+)
+def test_what_is_no_configuration(tmp_path: Path, text: str, reason: str):
+    path = tmp_path / "broken.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=reason):
+        read_recipe(path)
+
+
+def test_overrides_leave_the_recipe_as_it_is():
+    recipe = read_recipe("fcos_resnet18")
+    before = yaml.safe_dump(recipe)
+    changed = override(recipe, {"model.init_args.learning_rate": 0.1, "data": {"batch_size": 2}, "task": "x"})
+    assert yaml.safe_dump(recipe) == before
+    assert changed["model"]["init_args"] == recipe["model"]["init_args"] | {"learning_rate": 0.1}
+    assert changed["data"] == {"batch_size": 2}
+    assert changed["task"] == "x"
