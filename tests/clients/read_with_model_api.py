@@ -13,11 +13,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from model_api.adapters import OpenvinoAdapter, create_core
 from model_api.models import ClassificationModel, Model
 
 
 def main(folder: Path) -> None:
-    model = Model.create_model(str(folder / "exported_model.xml"))
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}  # bfloat16 is some levels of grey off
+    adapter = OpenvinoAdapter(create_core(), str(folder / "exported_model.xml"), plugin_config=exact)
+    model = Model.create_model(adapter)
     assert isinstance(model, ClassificationModel), type(model)
     labels = json.loads((folder / "labels.json").read_text())
     written = [label.replace(" ", "_") for label in labels]  # Model API splits the labels at spaces

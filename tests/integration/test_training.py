@@ -14,7 +14,6 @@ import yaml
 from otx_xai import Engine, ExplainConfig, Explainer, OTXDataModule
 from otx_xai.checkpoints import load_checkpoint
 from otx_xai.cli import main
-from otx_xai.data.reading import read_image
 from otx_xai.data.shape_sets import write_coco, write_image_folder, write_multilabel_csv
 from otx_xai.errors import ConfigError, LabelError
 from otx_xai.export import to_openvino
@@ -206,12 +205,8 @@ def test_images_of_a_loader_are_those_of_the_folder(data: dict[str, Path], tmp_p
     normalised = [model.normalise(image[None])[0] for image in images]
     loader = torch.utils.data.DataLoader(normalised, batch_size=2)
     by_loader = Engine(work_dir=tmp_path / "b").explain(checkpoint, datamodule=loader)
-    dumped = Engine(work_dir=tmp_path / "c").explain(checkpoint, datamodule=loader, dump=True)
-    assert by_loader.explained == dumped.explained == by_file.explained == 3
+    assert by_loader.explained == by_file.explained == 3
     for one, other in zip(by_file.explanations, by_loader.explanations, strict=True):
         assert one.predictions[0].score == pytest.approx(other.predictions[0].score, abs=1e-4)
         for target, saliency_map in one.saliency_map.items():
             np.testing.assert_allclose(saliency_map.astype(int), other.saliency_map[target].astype(int), atol=1)
-    overlays = sorted((tmp_path / "c" / "saliency_map").glob("*_overlay.png"))
-    assert overlays
-    assert read_image(overlays[0]).shape == (64, 64, 3)
