@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from otx_xai.models import OTXModel, build_model
 from otx_xai.records import UInt8Array
 from otx_xai.report import annotate
 from otx_xai.report.files import write_picture
+from otx_xai.report.names import slugs
 
 logger = logging.getLogger("otx_xai")
 
@@ -98,19 +99,19 @@ class SaliencyCallback(lightning.Callback):  # type: ignore[misc]
         explainer = Explainer(to_openvino(copy.eval()))
         for number, image in enumerate(self._kept):
             explanation = explainer(image, targets=self.targets, overlay=True)
+            assert isinstance(explanation, Explanation)  # of one image
             yield from _named(number, explanation, model.labels)
 
 
-def _named(number: int, explanation: Any, labels: Sequence[str]) -> Iterator[tuple[str, UInt8Array]]:
-    assert isinstance(explanation, Explanation)
-    scores: Mapping[int, float] = {found.target: found.score for found in explanation.predictions}
+def _named(number: int, explanation: Explanation, labels: Sequence[str]) -> Iterator[tuple[str, UInt8Array]]:
+    scores = {found.target: found.score for found in explanation.predictions}
+    names = slugs(labels)
     for target, picture in explanation.saliency_map.items():
         if not isinstance(target, int):
             yield f"{number:02d}", picture
             continue
         score = f" {scores[target]:.2f}" if target in scores else ""
-        slug = "".join(letter if letter.isalnum() else "_" for letter in labels[target])
-        yield f"{number:02d}_{slug}", annotate(picture, labels[target] + score)
+        yield f"{number:02d}_{names[target]}", annotate(picture, labels[target] + score)
 
 
 def _picture(image: torch.Tensor) -> UInt8Array:

@@ -8,11 +8,8 @@ Zhang et al., Top-down Neural Attention by Excitation Backprop, IJCV 2018).
 from __future__ import annotations
 
 import json
-import logging
 import math
-import signal
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -210,8 +207,10 @@ def train_network(*, seed: int = 0, images: int = 2400, epochs: int = 4) -> Any:
         raise ConfigError(
             f"The demo trains a network, and {error.name} is not installed. Run: pip install otx-xai[train]"
         ) from error
+    from otx_xai.engine.training import lightning_manners
+
     rng = np.random.default_rng(seed)
-    with torch.random.fork_rng(), _one_thread(), _quiet_lightning(), _ctrl_c_from_lightning():
+    with torch.random.fork_rng(), _one_thread(), lightning_manners():
         torch.manual_seed(seed)
         network = _network()
         for lesson in _LESSONS:
@@ -338,31 +337,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's notes on devices out of the output, and its use of a torch class that is on its way out."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-@contextmanager
-def _ctrl_c_from_lightning() -> Iterator[None]:
-    """Make Ctrl-C what it is elsewhere: Lightning exits the process on it, and leaves it deaf to further ones."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as stop:
-        signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from stop
 
 
 # --------------------------------------------------------------------------------------------------------------------

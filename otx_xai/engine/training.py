@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from otx_xai.errors import ConfigError, LabelError
-from otx_xai.postprocess import place
+from otx_xai.postprocess.detections import boxes_on_image
 from otx_xai.records import ImageInfo, InputGeometry, Size, Task
 from otx_xai.report.files import utf8, write_atomic, write_json
 
@@ -210,10 +210,9 @@ def per_image(batch: Mapping[str, Any], geometry: InputGeometry) -> list[dict[st
 
 
 def _on_original(boxes: torch.Tensor, size: Size, geometry: InputGeometry) -> torch.Tensor:
-    placement = place(size, geometry)
-    (scale_y, scale_x), (offset_y, offset_x) = placement.scale, placement.offset
-    moved = (boxes - boxes.new_tensor([offset_x, offset_y] * 2)) / boxes.new_tensor([scale_x, scale_y] * 2)
-    return moved.clamp(min=0).minimum(moved.new_tensor([size[1], size[0]] * 2))
+    height, width = size
+    moved = torch.from_numpy(boxes_on_image(boxes.float().cpu().numpy(), size, geometry))
+    return moved.clamp(min=0).minimum(moved.new_tensor([width, height, width, height]))
 
 
 def write_predictions(

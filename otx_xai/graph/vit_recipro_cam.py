@@ -211,13 +211,10 @@ def _portions(masks: ov.Output, row: ov.Output) -> list[ov.Output]:
         row: logits of one mask, ``(…, 1, T)``.
 
     Returns:
-        Portions ``(c, T)``; one of all masks where the number of tokens is dynamic.
+        Portions ``(c, T)``.
     """
-    dims = dimensions(row) or [None]
-    count = dims[-1]
-    if count is None or None in dims[1:]:
-        return [masks]
-    step = fitting(2 * prod(size or 1 for size in dims[1:]))
+    dims = [size or 1 for size in dimensions(row) or [1]]
+    count, step = dims[-1], fitting(2 * prod(dims[1:]))
     if step >= count:
         return [masks]
     step = ceil(count / ceil(count / step))
