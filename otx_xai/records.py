@@ -18,6 +18,7 @@ from otx_xai.errors import ConfigError
 
 UInt8Array = NDArray[np.uint8]
 FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
 Size = tuple[int, int]
 
 
@@ -198,6 +199,32 @@ class Prediction:
     target: int
     label: str
     score: float
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a detector finds in one image, best first.
+
+    Args:
+        boxes: ``float32`` ``(M, 4)``, xyxy in pixels of the original image, inside of it.
+        labels: class indices, ``int64`` ``(M,)``.
+        scores: ``float32`` ``(M,)`` in [0, 1].
+        masks: ``float32`` ``(M, h, w)`` in [0, 1], each over its own box (``masks_fill_boxes``) or over the whole of
+            the network's input; ``None`` for a detector.
+        mask_boxes: with masks, the boxes that they fill, ``float32`` ``(M, 4)``, xyxy on the original image, which they
+            may exceed.
+        masks_fill_boxes: see ``masks``.
+    """
+
+    boxes: FloatArray
+    labels: IntArray
+    scores: FloatArray
+    masks: FloatArray | None = None
+    mask_boxes: FloatArray | None = None
+    masks_fill_boxes: bool = True
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
 
 @dataclass(frozen=True)

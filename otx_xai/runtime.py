@@ -75,6 +75,7 @@ class Session:
             ) from error
         size = self._compiled.inputs[0].get_partial_shape()[0]
         self.batch = 1 if size.is_dynamic else int(size.get_length())
+        self._requests = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
 
     def infer(self, tensor: NDArray[Any]) -> Arrays:
         """Run one batch.
@@ -99,6 +100,7 @@ class Session:
         finish: Callable[[ReadT, Arrays], ResultT],
         *,
         outputs: Sequence[str] = (),
+        whole: bool = False,
         stop: Event | None = None,
     ) -> Generator[tuple[SourceT, ResultT | ImageError], None, None]:
         """Stream images through the model.
@@ -116,6 +118,8 @@ class Session:
                 runs in a thread, with errors treated alike.
             outputs: names of the outputs that ``finish`` is given; those the model does not have are left out. All of
                 them by default.
+            whole: give ``finish`` the outputs with their batch axis, of length 1, or as they are where they have none,
+                as those of detectors may.
             stop: once set, no further image is begun; those on their way are finished.
 
         Yields:
@@ -124,16 +128,17 @@ class Session:
         Raises:
             ModelError: an inference failed.
         """
-        queue = ov.AsyncInferQueue(self._compiled, int(os.environ.get("NIREQ", "0")))
+        # Twice what keeps the device busy: the next input lies ready when an inference ends
+        queue = ov.AsyncInferQueue(self._compiled, 2 * self._requests)
         places = self._places(outputs)
-        workers = int(os.environ.get("NW", "2"))
+        workers = _cores()
         window = self._window(workers, len(queue))
         remaining = iter(sources)
         unread: deque[_Flight[SourceT, ReadT, ResultT]] = deque()
         flying: deque[_Flight[SourceT, ReadT, ResultT]] = deque()
         more = True
         pool = ThreadPoolExecutor(workers, "otx_xai")
-        let_go = _hand_over(queue, lambda request, group: _land(request, group, places, pool, finish))
+        let_go = _hand_over(queue, lambda request, group: _land(request, group, places, pool, finish, whole=whole))
         try:
             while more or flying:
                 while more and len(flying) < window:
@@ -207,13 +212,20 @@ class _Group:
 
 
 def _land(
-    request: Any, group: _Group, places: dict[str, int], pool: ThreadPoolExecutor, finish: Callable[..., Any]
+    request: Any,
+    group: _Group,
+    places: dict[str, int],
+    pool: ThreadPoolExecutor,
+    finish: Callable[..., Any],
+    *,
+    whole: bool,
 ) -> None:
     """Copy the outputs of a finished batch and hand each image to a thread; raises nothing, as no one would hear it."""
     try:
         outputs = {name: request.get_output_tensor(place).data for name, place in places.items()}
         for i, (result, read) in enumerate(group.passengers):
-            pool.submit(_finish, result, finish, read, {name: values[i].copy() for name, values in outputs.items()})
+            part: Any = i if not whole else slice(None) if len(group.batch) == 1 else slice(i, i + 1)
+            pool.submit(_finish, result, finish, read, {name: values[part].copy() for name, values in outputs.items()})
     except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for the results
         for result, _ in group.passengers:
             with suppress(InvalidStateError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -13,41 +12,14 @@ from numpy.typing import NDArray
 from otx_xai.errors import ModelError
 from otx_xai.postprocess.geometry import Placement, place
 from otx_xai.postprocess.scores import sigmoid
-from otx_xai.records import FloatArray, InputGeometry, Size
+from otx_xai.records import Detections, FloatArray, InputGeometry, IntArray, Size
 
-IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 Outputs = Mapping[str, NDArray[Any]]
 
 _XAI_OUTPUTS = frozenset({"feature_vector", "saliency_map", "saliency_scores", "saliency_targets"})
 _CANDIDATES = 3000
 """Boxes of raw outputs that enter non-maximum suppression at most, the best ones."""
-
-
-@dataclass(frozen=True)
-class Detections:
-    """What a detector finds in one image, best first.
-
-    Args:
-        boxes: ``float32`` ``(M, 4)``, xyxy in pixels of the original image, inside of it.
-        labels: class indices, ``int64`` ``(M,)``.
-        scores: ``float32`` ``(M,)`` in [0, 1].
-        masks: ``float32`` ``(M, h, w)`` in [0, 1], each over its own box (``masks_fill_boxes``) or over the whole of
-            the network's input; ``None`` for a detector.
-        mask_boxes: with masks, the boxes that they fill, ``float32`` ``(M, 4)``, xyxy on the original image, which they
-            may exceed.
-        masks_fill_boxes: see ``masks``.
-    """
-
-    boxes: FloatArray
-    labels: IntArray
-    scores: FloatArray
-    masks: FloatArray | None = None
-    mask_boxes: FloatArray | None = None
-    masks_fill_boxes: bool = True
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 def read_detections(
