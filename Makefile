@@ -10,7 +10,7 @@ STAMP := .venv/.installed
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
-demo: $(STAMP) ## draw, train, export, explain and check the maps, in about a minute; results in out/demo
+demo: $(STAMP) ## draw, train, export, explain and check the maps of three tasks, in some minutes; results in out/demo
 	$(BIN)/otx demo --work_dir out/demo
 
 test: $(STAMP) ## run all tests, doctests and documented examples
@@ -27,7 +27,11 @@ format: $(STAMP) ## rewrite to the format that lint wants
 
 bench: $(STAMP) ## measure the claims of speed, side by side in one run
 	$(BIN)/python benchmarks/white_box.py
+	$(BIN)/python benchmarks/white_box_detectors.py
 	$(BIN)/python benchmarks/end_to_end.py
+	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/black_box.py
+	$(BIN)/python benchmarks/detectors.py --out out/detectors
 
 clients: $(STAMP) .venv-clients/.installed ## show that Intel's Model API reads what is exported
 	$(BIN)/python tests/clients/export_model.py out/clients

@@ -26,7 +26,7 @@ import numpy as np
 import openvino as ov
 
 from otx_xai.graph.insert import insert_branch
-from otx_xai.ir import find_logits
+from otx_xai.ir import core, find_logits
 
 TORCHVISION = ("mobilenet_v3_large", "resnet50", "efficientnet_b0", "convnext_tiny", "vit_b_16", "swin_t")
 TIMM = {"vit_tiny": "vit_tiny_patch16_224", "deit_small": "deit_small_patch16_224"}
@@ -81,12 +81,13 @@ def variant(model: ov.Model, name: str) -> ov.Model:
 class Runner:
     """One compiled variant that takes its turns."""
 
-    def __init__(self, model: ov.Model) -> None:
-        compiled = ov.Core().compile_model(model, "CPU", OPTIONS)
+    def __init__(self, model: ov.Model, image: np.ndarray | None = None) -> None:
+        compiled = core().compile_model(model, "CPU", OPTIONS)
         self.queue = ov.AsyncInferQueue(compiled, 0)
         # what a user of the plain model does as well: take the outputs out of the request
         self.queue.set_callback(lambda request, _: [tensor.data.copy() for tensor in request.output_tensors])
-        self.image = np.random.default_rng(0).standard_normal((1, 3, 224, 224), dtype=np.float32)
+        noise = np.random.default_rng(0).standard_normal((1, 3, 224, 224), dtype=np.float32)
+        self.image = noise if image is None else image
         self.turn(0.3)
 
     def turn(self, seconds: float) -> tuple[float, float]:
@@ -159,7 +160,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.memory_of:
         name, path = arguments.memory_of
-        runner = Runner(variant(ov.Core().read_model(path), name))
+        runner = Runner(variant(core().read_model(path), name))
         runner.turn(1)
         print(peak())
         return

@@ -63,9 +63,9 @@ class SaliencyCallback(lightning.Callback):  # type: ignore[misc]
         Raises:
             ConfigError: it is not.
         """
-        if not isinstance(pl_module, OTXModel) or not pl_module.task.is_classification:
+        if not isinstance(pl_module, OTXModel):
             raise ConfigError(
-                f"SaliencyCallback explains classifiers of otx_xai.models; this is {type(pl_module).__name__}."
+                f"SaliencyCallback explains models of otx_xai.models; this is {type(pl_module).__name__}."
             )
         self._kept = []
 
@@ -104,7 +104,9 @@ class SaliencyCallback(lightning.Callback):  # type: ignore[misc]
 
 
 def _named(number: int, explanation: Explanation, labels: Sequence[str]) -> Iterator[tuple[str, UInt8Array]]:
-    scores = {found.target: found.score for found in explanation.predictions}
+    scores: dict[int, float] = {}
+    for found in explanation.predictions:  # best first
+        scores.setdefault(found.target, found.score)
     names = slugs(labels)
     for target, picture in explanation.saliency_map.items():
         if not isinstance(target, int):

@@ -24,8 +24,9 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from otx_xai.data.shapes import SHAPE_LABELS, draw_shape
-from otx_xai.errors import ConfigError, ModelError, OutputError, TaskError
+from otx_xai.errors import ConfigError, ModelError, OutputError
 from otx_xai.graph.insert import insert_branch
+from otx_xai.graph.insert_boxes import insert_box_maps
 from otx_xai.ir import find_logits, read_model
 from otx_xai.postprocess.scores import sigmoid, softmax
 from otx_xai.records import Size, Task, UInt8Array
@@ -257,14 +258,13 @@ def export_model(
         export_format: ``openvino``, or ``onnx`` with ``model_info`` as ``metadata_props``.
         precision: of the stored weights; computations stay in ``float32``.
         batch: static number of images; ``None``: any number for a classifier, one for a detector.
-        explain: put the branch in that makes the outputs ``saliency_map`` and ``feature_vector``.
+        explain: put the branch in that makes the output ``saliency_map`` (and ``feature_vector`` of a classifier).
 
     Returns:
         The file and its largest difference from torch.
 
     Raises:
         ConfigError: an option has a wrong value, two contradict each other, or ONNX is not installed.
-        TaskError: ``explain`` for another task than classification.
         GraphError: the network gives no place for the explain branch.
         ModelError: in full precision the exported model differs from torch by more than :data:`TOLERANCE`.
         OutputError: the file cannot be written.
@@ -305,8 +305,6 @@ def _check_options(model: OTXModel, export_format: ExportFormat, precision: Prec
             "explain is on, and export_format is onnx; the explain branch is made of OpenVINO operations. Choose "
             "export_format openvino, or explain the ONNX model with insert_xai."
         )
-    if explain and not model.task.is_classification:
-        raise TaskError(f"explain for {model.task} comes in a later version; this one explains classification models.")
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if export_format == "onnx" and missing:
         raise ConfigError(
@@ -316,8 +314,11 @@ def _check_options(model: OTXModel, export_format: ExportFormat, precision: Prec
 
 def _write_openvino(model: OTXModel, path: Path, precision: Precision, batch: int | None, *, explain: bool) -> None:
     converted = to_openvino(model, batch=batch)
-    if explain:
+    if explain and model.task.is_classification:
         converted = insert_branch(converted, find_logits(converted), feature_vector=True, layout="NCHW")
+    elif explain:
+        threshold = float(model_info_of(model)["confidence_threshold"])
+        converted, _ = insert_box_maps(converted, model.task, num_classes=len(model.labels), threshold=threshold)
     try:
         ov.save_model(converted, path, compress_to_fp16=precision == "fp16")
     except RuntimeError as error:  # no room on the device, most often

@@ -21,6 +21,15 @@ FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 Size = tuple[int, int]
 
+SALIENCY_MAP = "saliency_map"
+"""Output of a model: its maps. This and the next are the names that OTX and Model API know."""
+FEATURE_VECTOR = "feature_vector"
+SALIENCY_TARGETS = "saliency_targets"
+"""Output of a model: the classes of its maps, where the graph chose them."""
+SCORES = "saliency_scores"
+"""Output of a classifier: probabilities, whatever its own output is."""
+XAI_OUTPUTS = frozenset({SALIENCY_MAP, FEATURE_VECTOR, SALIENCY_TARGETS, SCORES})
+
 
 class _Option(str, Enum):
     """A string enumeration that is read without regard to case, ``-`` and ``_``."""
@@ -65,6 +74,7 @@ class Method(_Option):
     RECIPROCAM = "reciprocam"
     VITRECIPROCAM = "vitreciprocam"
     DETCLASSPROBABILITYMAP = "detclassprobabilitymap"
+    INSTSEGEXPLAINALGO = "instsegexplainalgo"
     RISE = "rise"
     AISE = "aise"
     DRISE = "drise"
@@ -83,6 +93,14 @@ class ExplainMode(_Option):
     BLACKBOX = "blackbox"
 
 
+class Preset(_Option):
+    """How much work a black-box method puts into a map."""
+
+    SPEED = "speed"
+    BALANCE = "balance"
+    QUALITY = "quality"
+
+
 class ResizeType(_Option):
     """How an image becomes the network's input, as OTX and Model API name it."""
 
@@ -97,10 +115,11 @@ class ResizeType(_Option):
 
 
 class TargetExplainGroup(_Option):
-    """Which maps of an image are wanted: one a class, one a predicted class, or one for the image."""
+    """Which maps of an image are wanted: one a class, one a predicted class, one a box, or one for the image."""
 
     ALL = "ALL"
     PREDICTIONS = "PREDICTIONS"
+    BOXES = "BOXES"
     IMAGE = "IMAGE"
 
 
@@ -125,7 +144,8 @@ class ExplainConfig:
     """What to explain of every image, and what to write.
 
     Args:
-        target_explain_group: ``ALL`` classes, ``PREDICTIONS`` only, or one ``IMAGE`` map (activation map).
+        target_explain_group: ``ALL`` classes, ``PREDICTIONS`` only, each of the ``BOXES`` that a detector finds, or
+            one ``IMAGE`` map (activation map).
         predicted_maps_conf_thr: score in [0, 1] from which a class counts as predicted. Where no class reaches it,
             the best one is explained.
         postprocess: write maps in the size of the image (else in the network's own resolution).
@@ -133,6 +153,8 @@ class ExplainConfig:
         content: pictures to write: ``maps``, ``overlays``, ``both``, or one contact ``sheet`` an image.
         image_format: ``png`` or ``jpg``.
         overlay_weight: weight of the map in the overlay, in [0, 1].
+        confidence_threshold: score in [0, 1] from which a detector's box counts as found; where ``None``, the one in
+            ``model_info``, or 0.5.
     """
 
     target_explain_group: TargetExplainGroup = TargetExplainGroup.PREDICTIONS
@@ -142,12 +164,13 @@ class ExplainConfig:
     content: DumpContent = DumpContent.BOTH
     image_format: ImageFormat = ImageFormat.PNG
     overlay_weight: float = 0.5
+    confidence_threshold: float | None = None
 
     def __post_init__(self) -> None:
         _read_words(self, target_explain_group=TargetExplainGroup, content=DumpContent, image_format=ImageFormat)
-        for name in ("predicted_maps_conf_thr", "overlay_weight"):
+        for name in ("predicted_maps_conf_thr", "overlay_weight", "confidence_threshold"):
             value = getattr(self, name)
-            if not 0 <= value <= 1:
+            if value is not None and not 0 <= value <= 1:
                 raise ConfigError(f"explain_config.{name} is {value}; expected a number from 0 to 1.")
 
 
@@ -164,6 +187,19 @@ class InputGeometry:
     size: Size
     resize_type: ResizeType = ResizeType.STANDARD
     pad_value: int = 0
+
+
+@dataclass(frozen=True)
+class MapGrid:
+    """Where the places of a map look in the network's input, in continuous pixels: pixel ``j`` covers ``[j, j + 1]``.
+
+    Args:
+        start: centre of what the first place looks at, ``(y, x)``; it may lie outside of the input.
+        step: from one place to the next, ``(y, x)``, positive.
+    """
+
+    start: tuple[float, float]
+    step: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,19 +222,25 @@ class ImageInfo:
         return Path(self.file)
 
 
+PER_IMAGE_TARGET = -1
+"""The target of a map that knows no classes."""
+
+
 @dataclass(frozen=True)
 class Prediction:
-    """One class that the model gives an image.
+    """One class that a classifier gives an image, or one box that a detector finds in it.
 
     Args:
         target: class index.
         label: class name.
         score: probability in [0, 1].
+        box: xyxy in pixels of the original image; ``None`` of a classifier.
     """
 
     target: int
     label: str
     score: float
+    box: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -234,10 +276,15 @@ class ExplainedImage:
     Args:
         info: the image.
         image: RGB ``uint8`` ``(H, W, 3)``, the original.
-        predictions: classes above the threshold, best first; the best one where none is above.
+        predictions: of a classifier the classes above the threshold, best first, the best one where none is above; of
+            a detector its boxes, best first.
         targets: what was explained, as many as there are maps; the target of a per-image map is -1.
         maps: ``float32`` ``(M, h, w)`` in [0, 1] at the network's resolution, over the network's input.
         seconds: time from reading to the maps, waiting included.
+        detections: what a detector found, as many as there are predictions; ``None`` of a classifier.
+        warnings: what speaks against single maps, in words.
+        geometry: how the image lies in what the maps cover, where this is not the network's input: those of an image
+            that was explained tile by tile cover the image itself.
     """
 
     info: ImageInfo
@@ -246,6 +293,31 @@ class ExplainedImage:
     targets: tuple[Prediction, ...]
     maps: FloatArray
     seconds: float = 0.0
+    detections: Detections | None = None
+    geometry: InputGeometry | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a detector wants large images to be cut into tiles, in the words of Model API.
+
+    Args:
+        size: pixels of the image on each side of a tile (``tile_size``).
+        overlap: part of a tile that the next one covers too, in [0, 1) (``tiles_overlap``).
+        max_predictions: boxes of an image at most (``max_pred_number``).
+        whole_image: infer the whole image as well, for what is larger than a tile (``tile_with_full_img``).
+    """
+
+    size: int
+    overlap: float = 0.5
+    max_predictions: int = 100
+    whole_image: bool = True
+
+    @property
+    def step(self) -> int:
+        """Pixels from one tile to the next, at least 1."""
+        return max(1, int(self.size * (1 - self.overlap)))
 
 
 @dataclass(frozen=True)
@@ -260,7 +332,12 @@ class ModelInfo:
         mean: per channel, on the 0-255 scale; empty: nothing to subtract.
         scale: per channel divisor; empty: nothing to divide by.
         reverse_input_channels: whether RGB is turned into BGR before normalisation.
+        zero: of each channel what the graph's own normalisation turns into 0, on the scale of its input; empty: 0.
         multilabel: classes are independent (sigmoid) rather than exclusive (soft-max).
+        confidence_threshold: score from which a detector's box counts.
+        iou_threshold: overlap from which the lesser of two boxes is dropped, where that is left to us.
+        first_label: what a detector calls class 0: 1 where its labels start with one for "nothing".
+        tiling: how a detector wants images to be tiled; ``None``: each is inferred as a whole.
         sources: where each of these came from, field name → words for the log.
     """
 
@@ -271,7 +348,12 @@ class ModelInfo:
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
     reverse_input_channels: bool = False
+    zero: tuple[float, ...] = ()
     multilabel: bool = False
+    confidence_threshold: float = 0.5
+    iou_threshold: float = 0.5
+    first_label: int = 0
+    tiling: Tiling | None = None
     sources: dict[str, str] = field(default_factory=dict)
 
 

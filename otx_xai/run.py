@@ -5,31 +5,30 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
-import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from threading import Event, current_thread, main_thread
+from threading import Event
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from otx_xai.data import read_image
 from otx_xai.data.loaders import LoadedImage, loaded_images, recover_image
 from otx_xai.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, DataError, ImageError, OtxXaiError, OutputError
-from otx_xai.explainer.explanation import PER_IMAGE_MAP, Explanation
+from otx_xai.explainer.explanation import Explanation, map_keys
 from otx_xai.explainer.prepare import Prepared
-from otx_xai.explainer.targets import choose
-from otx_xai.graph.insert import SALIENCY_MAP, SALIENCY_TARGETS, SCORES
+from otx_xai.explainer.targets import Choice
+from otx_xai.explainer.tiled import TiledImage, read_ahead
+from otx_xai.perturb import Progress, Subject, Watch, image_subject
 from otx_xai.postprocess import fit, to_uint8
+from otx_xai.process import interruptible, one_thread_each, progress
 from otx_xai.records import ExplainConfig, ExplainedImage, ImageInfo, UInt8Array
 from otx_xai.report import Dump, Journal, read_journal, record
 from otx_xai.report.files import write_atomic
@@ -42,6 +41,7 @@ JOURNAL = "predictions.jsonl"
 
 Line = dict[str, Any]
 """One image in the journal."""
+Source = ImageInfo | LoadedImage
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,22 @@ class ExplainRun:
 
 @dataclass(frozen=True)
 class _Read:
-    """An image that has been read."""
+    """An image that has been read, and which tile of it this is about, where it is tiled."""
 
     info: ImageInfo
     image: UInt8Array
     began: float
+    tiled: TiledImage | None = None
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """A tile of the image of this name, which is being read, or has been."""
+
+    name: str
+    reading: Future[tuple[NDArray[Any], _Read]]
+    number: int
 
 
 class Run:
@@ -135,10 +146,11 @@ class Run:
         self._manifest = manifest
         self._prepared = prepared
         self._images = images
-        self._dump = Dump(work_dir, prepared.info.labels, config, prepared.info.geometry) if dump else None
+        info = prepared.info
+        self._dump = Dump(work_dir, info.labels, config, info.geometry, prepared.grid) if dump else None
         self._keep = keep
         self._loader = loader
-        self._explained = self._files = 0
+        self._explained = self._files = self._warned = 0
         self._failures: dict[str, str] = {}
         self._explanations: list[Explanation] = []
 
@@ -168,7 +180,12 @@ class Run:
         seconds = time.monotonic() - start
         interrupted = self._explained + len(self._failures) < len(self._images)
         status = "interrupted" if interrupted else "complete"
-        self._manifest.write(status, self._explained, self._failures, seconds=round(seconds, 3), files=self._files)
+        if self._warned:
+            logger.warning(
+                "%d images have maps that say little or nothing; %s tells which, and why.", self._warned, JOURNAL
+            )
+        figures = {"seconds": round(seconds, 3), "files": self._files, "images_with_warnings": self._warned}
+        self._manifest.write(status, self._explained, self._failures, **figures)
         return ExplainRun(
             work_dir=self._work_dir,
             images=len(self._images),
@@ -185,26 +202,89 @@ class Run:
         with (
             # The journal is emptied before the manifest claims it: a kill in between mixes no two runs
             Journal(self._work_dir / JOURNAL, resume=resumed > 0) as journal,
-            _interruptible() as stop,
-            _one_thread_each(),
-            _progress(len(self._images), resumed) as bar,
+            interruptible() as stop,
+            one_thread_each(),
+            progress(len(self._images), resumed) as bar,
         ):
             self._manifest.write("running", self._explained, self._failures)
-            outputs = (SCORES, SALIENCY_MAP, SALIENCY_TARGETS)
-            sources: Iterable[ImageInfo | LoadedImage] = todo
-            if self._loader is not None:
-                sources = loaded_images(self._loader, todo)
-            with closing(session.stream(sources, self._read, self._finish, outputs=outputs, stop=stop)) as results:
-                for source, result in results:
-                    if isinstance(result, ImageError):
-                        self._failures[source.name] = str(result)
-                        logger.warning("%s", result)
-                    else:
-                        self._note(*result, journal)
-                    bar.update()
+            outputs, whole = self._prepared.outputs, not self._prepared.info.task.is_classification
+            with closing(self._sources(todo)) as sources:
+                results: Generator[tuple[Source | _Tile, Any], None, None]
+                if self._prepared.black_box is not None:
+                    results = self._perturbed(sources, session, bar, stop)
+                else:
+                    results = session.stream(sources, self._read, self._finish, outputs=outputs, whole=whole, stop=stop)
+                with closing(results):
+                    for source, result in results:
+                        if result is None or source.name in self._failures:
+                            continue  # other tiles of this image are missing, or one has failed
+                        if isinstance(result, ImageError):
+                            self._failures[source.name] = str(result)
+                            logger.warning("%s", result)
+                        else:
+                            line, explanation = result
+                            self._note(line, explanation, journal)
+                        bar.update()
 
-    def _read(self, source: ImageInfo | LoadedImage) -> tuple[NDArray[Any], _Read]:
-        """Read one image (in a thread)."""
+    def _perturbed(
+        self, sources: Iterable[Source | _Tile], session: Session, bar: tqdm[Any], stop: Event
+    ) -> Generator[tuple[Source | _Tile, Any], None, None]:
+        """Explain one image after the other: the perturbed versions of each keep the device busy."""
+
+        def report(progress: Progress) -> None:
+            bar.set_postfix_str(f"pass {progress.done} of {progress.total}, {progress.seconds_left:.0f} s left")
+
+        for source in sources:
+            if stop.is_set():
+                return
+            result: tuple[Line, Explanation | None] | ImageError
+            try:
+                tensor, read = self._read(source)
+                with _image_errors(read.info):
+                    height, width = read.image.shape[:2]
+                    subject = self._subject(tensor)
+                    choice = self._prepared.perturb(session, subject, (height, width), watch=Watch(report))
+                    result = self._written(read, choice)
+            except ImageError as error:
+                result = error
+            yield source, result
+
+    def _subject(self, tensor: NDArray[Any]) -> Subject:
+        """Return what is perturbed: an image, or a tensor that a loader has normalised."""
+        info = self._prepared.info
+        if tensor.dtype == np.uint8:
+            return image_subject(tensor, info)
+        return Subject(tensor, info.input_layout.replace("N", ""), info.zero or (0.0,))
+
+    def _sources(self, todo: Sequence[ImageInfo]) -> Generator[Source | _Tile, None, None]:
+        """Yield the images; the tiles of each where the model wants tiles, until one fails."""
+        sources: Iterable[Source] = todo if self._loader is None else loaded_images(self._loader, todo)
+        if self._prepared.info.tiling is None:
+            yield from sources
+            return
+        for source, reading in read_ahead(sources, self._open):
+            tiled = None if reading.exception() else reading.result()[1].tiled
+            for number in range(1 if tiled is None else len(tiled.grid)):
+                if source.name not in self._failures:
+                    yield _Tile(source.name, reading, number)
+
+    def _open(self, source: Source) -> tuple[NDArray[Any], _Read]:
+        """Read one image that is to be tiled, unless a loader has made the network's input of it (in a thread)."""
+        tensor, read = self._read(source)
+        tiling = self._prepared.info.tiling
+        if tiling is None or (isinstance(source, LoadedImage) and source.pixels.dtype != np.uint8):
+            return tensor, read
+        height, width = read.image.shape[:2]
+        return tensor, replace(read, tiled=TiledImage(self._prepared, tiling, (height, width)))
+
+    def _read(self, source: Source | _Tile) -> tuple[NDArray[Any], _Read]:
+        """Read one image, or cut a tile out of it (in a thread)."""
+        if isinstance(source, _Tile):
+            tensor, read = source.reading.result()
+            with _image_errors(read.info):
+                if read.tiled is not None:
+                    tensor = read.tiled.tensor(read.image, source.number)
+            return tensor, replace(read, number=source.number)
         began = time.monotonic()
         info = source if isinstance(source, ImageInfo) else source.info
         with _image_errors(info):
@@ -229,25 +309,41 @@ class Run:
         picture = recover_image(source.pixels, info.mean, info.scale)
         return np.ascontiguousarray(source.pixels.transpose(order)), picture
 
-    def _finish(self, read: _Read, outputs: Arrays) -> tuple[Line, Explanation | None]:
-        """Choose the classes of one image, and write its pictures (in a thread)."""
-        prepared = self._prepared
+    def _finish(self, read: _Read, outputs: Arrays) -> tuple[Line, Explanation | None] | None:
+        """Choose the classes of one image, and write its pictures (in a thread); ``None``: more tiles are to come."""
+        prepared, tiled = self._prepared, read.tiled
         with _image_errors(read.info):
-            predictions, targets, maps = choose(outputs, prepared.info.labels, prepared.wanted, scaled=prepared.scaled)
-            seconds = time.monotonic() - read.began
-            one = ExplainedImage(read.info, read.image, predictions, targets, maps, seconds)
-            files = self._dump.write(one) if self._dump else ()
-        return record(one, files, prepared.method), self._explanation(one) if self._keep else None
+            height, width = read.image.shape[:2]
+            if tiled is not None and not tiled.add(read.number, outputs):
+                return None
+            choice = prepared.choose(outputs, (height, width)) if tiled is None else tiled.choose()
+            return self._written(read, choice)
+
+    def _written(self, read: _Read, choice: Choice) -> tuple[Line, Explanation | None]:
+        """Write the pictures of one image, and return its line."""
+        seconds = time.monotonic() - read.began
+        picks = choice.predictions, choice.targets, choice.maps
+        geometry = None if read.tiled is None else read.tiled.geometry
+        one = ExplainedImage(read.info, read.image, *picks, seconds, choice.detections, geometry, choice.warnings)
+        files = self._dump.write(one) if self._dump else ()
+        return record(one, files, self._prepared.method), self._explanation(one) if self._keep else None
 
     def _explanation(self, one: ExplainedImage) -> Explanation:
-        keys: list[int | str] = [PER_IMAGE_MAP if target.target == -1 else target.target for target in one.targets]
-        maps = dict(zip(keys, to_uint8(one.maps), strict=True))
-        return Explanation(maps, self._prepared.info.labels, one.predictions, one.info.name)
+        maps = dict(zip(map_keys(one.targets), to_uint8(one.maps), strict=True))
+        return Explanation(
+            maps,
+            self._prepared.info.labels,
+            one.predictions,
+            one.info.name,
+            method=f"{self._prepared.method} ({self._prepared.reason})",
+            warnings=one.warnings,
+        )
 
     def _note(self, line: Line, explanation: Explanation | None, journal: Journal) -> None:
         journal.append(line)
         self._explained += 1
         self._files += len(line["files"])
+        self._warned += "warnings" in line
         if explanation is not None:
             self._explanations.append(explanation)
 
@@ -267,6 +363,7 @@ class Run:
             logger.info("Resuming: %d of %d images are done.", len(kept), len(self._images))
         self._explained = len(kept)
         self._files = sum(len(line["files"]) for line in kept.values())
+        self._warned = sum("warnings" in line for line in kept.values())
         return set(kept)
 
     def _restore_order(self) -> None:
@@ -298,55 +395,3 @@ def _image_errors(info: ImageInfo) -> Iterator[None]:
     except (MemoryError, ValueError) as error:
         reason = str(error) or "there is not enough memory for it. Save it again smaller, or remove it."
         raise ImageError(f"The image {info.file!r} cannot be explained: {reason}") from error
-
-
-@contextmanager
-def _progress(total: int, done: int) -> Iterator[tqdm[Any]]:
-    """Show rate and remaining time; nothing where nobody looks."""
-    with ExitStack() as stack:
-        watched = sys.stderr.isatty()
-        if watched:
-            stack.enter_context(logging_redirect_tqdm())
-        yield stack.enter_context(
-            tqdm(total=total, initial=done, unit="img", disable=not watched, smoothing=0.05, dynamic_ncols=True)
-        )
-
-
-@contextmanager
-def _interruptible() -> Iterator[Event]:
-    """Give an event that the first Ctrl-C (or SIGTERM) sets; a second one interrupts as ever."""
-    stop = Event()
-    if current_thread() is not main_thread():
-        yield stop
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def on_signal(_number: int, _frame: object) -> None:
-        stop.set()
-        restore()
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-
-    for number in before:
-        signal.signal(number, on_signal)
-    try:
-        yield stop
-    finally:
-        restore()
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Keep OpenCV, and the BLAS below it and numpy, from threads of their own inside each of ours.
-
-    OpenBLAS's threads wait for work by spinning: idle, they took a fifth of a run's processor time.
-    """
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        cv2.setNumThreads(before)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from otx_xai.errors import ConfigError, ImageError, ModelError
 from otx_xai.ir import core
+from otx_xai.records import XAI_OUTPUTS
 
 Arrays = dict[str, NDArray[Any]]
 SourceT = TypeVar("SourceT")
@@ -62,7 +63,7 @@ class Session:
     """
 
     def __init__(self, model: ov.Model, device: str = "CPU", *, latency: bool = False) -> None:
-        self._names = [min(output.get_names(), default=str(i)) for i, output in enumerate(model.outputs)]
+        self._names = [_name(output, i) for i, output in enumerate(model.outputs)]
         options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY" if latency else "THROUGHPUT"}
         # Maps are differences of nearly equal scores: half precision rounds them away
         options["INFERENCE_PRECISION_HINT"] = "f32"
@@ -86,7 +87,14 @@ class Session:
         Returns:
             Copies of all outputs by name.
         """
-        results = self._compiled(tensor)
+        return self.by_name(self._compiled(tensor))
+
+    def named(self, outputs: Mapping[str, NDArray[Any]]) -> NamedOutputs:
+        """Return outputs by name so that they can be looked up as in an ``OVDict``."""
+        return NamedOutputs(self._names, [set(port.get_names()) for port in self._compiled.outputs], outputs)
+
+    def by_name(self, results: Any) -> Arrays:
+        """Return copies of all outputs in an ``OVDict`` by name; an output without one is called by its index."""
         return {name: np.array(results[i]) for i, name in enumerate(self._names)}
 
     def raw(self, tensor: NDArray[Any]) -> Any:
@@ -199,6 +207,38 @@ class Session:
             raise _inference_error(error) from error
 
 
+class NamedOutputs(Mapping[Any, NDArray[Any]]):
+    """The outputs of one inference, looked up as in OpenVINO's ``OVDict``: by name, number or port.
+
+    Args:
+        names: what each output is called here.
+        aliases: all tensor names of each output.
+        arrays: the outputs by name.
+    """
+
+    def __init__(self, names: Sequence[str], aliases: Sequence[set[str]], arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._names, self._aliases, self._arrays = names, aliases, arrays
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        if isinstance(key, int):
+            return self._arrays[self._names[key]]
+        wanted = {key} if isinstance(key, str) else set(key.get_names())
+        for name, aliases in zip(self._names, self._aliases, strict=True):
+            if wanted & (aliases | {name}):
+                return self._arrays[name]
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def to_tuple(self) -> tuple[NDArray[Any], ...]:
+        """Return all outputs in their order."""
+        return tuple(self.values())
+
+
 _Passenger = tuple["Future[Any]", Any]
 """The result that is awaited of one image of a batch, and what ``finish`` needs for it."""
 
@@ -279,6 +319,12 @@ def _settle(queue: Any, let_go: Event) -> None:
 
 def _nothing(_request: Any, _group: Any) -> None:
     """Stand in for a callback that is done."""
+
+
+def _name(output: Any, index: int) -> str:
+    """Return the name of an output, of several the one that says what it is of ours; its index where it has none."""
+    names = output.get_names()
+    return min(names & XAI_OUTPUTS or names, default=str(index))
 
 
 def _cores() -> int:

@@ -20,7 +20,7 @@ PACKAGE = ROOT / "otx_xai"
 FLOORS = (
     ("errors",),
     ("records",),
-    ("ir", "postprocess", "recipe"),
+    ("ir", "postprocess", "recipe", "process"),
     ("runtime", "perturb", "graph", "export", "checkpoints", "data", "models"),
     ("report", "metrics"),
     ("explainer",),

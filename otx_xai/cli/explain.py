@@ -35,18 +35,26 @@ def run(verb: str, argv: list[str]) -> int:
 
 def explain_parser() -> Any:
     """Declare the options of ``otx explain``."""
-    from otx_xai.records import DumpContent, ExplainConfig, ImageFormat, Method, ResizeType, TargetExplainGroup, Task
+    from otx_xai.records import (
+        DumpContent,
+        ExplainConfig,
+        ExplainMode,
+        ImageFormat,
+        Method,
+        Preset,
+        ResizeType,
+        TargetExplainGroup,
+        Task,
+    )
 
     defaults = ExplainConfig()
-    flavours = [task for task in Task if task.is_classification]
-    methods = [method for method in Method if method in (Method.RECIPROCAM, Method.VITRECIPROCAM, Method.ACTIVATIONMAP)]
     parser = make_parser("explain", _EXAMPLES)
 
     group = parser.add_argument_group("Model")
     add(group, "checkpoint", "FILE", "model: .xml (with its .bin), .onnx, .tflite, .ckpt or .pth")
     add(group, "model", "NAME", "architecture of a plain state dict, where its keys do not tell: mobilenet_v2, timm/…")
     add(group, "labels", "FILE|a,b,c", "class names, where the model does not tell: one a line, a JSON list, or a,b,c")
-    add(group, "task", "TASK", f"what the model does, where it does not tell: {words(flavours)}")
+    add(group, "task", "TASK", f"what the model does, where it does not tell: {words(Task)}")
     add(group, "device", "NAME", "OpenVINO device: CPU, GPU, NPU, AUTO, …", "CPU")
     add(group, "batch_size", "N", "images an inference, where the model leaves its batch open", 1)
     add(group, "output_model", "FILE", "also save the model with its saliency_map output to this .xml")
@@ -74,8 +82,13 @@ def explain_parser() -> Any:
         "classes, by name or index; -1: all; predicted (the default): those with a score from "
         "--explain_config.predicted_maps_conf_thr, the best one where none has",
     )
-    add(group, "explain_method", "METHOD", f"{words(methods)}; chosen by the graph by default")
-    add(group, "target_layer", "NAME", "layer whose output is explained; found from the graph by default")
+    add(group, "explain_method", "METHOD", f"{words(Method)}; chosen by default")
+    add(
+        group,
+        "target_layer",
+        "NAME[,NAME]",
+        "layer that is explained, class heads of a detector; found by default",
+    )
     add(
         group,
         "explain_config.target_explain_group",
@@ -90,7 +103,25 @@ def explain_parser() -> Any:
         "score from which a class counts as predicted",
         defaults.predicted_maps_conf_thr,
     )
-    add(group, "seed", "N", "of random methods; this version has none", 0)
+    add(
+        group,
+        "explain_config.confidence_threshold",
+        "0-1",
+        "score from which a detector's box counts; the model's own by default, or 0.5",
+        kind=float,
+    )
+    group = parser.add_argument_group("Black box")
+    add(
+        group,
+        "explain_mode",
+        "MODE",
+        f"{words(ExplainMode)}: white box where the graph allows it, else perturbed images",
+        ExplainMode.AUTO,
+    )
+    add(group, "preset", "WORD", f"effort of RISE, D-RISE and AISE: {words(Preset)} (balance by default)")
+    add(group, "num_masks", "N", "forward passes at most an image of RISE and D-RISE; the preset decides", kind=int)
+    add(group, "tolerance", "X", "end at this standard error of a map, a part of its range, such as 0.05", kind=float)
+    add(group, "seed", "N", "of the masks", 0)
 
     group = parser.add_argument_group("What is written")
     add(group, "work_dir", "FOLDER", "results; otx-workspace/<timestamp> by default")

@@ -26,7 +26,7 @@ from otx_xai.errors import ConfigError
 from otx_xai.explainer.prepare import prepare
 from otx_xai.ir import embed_preprocessing
 from otx_xai.recipe import override, read_recipe
-from otx_xai.records import ExplainConfig, InputOptions, Method, Task
+from otx_xai.records import ExplainConfig, ExplainMode, InputOptions, Method, Preset, Task
 from otx_xai.report.manifest import Manifest, write_config
 from otx_xai.run import ExplainRun, Run
 from otx_xai.runtime import Session
@@ -280,9 +280,13 @@ class Engine:
         data_root: str | Path | None = None,
         labels: str | Path | Sequence[str] | None = None,
         input: InputOptions | None = None,
+        explain_mode: ExplainMode | str = ExplainMode.AUTO,
         explain_method: Method | str | None = None,
         target_layer: str | None = None,
         targets: Any = None,
+        preset: Preset | str | None = None,
+        num_masks: int | None = None,
+        tolerance: float | None = None,
         batch_size: int = 1,
         output_model: str | Path | None = None,
         resume: bool = True,
@@ -308,15 +312,21 @@ class Engine:
             data_root: images: a folder (recursive), one image, a list file, or a glob pattern.
             labels: class names: a file with one a line, or ``a,b,c``, where the model does not tell.
             input: what to feed the model, where it does not tell.
-            explain_method: ``reciprocam``, ``vitreciprocam`` or ``activationmap``; chosen by the graph by default.
+            explain_mode: ``whitebox``: a branch in the graph; ``blackbox``: perturbed images; ``auto``: the first where
+                the analysis of the graph finds a place for it, else the second. Log and ``run.json`` tell.
+            explain_method: ``reciprocam``, ``vitreciprocam``, ``detclassprobabilitymap``, ``instsegexplainalgo`` or
+                ``activationmap``; ``rise``, ``aise`` or ``drise``; chosen by task and graph by default.
             target_layer: layer to perturb, by name; found by default.
             targets: ``predicted`` (the default: classes above the threshold, the best one where none is), ``-1`` for
                 all classes, class names or indices. Overrides ``explain_config.target_explain_group``.
+            preset: ``speed``, ``balance`` or ``quality`` of a black-box method.
+            num_masks: forward passes at most an image of RISE and D-RISE; the preset decides by default.
+            tolerance: standard error of a map, as a part of its range, from which RISE and D-RISE end before.
             batch_size: images an inference, where the model leaves its batch open.
             output_model: also save the model with its ``saliency_map`` output (all classes) to this ``.xml``.
             resume: go on with an interrupted run of the same settings; else begin anew. A run that has explanations
                 to return always begins anew.
-            seed: of random methods; this version has none.
+            seed: of the masks of RISE and D-RISE.
             keep_explanations: without ``dump``, return the explanations. Their memory grows with the number of images.
             trainer_kwargs: accepted for the sake of OTX scripts; inference runs in OpenVINO.
 
@@ -334,19 +344,23 @@ class Engine:
         model_file = self._checkpoint(checkpoint)
         data = self._images(datamodule, data_root)
         source, its_labels, its_options = self._readable(model_file, labels, options, data)
+        method_options = {"preset": preset, "num_masks": num_masks, "tolerance": tolerance, "seed": seed or None}
         prepared = prepare(
             source,
             task=self.task,
             labels=its_labels,
             options=its_options,
+            mode=ExplainMode(explain_mode),
             method=method,
+            method_options=method_options,
             target_layer=target_layer,
             targets=wanted,
             threshold=config.predicted_maps_conf_thr,
+            confidence_threshold=config.confidence_threshold,
             batch=positive(batch_size),
         )
         if output_model is not None:
-            save_explained(source, Path(output_model), self.task, method, target_layer)
+            save_explained(source, Path(output_model), prepared.info.task, method, target_layer)
         feedable = prepared.model if data.normalised else embed_preprocessing(prepared.model, prepared.info)
         session = Session(feedable, self.device)
         work_dir = explain_run(self.work_dir)
@@ -360,7 +374,11 @@ class Engine:
             "device": self.device,
             "labels": absolute(labels) if is_file(labels) else labels,
             "input": asdict(options),
+            "explain_mode": ExplainMode(explain_mode),
             "explain_method": explain_method,
+            "preset": preset,
+            "num_masks": num_masks,
+            "tolerance": tolerance,
             "target_layer": target_layer,
             "targets": targets,
             "batch_size": batch_size,

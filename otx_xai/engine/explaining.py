@@ -15,7 +15,9 @@ import openvino as ov
 
 from otx_xai.data.loaders import find_loader, first_pixels, image_count, image_names
 from otx_xai.errors import ConfigError, OutputError
-from otx_xai.explainer.prepare import Prepared, insert_xai
+from otx_xai.explainer.insertion import insert_xai
+from otx_xai.explainer.prepare import Prepared
+from otx_xai.explainer.targets import BOXES
 from otx_xai.ir.read import first_line
 from otx_xai.records import ExplainConfig, ImageInfo, Method, Size, TargetExplainGroup, Task
 from otx_xai.runtime import Session
@@ -73,6 +75,8 @@ def reconcile(config: ExplainConfig, method: Method | None, targets: Any) -> tup
         return Method.ACTIVATIONMAP, None
     if targets is None and group is TargetExplainGroup.ALL:
         return method, -1
+    if targets is None and group is TargetExplainGroup.BOXES:
+        return method, BOXES
     return method, targets
 
 
@@ -105,20 +109,21 @@ def settings_of(arguments: dict[str, Any], prepared: Prepared, session: Session)
         "labels": len(prepared.info.labels),
         "labels_sha256": hashlib.sha256("\n".join(prepared.info.labels).encode()).hexdigest(),
         "method": prepared.method,
+        "reason": prepared.reason,
         "batch_size": session.batch,
         "model": asdict(prepared.info) | {"labels": len(prepared.info.labels)},
     }
 
 
 def save_explained(
-    source: Path | ov.Model, output_model: Path, task: Task | None, method: Method | None, target_layer: str | None
+    source: Path | ov.Model, output_model: Path, task: Task, method: Method | None, target_layer: str | None
 ) -> None:
     """Save the model with its saliency branch; the ``.xml``, which comes last, never lacks its ``.bin``."""
     if output_model.suffix.lower() != ".xml":
         raise ConfigError(f"--output_model is {str(output_model)!r}; expected the name of an .xml file.")
     if isinstance(source, Path) and output_model.exists() and output_model.samefile(source):
         raise ConfigError(f"--output_model {output_model} is the checkpoint itself; expected another name.")
-    model = insert_xai(source, task or Task.CLASSIFICATION, method, target_layer)
+    model = insert_xai(source, task, method, target_layer)
     part = output_model.with_name(f".{output_model.stem}.part.xml")
     try:
         output_model.parent.mkdir(parents=True, exist_ok=True)

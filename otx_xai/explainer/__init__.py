@@ -2,7 +2,7 @@
 
 from otx_xai.explainer.explainer import Explainer
 from otx_xai.explainer.explanation import Explanation
-from otx_xai.explainer.prepare import insert_xai
+from otx_xai.explainer.insertion import insert_xai
 from otx_xai.records import ExplainMode
 
 __all__ = ["ExplainMode", "Explainer", "Explanation", "insert_xai"]

@@ -13,20 +13,36 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from otx_xai.errors import ConfigError, LabelError
-from otx_xai.explainer.explanation import PER_IMAGE_MAP, Explanation
-from otx_xai.explainer.look import Canvas, Look, as_picture, show
-from otx_xai.explainer.prepare import Prepared, check_method, prepare
-from otx_xai.explainer.targets import PER_IMAGE, Wanted, choose, resolve_targets
-from otx_xai.graph.insert import SALIENCY_MAP, SCORES
+from otx_xai.explainer.black_box import black_box, progress_of_passes
+from otx_xai.explainer.explanation import Explanation, map_keys
+from otx_xai.explainer.feeding import Inputs, as_scores, canvas_of, channels_last, over
+from otx_xai.explainer.look import Canvas, Look, show
+from otx_xai.explainer.prepare import Prepared, prepare
+from otx_xai.explainer.targets import Choice, resolve_wanted
+from otx_xai.explainer.tiled import TiledImage
 from otx_xai.ir import effective_batch, embed_preprocessing
-from otx_xai.postprocess import fit, sigmoid, softmax
-from otx_xai.records import ExplainMode, FloatArray, InputOptions, Method, Size, Task
+from otx_xai.perturb import Subject, image_subject
+from otx_xai.postprocess import fit
+from otx_xai.records import (
+    SALIENCY_MAP,
+    SCORES,
+    ExplainMode,
+    InputGeometry,
+    InputOptions,
+    Method,
+    Prediction,
+    Size,
+    Task,
+    UInt8Array,
+)
+from otx_xai.report.boxes import draw_frames, frames_of, resized
 from otx_xai.runtime import Arrays, Session
 
 logger = logging.getLogger("otx_xai")
 
 Preprocess = Callable[[NDArray[Any]], NDArray[Any]]
 Postprocess = Callable[[Any], Any]
+_Explained = tuple[Canvas, InputGeometry, Choice]
 
 
 @dataclass(frozen=True)
@@ -39,21 +55,6 @@ class _Setting:
     embed_scaling: bool
 
 
-@dataclass(frozen=True)
-class _Inputs:
-    """What is fed to the model, and what the maps are laid over.
-
-    Args:
-        tensor: channels last, ``(N, H, W, C)``.
-        canvases: one an image.
-        as_images: ``tensor`` holds ``uint8`` images of the right size; the rest of the pre-processing is ours.
-    """
-
-    tensor: NDArray[Any]
-    canvases: Sequence[Canvas]
-    as_images: bool = False
-
-
 class Explainer:
     """Explains images with one model, which is prepared once and compiled when the first image comes.
 
@@ -62,20 +63,23 @@ class Explainer:
         task: what the model does; found out when ``None``.
         preprocess_fn: makes the model's input, ``(N, C, H, W)`` or ``(N, H, W, C)``, of the ``data`` of a call, which
             is then the image to look at. Without it, ``data`` with a batch axis is the model's input, and a ``uint8``
-            image without one is pre-processed as the model's ``model_info`` and graph say.
-        postprocess_fn: makes class scores ``(N, K)`` or logits of the model's raw output, an ``OVDict``. They decide
-            which classes are predicted; without it the scores found in the graph do.
+            image without one is pre-processed as the model's ``model_info`` and graph say, and inferred in tiles where
+            ``model_info`` has ``tile_size``.
+        postprocess_fn: makes class scores ``(N, K)`` or logits of the model's raw output, an ``OVDict``; of a
+            detector's, boxes ``(M, 4)`` xyxy in pixels of the input, scores ``(M,)`` and labels ``(M,)``. They decide
+            which classes are predicted; without it what is found in the graph does.
         explain_mode: white box, black box, or auto. This version has white-box methods only.
-        explain_method: ``Method.RECIPROCAM``, ``Method.VITRECIPROCAM`` or ``Method.ACTIVATIONMAP``; the graph decides
-            when ``None``.
-        target_layer: layer whose features are perturbed, by name; the last one that has places by default.
+        explain_method: a white-box method of the task; see :func:`otx_xai.insert_xai`. Task and graph decide when
+            ``None``.
+        target_layer: layer whose features are perturbed, by name; the last one that has places by default. Of a
+            one-stage detector its class heads, ``"a,b,c"``.
         embed_scaling: scale maps in the graph rather than on the host; the result is the same.
         device_name: OpenVINO device: ``CPU``, ``GPU``, ``NPU``, ``AUTO``, …
         labels: class names: a file with one a line, ``"a,b"``, or a sequence; those in the model when ``None``.
         input_options: normalisation and resizing where the model does not tell.
 
     Raises:
-        ModelError: the model cannot be read, or is no classifier (TaskError).
+        ModelError: the model cannot be read, or does something else (TaskError).
         GraphError: the graph gives no place for the method; the message lists layers for ``target_layer``.
         ConfigError: an argument has a wrong value, or asks for a black-box method.
 
@@ -135,8 +139,8 @@ class Explainer:
         Args:
             data: what ``preprocess_fn`` takes; without one a ``uint8`` RGB image ``(H, W, 3)`` of any size, or the
                 model's input with its batch axis, ``(N, C, H, W)`` or ``(N, H, W, C)``, of any number of images.
-            targets: ``-1`` for all classes, indices, names, or ``"predicted"``: the classes of score 0.3 and above,
-                the best one where none is.
+            targets: ``-1`` for all classes, indices, names, ``"predicted"``: the classes of score 0.3 and above, the
+                best one where none is; or ``"boxes"``: every box that a detector finds.
             original_input_image: RGB image to lay maps over where ``data`` is pre-processed; for a batch one for all,
                 or a sequence of one each.
             label_names: class names for this call, one for each class.
@@ -164,18 +168,34 @@ class Explainer:
         setting = self._setting_of_call(explain_mode, explain_method, target_layer, embed_scaling)
         look = Look(output_size, resize, colormap, overlay, overlay_weight)
         prepared = self._prepare(setting)
-        if method_kwargs:
+        if prepared.black_box is not None:
+            has_boxes = not prepared.info.task.is_classification
+            prepared = replace(prepared, black_box=black_box(has_boxes, prepared.black_box.method, method_kwargs))
+        elif method_kwargs:
             logger.warning("%s: no effect with %s.", ", ".join(method_kwargs), prepared.method)
         labels = _names(label_names, prepared)
-        indices = resolve_targets(targets if target_explain_labels is None else target_explain_labels, labels)
-        wanted = Wanted(indices, prepared.wanted.threshold)
-        inputs = _over(original_input_image, self._inputs(np.asarray(data), prepared))
+        wanted = resolve_wanted(
+            targets if target_explain_labels is None else target_explain_labels,
+            labels,
+            prepared.wanted.threshold,
+            has_boxes=not prepared.info.task.is_classification,
+        )
+        inputs = over(original_input_image, self._inputs(np.asarray(data), prepared))
         explanations = []
-        for canvas, outputs in zip(inputs.canvases, self._infer(inputs, setting, prepared), strict=True):
-            predictions, chosen, maps = choose(outputs, labels, wanted, scaled=prepared.scaled)
-            keys = (PER_IMAGE_MAP if target is PER_IMAGE else target.target for target in chosen)
-            pictures = dict(zip(keys, show(maps, canvas, look), strict=True))
-            explanations.append(Explanation(pictures, labels, predictions))
+        prepared = replace(prepared, info=replace(prepared.info, labels=labels), wanted=wanted)
+        for canvas, geometry, choice in self._choices(inputs, setting, prepared):
+            keys = map_keys(choice.targets)
+            shown = show(choice.maps, canvas, look)
+            if look.overlay and choice.detections is not None:
+                shown = (
+                    _framed(picture, target, choice, canvas, geometry)
+                    for picture, target in zip(shown, choice.targets, strict=True)
+                )
+            pictures = dict(zip(keys, shown, strict=True))
+            method = f"{prepared.method} ({prepared.reason})" if prepared.reason else prepared.method
+            explanations.append(
+                Explanation(pictures, labels, choice.predictions, method=method, warnings=choice.warnings)
+            )
         return explanations[0] if len(explanations) == 1 else explanations
 
     def _setting_of_call(
@@ -195,12 +215,12 @@ class Explainer:
 
     def _prepare(self, setting: _Setting) -> Prepared:
         if setting not in self._prepared:
-            check_method(setting.method, setting.mode)
             self._prepared[setting] = prepare(
                 self._model,
                 task=self._task,
                 labels=self._labels,
                 options=self._input_options,
+                mode=setting.mode,
                 method=setting.method,
                 target_layer=setting.target_layer,
                 targets=-1,
@@ -209,15 +229,15 @@ class Explainer:
             )
         return self._prepared[setting]
 
-    def _inputs(self, data: NDArray[Any], prepared: Prepared) -> _Inputs:
+    def _inputs(self, data: NDArray[Any], prepared: Prepared) -> Inputs:
         """Make the model's input of what the caller gave."""
         if self._preprocess_fn is not None:
-            tensor = _channels_last(np.asarray(self._preprocess_fn(data)), prepared)
+            tensor = channels_last(np.asarray(self._preprocess_fn(data)), prepared)
             images = data if data.ndim == 4 and len(data) == len(tensor) else [data] * len(tensor)
-            return _Inputs(tensor, [_canvas(image) for image in images])
+            return Inputs(tensor, [canvas_of(image) for image in images])
         if data.ndim == 4:
-            tensor = _channels_last(data, prepared)
-            return _Inputs(tensor, [_canvas(image) for image in tensor])
+            tensor = channels_last(data, prepared)
+            return Inputs(tensor, [canvas_of(image) for image in tensor])
         if data.ndim not in (2, 3) or data.dtype != np.uint8:
             raise ConfigError(
                 f"The data is {data.dtype} {data.shape}; expected a uint8 image (height, width, 3) of any size, or the "
@@ -228,34 +248,119 @@ class Explainer:
                 "The model takes images of any size, so it is not known what to resize this image to. Pass "
                 "input_options=InputOptions(size=(height, width)), or the model's input with its batch axis."
             )
-        geometry = prepared.info.geometry
-        canvas = replace(_canvas(data), geometry=geometry)
-        return _Inputs(fit(canvas.picture, geometry)[None], [canvas], as_images=True)
+        canvas, geometry, tiling = canvas_of(data), prepared.info.geometry, prepared.info.tiling
+        if tiling is not None:
+            return Inputs(canvas.picture[None], [canvas], as_images=True, tiling=tiling)
+        canvas = replace(canvas, geometry=geometry)
+        return Inputs(fit(canvas.picture, geometry)[None], [canvas], as_images=True)
 
-    def _infer(self, inputs: _Inputs, setting: _Setting, prepared: Prepared) -> Iterator[Arrays]:
+    def _choices(self, inputs: Inputs, setting: _Setting, prepared: Prepared) -> Iterator[_Explained]:
+        """Yield for each image what it is laid over, how it lies in what its maps cover, what is explained of it."""
+        if inputs.tiling is not None:
+            (canvas,), (image,) = inputs.canvases, inputs.tensor
+            tiled = TiledImage(prepared, inputs.tiling, canvas.image_size)
+            for number in range(len(tiled.grid)):
+                tile = replace(inputs, tensor=tiled.tensor(image, number)[None])
+                for outputs in self._infer(tile, setting, prepared):
+                    tiled.add(number, outputs)
+            yield canvas, tiled.geometry, tiled.choose()
+            return
+        if prepared.black_box is not None:
+            yield from self._perturbed(inputs, setting, prepared)
+            return
+        for canvas, outputs in zip(inputs.canvases, self._infer(inputs, setting, prepared), strict=True):
+            geometry = canvas.geometry or InputGeometry((inputs.tensor.shape[1], inputs.tensor.shape[2]))
+            info = replace(prepared.info, geometry=geometry)
+            choice = replace(prepared, info=info).choose(outputs, canvas.image_size)
+            # Where the caller fitted the image in, the maps cover the picture: it was stretched to the tensor
+            yield replace(canvas, geometry=geometry, grid=prepared.grid), geometry, choice
+
+    def _infer(self, inputs: Inputs, setting: _Setting, prepared: Prepared) -> Iterator[Arrays]:
         """Yield the scores and maps of each image."""
         session = self._session(setting, prepared, as_images=inputs.as_images)
         layout, kind = prepared.info.input_layout, prepared.model.inputs[0].get_element_type().to_dtype()
         if inputs.as_images:
             layout, kind = "NHWC", np.dtype(np.uint8)
         order = ["NHWC".index(axis) for axis in layout]
-        batch = effective_batch(prepared.model) or len(inputs.tensor)
+        batch = effective_batch(prepared.model, prepared.info.task) or len(inputs.tensor)
         for first in range(0, len(inputs.tensor), batch):
             part = inputs.tensor[first : first + batch]
             filled = np.concatenate([part, np.repeat(part[-1:], batch - len(part), axis=0)])
             raw = session.raw(np.ascontiguousarray(filled.transpose(order), dtype=kind))
-            outputs = {name: raw[name] for name in (SCORES, SALIENCY_MAP)}
-            if self._postprocess_fn is not None:
-                given = self._postprocess_fn(raw)
-                outputs[SCORES] = _as_scores(given, outputs[SCORES].shape, independent=prepared.info.multilabel)
-            yield from ({name: np.array(values[i]) for name, values in outputs.items()} for i in range(len(part)))
+            if prepared.info.task.is_classification:
+                outputs = self._scored(raw, prepared)
+                yield from ({name: np.array(values[i]) for name, values in outputs.items()} for i in range(len(part)))
+            else:
+                outputs = self._located(raw, session)
+                for i in range(len(part)):
+                    own = slice(None) if batch == 1 else slice(i, i + 1)
+                    yield {name: np.array(values[own]) for name, values in outputs.items()}
+
+    def _perturbed(self, inputs: Inputs, setting: _Setting, prepared: Prepared) -> Iterator[_Explained]:
+        """Explain each image by perturbing what the network is fed of it."""
+        session = self._session(setting, prepared, as_images=inputs.as_images)
+        kind = prepared.model.inputs[0].get_element_type().to_dtype()
+        layout = prepared.info.input_layout.replace("N", "")
+        read = None if self._postprocess_fn is None else self._reader(session, prepared)
+        for canvas, tensor in zip(inputs.canvases, inputs.tensor, strict=True):
+            geometry = canvas.geometry or InputGeometry((tensor.shape[0], tensor.shape[1]))
+            if inputs.as_images:
+                subject = image_subject(tensor, prepared.info)
+            else:
+                order = ["HWC".index(axis) for axis in layout]
+                fed = np.ascontiguousarray(tensor.transpose(order), dtype=kind)
+                subject = Subject(fed, layout, prepared.info.zero or (0.0,))
+            placed = replace(prepared, info=replace(prepared.info, geometry=geometry))
+            with progress_of_passes() as watch:
+                choice = placed.perturb(session, subject, canvas.image_size, read=read, watch=watch)
+            yield replace(canvas, geometry=geometry), geometry, choice
+
+    def _reader(self, session: Session, prepared: Prepared) -> Callable[[Arrays], Any]:
+        """Return the caller's ``postprocess_fn`` for the outputs of one image by name."""
+        if not prepared.info.task.is_classification:
+            return lambda outputs: self._located(session.named(outputs), session)
+        own, independent = self._postprocess_fn, prepared.info.multilabel
+        assert own is not None
+        return lambda outputs: as_scores(own(session.named(outputs)), outputs[SCORES].shape, independent=independent)
+
+    def _scored(self, raw: Any, prepared: Prepared) -> Arrays:
+        """Return scores and maps of a batch, the scores from the caller's ``postprocess_fn`` where there is one."""
+        outputs = {name: raw[name] for name in (SCORES, SALIENCY_MAP)}
+        if self._postprocess_fn is not None:
+            given = self._postprocess_fn(raw)
+            outputs[SCORES] = as_scores(given, outputs[SCORES].shape, independent=prepared.info.multilabel)
+        return outputs
+
+    def _located(self, raw: Any, session: Session) -> Arrays:
+        """Return boxes and maps of a batch, the boxes from the caller's ``postprocess_fn`` where there is one."""
+        if self._postprocess_fn is None:
+            return session.by_name(raw)
+        given = self._postprocess_fn(raw)
+        if not isinstance(given, tuple) or len(given) != 3:
+            raise ConfigError(
+                f"postprocess_fn returned {type(given).__name__}; expected a tuple of boxes (M, 4) in pixels of the "
+                "input, scores (M,), and labels (M,)."
+            )
+        boxes, scores, labels = (np.asarray(value) for value in given)
+        outputs = {"boxes": boxes, "scores": scores, "labels": labels.astype(np.int64)}
+        return outputs | ({SALIENCY_MAP: raw[SALIENCY_MAP]} if SALIENCY_MAP in raw else {})
 
     def _session(self, setting: _Setting, prepared: Prepared, *, as_images: bool) -> Session:
         key = (setting, as_images)
         if key not in self._sessions:
             model = embed_preprocessing(prepared.model, prepared.info) if as_images else prepared.model
-            self._sessions[key] = Session(model, self._device, latency=True)
+            self._sessions[key] = Session(model, self._device, latency=prepared.black_box is None)
         return self._sessions[key]
+
+
+def _framed(
+    picture: UInt8Array, target: Prediction, choice: Choice, canvas: Canvas, geometry: InputGeometry
+) -> UInt8Array:
+    """Draw the detections of a class over an overlay."""
+    assert choice.detections is not None
+    frames = frames_of(choice.predictions, choice.detections, target, canvas.image_size, geometry)
+    size = picture.shape[0], picture.shape[1]
+    return draw_frames(picture, [resized(frame, canvas.image_size, size) for frame in frames])
 
 
 def _names(label_names: Sequence[str] | None, prepared: Prepared) -> tuple[str, ...]:
@@ -267,56 +372,3 @@ def _names(label_names: Sequence[str] | None, prepared: Prepared) -> tuple[str, 
             f"differ by one, it is often a background class, the first one."
         )
     return names
-
-
-def _canvas(image: NDArray[Any]) -> Canvas:
-    picture = as_picture(image)
-    return Canvas(picture, (picture.shape[0], picture.shape[1]))
-
-
-def _over(images: NDArray[Any] | Sequence[NDArray[Any]] | None, inputs: _Inputs) -> _Inputs:
-    """Lay maps over other images."""
-    if images is None:
-        return inputs
-    count = len(inputs.canvases)
-    each = [images] * count if isinstance(images, np.ndarray) and images.ndim < 4 else list(images)
-    if len(each) != count:
-        raise ConfigError(f"original_input_image holds {len(each)} images; expected one, or {count}, as data does.")
-    pictures = [as_picture(np.asarray(image)) for image in each]
-    return replace(
-        inputs, canvases=[replace(old, picture=new) for old, new in zip(inputs.canvases, pictures, strict=True)]
-    )
-
-
-def _channels_last(tensor: NDArray[Any], prepared: Prepared) -> NDArray[Any]:
-    """Return the model's input, given with channels first or last, as ``(N, H, W, C)``."""
-    port, layout = prepared.model.inputs[0], prepared.info.input_layout
-    shape = dict(zip(layout, port.get_partial_shape(), strict=True))
-    for given in dict.fromkeys((layout, "NCHW", "NHWC")):
-        if (
-            tensor.ndim == 4
-            and len(tensor)
-            and all(
-                axis == "N" or shape[axis].compatible(ov.Dimension(size))
-                for axis, size in zip(given, tensor.shape, strict=True)
-            )
-        ):
-            return tensor.transpose([given.index(axis) for axis in "NHWC"])
-    raise ConfigError(
-        f"The model's input is {port.get_partial_shape()} ({layout}), what it is given is {list(tensor.shape)}. Pass "
-        f"a uint8 image (height, width, 3) of any size, or resize it and add the batch axis, or give a preprocess_fn "
-        f"that does."
-    )
-
-
-def _as_scores(values: Any, shape: tuple[int, ...], *, independent: bool) -> FloatArray:
-    """Return scores ``(N, K)`` in [0, 1] of what ``postprocess_fn`` gave: scores, or logits where any is outside."""
-    scores: FloatArray = np.asarray(values, dtype=np.float32)
-    if scores.size != np.prod(shape):
-        raise ConfigError(
-            f"postprocess_fn returned {list(scores.shape)}; expected class scores or logits {list(shape)}."
-        )
-    scores = scores.reshape(shape)
-    if scores.min() >= 0 and scores.max() <= 1:
-        return scores
-    return sigmoid(scores) if independent else softmax(scores)

@@ -9,7 +9,7 @@ from typing import Any
 
 from otx_xai.errors import ConfigError, TargetError
 from otx_xai.explainer.targets import resolve_targets
-from otx_xai.records import ImageFormat, Prediction, UInt8Array
+from otx_xai.records import PER_IMAGE_TARGET, ImageFormat, Prediction, UInt8Array
 from otx_xai.report import slug, slugs, write_picture
 
 logger = logging.getLogger("otx_xai")
@@ -18,15 +18,25 @@ PER_IMAGE_MAP = "per_image_map"
 """Key of the one map of an image."""
 
 
+def map_keys(targets: Sequence[Prediction]) -> list[int | str]:
+    """Return what the maps of these targets are called: class indices, ``"per_image_map"``, or ``"box_<n>"``."""
+    return [
+        PER_IMAGE_MAP if target.target == PER_IMAGE_TARGET else target.target if target.box is None else f"box_{i}"
+        for i, target in enumerate(targets)
+    ]
+
+
 class Explanation:
     """Saliency maps of one image.
 
     Args:
-        saliency_map: class index → map, or ``"per_image_map"`` → the one map of the image. Maps are ``uint8``: grey
-            ``(H, W)``, or RGB ``(H, W, 3)`` when coloured or overlaid.
+        saliency_map: class index → map, or ``"per_image_map"`` → the one map of the image, or ``"box_<n>"`` → the map
+            of the n-th prediction. Maps are ``uint8``: grey ``(H, W)``, or RGB ``(H, W, 3)`` when coloured or overlaid.
         label_names: class names in order; empty when unknown.
         predictions: what the model predicts, best first.
         name: of the image, where it is known.
+        method: what explained it, and why, where it is known.
+        warnings: what speaks against single maps, in words.
     """
 
     def __init__(
@@ -35,11 +45,16 @@ class Explanation:
         label_names: Sequence[str] = (),
         predictions: Sequence[Prediction] = (),
         name: str | None = None,
+        *,
+        method: str = "",
+        warnings: Sequence[str] = (),
     ) -> None:
         self.saliency_map: dict[int | str, UInt8Array] = dict(saliency_map)
         self.label_names = list(label_names)
         self.predictions = tuple(predictions)
         self.name = name
+        self.method = method
+        self.warnings = tuple(warnings)
 
     @property
     def targets(self) -> list[int | str]:

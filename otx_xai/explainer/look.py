@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from otx_xai import report
 from otx_xai.errors import ConfigError
 from otx_xai.postprocess import fit, min_max, to_image, to_uint8
-from otx_xai.records import FloatArray, InputGeometry, ResizeType, Size, UInt8Array
+from otx_xai.records import FloatArray, InputGeometry, MapGrid, ResizeType, Size, UInt8Array
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,14 @@ class Canvas:
     Args:
         picture: RGB ``uint8`` ``(H, W, 3)``.
         image_size: ``(height, width)`` of the image that was fitted into the network's input.
-        geometry: how it was fitted in; ``None`` where the caller did it, so that maps cover the picture.
+        geometry: how it was fitted in; ``None`` where maps cover the picture.
+        grid: where the places of maps lie in the network's input; ``None`` where they divide it evenly.
     """
 
     picture: UInt8Array
     image_size: Size
     geometry: InputGeometry | None = None
+    grid: MapGrid | None = None
 
 
 def show(maps: FloatArray, canvas: Canvas, look: Look) -> Iterator[UInt8Array]:
@@ -83,12 +85,14 @@ def show(maps: FloatArray, canvas: Canvas, look: Look) -> Iterator[UInt8Array]:
 
 
 def _resized(saliency_map: FloatArray, canvas: Canvas, size: Size) -> FloatArray:
-    """Undo the fit into the network's input, then stretch to ``size``; the first step is needless if it stretched."""
+    """Undo the fit into the network's input, then stretch to ``size``: one step where the fit was a stretch."""
     maps: FloatArray = saliency_map[None]
-    if canvas.geometry is not None and canvas.geometry.resize_type is not ResizeType.STANDARD:
-        maps = to_image(maps, canvas.image_size, canvas.geometry)
-    if maps.shape[1:] != size:
-        maps = to_image(maps, size, InputGeometry(size))
+    geometry, grid = canvas.geometry or InputGeometry(size), canvas.grid
+    if geometry.resize_type is not ResizeType.STANDARD:
+        maps = to_image(maps, canvas.image_size, geometry, grid=grid)
+        geometry, grid = InputGeometry(size), None
+    if maps.shape[1:] != size or grid is not None:
+        maps = to_image(maps, size, geometry, grid=grid)
     resized: FloatArray = maps[0]
     return resized
 

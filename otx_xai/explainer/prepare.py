@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import openvino as ov
+from numpy.typing import NDArray
 
-from otx_xai.errors import ConfigError, GraphError, TargetError, TaskError
-from otx_xai.explainer.targets import Wanted, resolve_targets
-from otx_xai.graph.class_heads import find_class_heads
-from otx_xai.graph.det_class_probability_map import insert_class_maps
-from otx_xai.graph.heads import Classes
-from otx_xai.graph.insert import SALIENCY_MAP, default_method, has_saliency_map, insert_branch, insert_scores
-from otx_xai.graph.view import View
-from otx_xai.ir import Logits, describe, find_logits, fix_shapes, input_layout, log_line, read_model
-from otx_xai.ir.labels import class_names
+from otx_xai.errors import ConfigError, GraphError
+from otx_xai.explainer.black_box import BlackBox, black_box, explain_boxes, explain_classes
+from otx_xai.explainer.boxes import choose_boxes, find_boxes
+from otx_xai.explainer.insertion import at_least_one, known_classes, log_own_map, split_layers
+from otx_xai.explainer.targets import Choice, Wanted, choose, resolve_wanted
+from otx_xai.graph.features import dissect
+from otx_xai.graph.insert import branch_grid, default_method, has_saliency_map, insert_branch, insert_scores
+from otx_xai.graph.insert_boxes import box_map_grid, insert_box_maps
+from otx_xai.ir import describe, find_logits, find_task, fix_shapes, input_layout, log_line, read_model
 from otx_xai.ir.logits import Activation
-from otx_xai.ir.model_info import model_info
-from otx_xai.records import ExplainMode, InputOptions, Method, ModelInfo, Task
+from otx_xai.perturb import Subject, Watch
+from otx_xai.records import (
+    SALIENCY_MAP,
+    SALIENCY_TARGETS,
+    SCORES,
+    ExplainMode,
+    InputOptions,
+    MapGrid,
+    Method,
+    ModelInfo,
+    Size,
+    Task,
+)
+from otx_xai.runtime import Arrays, Session
 
 logger = logging.getLogger("otx_xai")
 
@@ -39,7 +52,11 @@ class Prepared:
         wanted: what to explain.
         method: name of the method, or ``embedded``.
         scaled: the graph has scaled the maps to [0, 255].
+        reason: why this method, in words.
+        black_box: how images are perturbed, where the model has no ``saliency_map``.
         open_size: the model takes images of any size, and none was chosen: ``info.geometry.size`` is ``(-1, -1)``.
+        grid: where the places of the maps lie in the network's input; ``None`` where they divide it evenly, as those of
+            class probabilities and masks do, or where it is not known, as of a model's own maps.
     """
 
     model: ov.Model
@@ -48,23 +65,77 @@ class Prepared:
     method: str
     scaled: bool
     open_size: bool = False
+    reason: str = ""
+    black_box: BlackBox | None = None
+    grid: MapGrid | None = None
+
+    def choose(self, outputs: Mapping[str, NDArray[Any]], image_size: Size) -> Choice:
+        """Choose what is explained of one image, and take its maps.
+
+        Args:
+            outputs: of one image: those that :meth:`outputs` names.
+            image_size: ``(height, width)`` of the original image.
+
+        Raises:
+            ImageError, ModelError, LabelError: as the choices say.
+        """
+        info = self.info
+        if info.task.is_classification:
+            return choose(outputs, info.labels, self.wanted, scaled=self.scaled)
+        found = find_boxes(outputs, image_size, info)
+        return choose_boxes(
+            outputs,
+            found,
+            info.labels,
+            self.wanted,
+            placed=(image_size, info.geometry),
+            first_label=info.first_label,
+            scaled=self.scaled,
+        )
+
+    def perturb(
+        self,
+        session: Session,
+        subject: Subject,
+        image_size: Size,
+        *,
+        read: Callable[[Arrays], Any] | None = None,
+        watch: Watch | None = None,
+    ) -> Choice:
+        """Explain one image by perturbing it.
+
+        Args:
+            session: this model, compiled, with or without its pre-processing inside.
+            subject: what it is fed.
+            image_size: ``(height, width)`` of the original image.
+            read: makes class scores ``(K,)``, or of a detector boxes, scores and labels by name, of the outputs of one
+                image; they are read as they are by default.
+            watch: progress and interruption.
+
+        Raises:
+            ImageError, ConfigError, ModelError: as the methods say.
+        """
+        assert self.black_box is not None
+        if self.info.task.is_classification:
+            return explain_classes(session, subject, self.info, self.wanted, self.black_box, score=read, watch=watch)
+        return explain_boxes(
+            session, subject, self.info, self.wanted, self.black_box, image_size, found=read, watch=watch
+        )
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the model's outputs that :meth:`choose` reads; all of them where empty."""
+        return (SCORES, SALIENCY_MAP, SALIENCY_TARGETS) if self.info.task.is_classification else ()
 
 
-def check_method(method: Method | None, mode: ExplainMode = ExplainMode.AUTO) -> None:
-    """Refuse what this version does not have.
+def check_method(method: Method | None, mode: ExplainMode) -> None:
+    """Refuse a method and a mode that contradict each other.
 
     Raises:
-        ConfigError: a black-box method or mode, or method and mode contradict each other.
+        ConfigError: they do.
     """
-    black_box = mode is ExplainMode.BLACKBOX or (method is not None and not method.is_white_box)
     if method is not None and mode is not ExplainMode.AUTO and method.is_white_box is (mode is ExplainMode.BLACKBOX):
         raise ConfigError(f"explain_method {method} is no {mode} method. Leave explain_mode to 'auto'.")
-    if black_box:
-        raise ConfigError(
-            f"Black-box explanation ({method or 'RISE, AISE'}) comes in a later version; this one has the white-box "
-            f"methods {Method.RECIPROCAM}, {Method.VITRECIPROCAM} and {Method.ACTIVATIONMAP}. Leave explain_method "
-            f"and explain_mode out to let the model decide."
-        )
 
 
 def prepare(
@@ -73,10 +144,13 @@ def prepare(
     task: Task | None = None,
     labels: str | Path | Sequence[str] | None = None,
     options: InputOptions | None = None,
+    mode: ExplainMode = ExplainMode.AUTO,
     method: Method | None = None,
+    method_options: Mapping[str, Any] | None = None,
     target_layer: str | None = None,
     targets: Any = None,
     threshold: float = 0.3,
+    confidence_threshold: float | None = None,
     batch: int = 1,
     keep_open: bool = False,
     embed_scaling: bool = True,
@@ -88,51 +162,161 @@ def prepare(
         task: what the model does, where it does not tell.
         labels: class names, where the model does not tell.
         options: what to feed it, where it does not tell.
-        method: white-box method; chosen by the graph when ``None``.
+        mode: white box, black box, or white box where the analysis of the graph finds a place for the branch.
+        method: chosen by task and graph when ``None``.
+        method_options: of a black-box method, by name.
         target_layer: layer to perturb.
         targets: what to explain; see :func:`~otx_xai.explainer.targets.resolve_targets`.
         threshold: score from which a class counts as predicted.
+        confidence_threshold: score from which a detector's box counts; the model's own where ``None``.
         batch: images an inference, where the model leaves its batch open.
         keep_open: leave a dynamic batch, height and width as they are.
-        embed_scaling: scale maps to [0, 255] in the graph.
+        embed_scaling: scale maps to [0, 255] in the graph, unless the model wants images to be tiled.
 
     Raises:
         ModelError, ConfigError, GraphError: as the stages say.
     """
-    check_method(method)
+    check_method(method, mode)
+    forced = mode is ExplainMode.BLACKBOX or (method is not None and not method.is_white_box)
+    may_fall_back = mode is ExplainMode.AUTO and method is None and not target_layer
     model = read_model(checkpoint)
     options = options or InputOptions()
     open_size = keep_open and options.size is None and _has_open_size(model)
     if open_size:
         options = replace(options, size=1)  # describe() insists on one
-    info = describe(model, task=task, labels=labels, options=options)
+    kind, _ = find_task(model, task)
+    layers = split_layers(target_layer)
+    classes, refusal = None, None
+    if not kind.is_classification:
+        try:
+            classes = known_classes(model, labels, Method.ACTIVATIONMAP if forced else method, layers)
+        except GraphError as error:  # the graph's analysis says that it has no class heads
+            if not (forced or may_fall_back):
+                raise
+            refusal = error
+    info = describe(model, task=task, labels=labels, options=options, classes=classes)
     if open_size:
         any_size = replace(info.geometry, size=(-1, -1))
         info = replace(info, geometry=any_size, sources=info.sources | {"input": "height and width are open"})
+    if confidence_threshold is not None:
+        info = replace(info, confidence_threshold=confidence_threshold)
     logger.info("%s", log_line(info))
-    wanted = Wanted(_at_least_one(resolve_targets(targets, info.labels)), threshold)
+    wanted = resolve_wanted(targets, info.labels, threshold, has_boxes=not info.task.is_classification)
+    at_least_one(wanted.indices)
+    embed_scaling = embed_scaling and info.tiling is None  # scaled one by one, maps of tiles could not be merged
     fixed = model if keep_open else fix_shapes(model, info, batch)
-    logits = find_logits(fixed)
-    activation: Activation = "sigmoid" if info.multilabel else "softmax"
-    if has_saliency_map(fixed):
-        _log_own_map(method, target_layer)
-        _check_own_map(fixed, logits.num_classes)
-        scored = insert_scores(fixed, logits, activation)
-        return Prepared(scored, info, wanted, EMBEDDED, scaled=False, open_size=open_size)
-    method = method or default_method(fixed, logits, info.input_layout)
+    if has_saliency_map(fixed) and not forced:
+        log_own_map(method, target_layer)
+        return _with_own_map(fixed, info, wanted, open_size=open_size)
+    if forced or refusal is not None:
+        return _without_branch(fixed, info, wanted, method, method_options, refusal, open_size=open_size)
+    try:
+        explained, chosen, grid = _with_branch(fixed, info, wanted, method, target_layer, embed_scaling=embed_scaling)
+    except GraphError as error:  # the graph's analysis says that it has no place for the branch
+        if not may_fall_back:
+            raise
+        return _without_branch(fixed, info, wanted, method, method_options, error, open_size=open_size)
+    unused = [name for name, value in (method_options or {}).items() if value is not None and name != "seed"]
+    if unused:
+        logger.warning("%s: no effect with %s.", ", ".join(unused), chosen)
+    reason = "asked for" if method is not None or mode is not ExplainMode.AUTO else "white box: the graph allows it"
+    logger.info("Explaining with %s (%s).", chosen, reason)
+    return Prepared(
+        explained, info, wanted, chosen.value, scaled=embed_scaling, open_size=open_size, reason=reason, grid=grid
+    )
+
+
+def _without_branch(
+    model: ov.Model,
+    info: ModelInfo,
+    wanted: Wanted,
+    method: Method | None,
+    options: Mapping[str, Any] | None,
+    refusal: GraphError | None,
+    *,
+    open_size: bool,
+) -> Prepared:
+    """Leave the graph as it is, but for the scores of a classifier: it is explained by perturbing the image."""
+    info = replace(info, tiling=None)
+    box = black_box(not info.task.is_classification, method, options or {})
+    reason = "asked for" if refusal is None else f"black box, because the graph gives no place for a branch: {refusal}"
+    if info.task.is_classification:
+        model = insert_scores(model, find_logits(model), _activation(info))
+    logger.info("Explaining with %s (%s).", box.method, reason)
+    return Prepared(
+        model, info, wanted, box.method.value, scaled=False, open_size=open_size, reason=reason, black_box=box
+    )
+
+
+def _with_branch(
+    model: ov.Model,
+    info: ModelInfo,
+    wanted: Wanted,
+    method: Method | None,
+    target_layer: str | None,
+    *,
+    embed_scaling: bool,
+) -> tuple[ov.Model, Method, MapGrid | None]:
+    """Insert the branch that fits the task, and tell where the places of its maps lie."""
+    if info.task.is_classification:
+        return _explained_classifier(model, info, wanted, method, target_layer, embed_scaling=embed_scaling)
+    count, layers = len(info.labels), split_layers(target_layer)
+    explained, chosen = insert_box_maps(
+        model,
+        info.task,
+        num_classes=count,
+        first_label=info.first_label,
+        threshold=info.confidence_threshold,
+        method=method,
+        target_layers=layers,
+        classes=wanted.indices if wanted.indices is not None and len(wanted.indices) < count else None,
+        embed_scaling=embed_scaling,
+    )
+    return explained, chosen, box_map_grid(model, chosen, layout=info.input_layout, target_layers=layers)
+
+
+def _explained_classifier(
+    model: ov.Model,
+    info: ModelInfo,
+    wanted: Wanted,
+    method: Method | None,
+    target_layer: str | None,
+    *,
+    embed_scaling: bool,
+) -> tuple[ov.Model, Method, MapGrid | None]:
+    logits = find_logits(model)
+    anatomy = dissect(model, logits, info.input_layout)
+    method = method or default_method(anatomy)
     classes = wanted.classes(logits.num_classes, exclusive=not info.multilabel)
     explained = insert_branch(
-        fixed,
+        model,
         logits,
         method=method,
         target_layer=target_layer,
         classes=None if method is Method.ACTIVATIONMAP else classes,
-        scores=activation,
-        layout=info.input_layout,
+        scores=_activation(info),
+        anatomy=anatomy,
         embed_scaling=embed_scaling,
     )
-    logger.info("Explaining with %s.", method)
-    return Prepared(explained, info, wanted, method.value, scaled=embed_scaling, open_size=open_size)
+    return explained, method, branch_grid(anatomy, method, target_layer)
+
+
+def _with_own_map(model: ov.Model, info: ModelInfo, wanted: Wanted, *, open_size: bool) -> Prepared:
+    """Use the maps that the model came with."""
+    _check_own_map(model, len(info.labels), info.first_label)
+    if info.tiling is not None:
+        logger.warning(
+            "The model's own %s may be scaled for each tile on its own: places in different tiles of an image then do "
+            "not compare. Remove this output from the model to have one inserted that does.",
+            SALIENCY_MAP,
+        )
+    if info.task.is_classification:
+        model = insert_scores(model, find_logits(model), _activation(info))
+    return Prepared(model, info, wanted, EMBEDDED, scaled=False, open_size=open_size)
+
+
+def _activation(info: ModelInfo) -> Activation:
+    return "sigmoid" if info.multilabel else "softmax"
 
 
 def _has_open_size(model: ov.Model) -> bool:
@@ -140,118 +324,13 @@ def _has_open_size(model: ov.Model) -> bool:
     return layout is not None and any(shape[layout.index(axis)].is_dynamic for axis in "HW")
 
 
-def _at_least_one(indices: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    if indices == ():
-        raise TargetError("targets is empty; expected at least one class, -1 for all classes, or 'predicted'.")
-    return indices
-
-
-def _log_own_map(method: Method | None, target_layer: str | None) -> None:
-    logger.info("The model carries its own %s output, which is used as it is.", SALIENCY_MAP)
-    if method is not None or target_layer is not None:
-        logger.warning("explain_method and target_layer have no effect on a model with its own %s.", SALIENCY_MAP)
-
-
-def _check_own_map(model: ov.Model, classes: int) -> None:
+def _check_own_map(model: ov.Model, classes: int, first_label: int) -> None:
     shape = next(output for output in model.outputs if SALIENCY_MAP in output.get_names()).get_partial_shape()
     rank = shape.rank.get_length() if shape.rank.is_static else None
-    if rank == 3 or (rank == 4 and (shape[1].is_dynamic or shape[1].get_length() == classes)):
+    counts = (classes, classes + first_label)
+    if rank == 3 or (rank == 4 and (shape[1].is_dynamic or shape[1].get_length() in counts)):
         return
     raise GraphError(
         f"The model's own {SALIENCY_MAP} output has shape {shape}; expected [N, {classes}, h, w], one map a class, or "
         f"[N, h, w], one an image. Remove this output from the model to have a new one inserted."
     )
-
-
-def insert_xai(
-    model: str | Path | ov.Model,
-    task: Task | str = Task.CLASSIFICATION,
-    explain_method: Method | str | None = None,
-    target_layer: str | None = None,
-    embed_scaling: bool = True,
-    *,
-    targets: Any = -1,
-    feature_vector: bool = False,
-) -> ov.Model:
-    """Return a copy of a classifier or a one-stage detector with a ``saliency_map`` output, to be saved, and run by
-    plain OpenVINO.
-
-    Inputs, outputs, their names and shapes and every ``rt_info`` entry stay as they are. A model that already has a
-    ``saliency_map`` is returned unchanged.
-
-    Args:
-        model: a model file or an ``ov.Model``, which is not changed.
-        task: ``Task.CLASSIFICATION`` or one of its flavours, or ``Task.DETECTION``.
-        explain_method: of detectors ``Method.DETCLASSPROBABILITYMAP``; of classifiers ``Method.RECIPROCAM`` (the
-            default for CNNs and pooled transformers), ``Method.VITRECIPROCAM`` (the default for transformers with a
-            class token), or ``Method.ACTIVATIONMAP``.
-        target_layer: layer whose features are perturbed, by name; the last one that has places by default. Of a
-            detector its class heads, ``a,b,c``, found from the graph by default.
-        embed_scaling: scale each map to [0, 255] in the graph; else maps hold class scores before soft-max (of
-            detectors, probabilities).
-        targets: ``-1``: a map for every class. Indices or names (those in the model's ``model_info``): maps of these,
-            in this order. ``"predicted"``: a map for the best class of each image, and the class, ``int32`` ``(N, 1)``,
-            in the output ``saliency_targets``. An activation map knows no classes.
-        feature_vector: add the output ``feature_vector``, ``float32`` ``(N, C)``: the pooled features.
-
-    Returns:
-        The model with ``saliency_map``, ``float32`` ``(N, K, h, w)`` with a map for each of ``K`` targets, or
-        ``(N, h, w)`` for an activation map.
-
-    Raises:
-        ModelError: the model cannot be read, or is no classifier (TaskError).
-        ConfigError: a black-box method, or a target that is no class (TargetError).
-        GraphError: the graph gives no place for the method; the message lists layers for ``target_layer``.
-
-    References:
-        Recipro-CAM: https://arxiv.org/abs/2209.14074; ViT Recipro-CAM: https://arxiv.org/abs/2310.02588.
-    """
-    task, method = Task(task), None if explain_method is None else Method(explain_method)
-    check_method(method)
-    if not task.is_classification and task is not Task.DETECTION:
-        raise TaskError(f"insert_xai for {task} comes in a later version; this one takes classifiers and detectors.")
-    source = read_model(model)
-    if has_saliency_map(source):
-        _log_own_map(method, target_layer)
-        return source
-    if task is Task.DETECTION:
-        return _insert_class_maps(source, method, target_layer, targets, embed_scaling=embed_scaling)
-    logits = find_logits(source)
-    return insert_branch(
-        source,
-        logits,
-        method=method,
-        target_layer=target_layer,
-        embed_scaling=embed_scaling,
-        classes=None if method is Method.ACTIVATIONMAP else _inserted_classes(source, logits, targets),
-        feature_vector=feature_vector,
-        layout=input_layout(source),
-    )
-
-
-def _insert_class_maps(
-    model: ov.Model, method: Method | None, target_layer: str | None, targets: Any, *, embed_scaling: bool
-) -> ov.Model:
-    if method not in (None, Method.DETCLASSPROBABILITYMAP):
-        raise ConfigError(
-            f"explain_method {method} is none for detectors; expected {Method.DETCLASSPROBABILITYMAP}. Leave it out."
-        )
-    layers = [layer.strip() for layer in target_layer.split(",")] if target_layer else None
-    indices = None
-    if not (isinstance(targets, int) and targets == -1):
-        count = find_class_heads(View(model), target_layers=layers).num_classes
-        indices = _at_least_one(resolve_targets(targets, class_names(None, model_info(model), count)[0]))
-        if indices is None:
-            raise TargetError("targets 'predicted' is not known to a detector's graph; expected -1, names or indices.")
-    return insert_class_maps(model, target_layers=layers, classes=indices, embed_scaling=embed_scaling)
-
-
-def _inserted_classes(model: ov.Model, logits: Logits, targets: Any) -> Classes:
-    """Return what the graph has to explain: all classes, the best one of each image, or some in the user's order."""
-    if isinstance(targets, int) and targets == -1:  # so that wrong names in the model do not matter
-        return None
-    names, _ = class_names(None, model_info(model), logits.num_classes)
-    indices = _at_least_one(resolve_targets(targets, names))
-    if indices is None:
-        return 1
-    return None if indices == tuple(range(logits.num_classes)) else indices

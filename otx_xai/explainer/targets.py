@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otx_xai.errors import ImageError, TargetError
-from otx_xai.graph.insert import SALIENCY_MAP, SALIENCY_TARGETS, SCORES
 from otx_xai.postprocess import min_max, predict
-from otx_xai.records import FloatArray, Prediction
+from otx_xai.records import PER_IMAGE_TARGET, SALIENCY_MAP, SALIENCY_TARGETS, SCORES, Detections, FloatArray, Prediction
 
 logger = logging.getLogger("otx_xai")
 
 PREDICTED = "predicted"
-PER_IMAGE = Prediction(-1, "", 1.0)
+BOXES = "boxes"
+PER_IMAGE = Prediction(PER_IMAGE_TARGET, "", 1.0)
 """The target of a map that knows no classes."""
 
 
@@ -30,10 +30,12 @@ class Wanted:
     Args:
         indices: class indices in the user's order, each once; ``None``: the predicted classes.
         threshold: score in [0, 1] from which a class counts as predicted.
+        per_box: one map a box from the threshold, rather than one a class.
     """
 
     indices: tuple[int, ...] | None
     threshold: float
+    per_box: bool = False
 
     def classes(self, count: int, *, exclusive: bool) -> int | tuple[int, ...] | None:
         """Say what the graph has to explain so that every wanted map is there.
@@ -52,6 +54,25 @@ class Wanted:
         if not exclusive or self.threshold * count <= 1:
             return None
         return max(1, int(1 / self.threshold))
+
+
+def resolve_wanted(targets: Any, labels: Sequence[str], threshold: float, *, has_boxes: bool) -> Wanted:
+    """Turn what users write into what is wanted.
+
+    Args:
+        targets: see :func:`resolve_targets`; of a model that finds boxes also ``"boxes"``: each box by itself.
+        labels: class names in order.
+        threshold: score from which a class, or a box, counts as predicted.
+        has_boxes: whether the model finds boxes.
+
+    Raises:
+        TargetError: a target is no class, or boxes are wanted of a classifier.
+    """
+    if isinstance(targets, str) and _fold(targets) == BOXES and _Names(labels).find(targets) is None:
+        if not has_boxes:
+            raise TargetError("targets 'boxes' asks for a map of each box; a classifier has none. Leave it out.")
+        return Wanted(None, threshold, per_box=True)
+    return Wanted(resolve_targets(targets, labels), threshold)
 
 
 def resolve_targets(targets: Any, labels: Sequence[str]) -> tuple[int, ...] | None:
@@ -152,10 +173,44 @@ def _fold(label: str) -> str:
     return " ".join(label.casefold().replace("_", " ").split())
 
 
-def choose(
-    outputs: Mapping[str, NDArray[Any]], labels: Sequence[str], wanted: Wanted, *, scaled: bool
-) -> tuple[tuple[Prediction, ...], tuple[Prediction, ...], FloatArray]:
-    """Choose the targets of one image and take their maps.
+@dataclass(frozen=True)
+class Choice:
+    """What is explained of one image.
+
+    Args:
+        predictions: what the model predicts, best first.
+        targets: what is explained, as many as there are maps.
+        maps: ``float32`` ``(M, h, w)`` in [0, 1].
+        detections: what a detector found; ``None`` of a classifier.
+        warnings: what speaks against single maps, in words; mostly nothing.
+    """
+
+    predictions: tuple[Prediction, ...]
+    targets: tuple[Prediction, ...]
+    maps: FloatArray
+    detections: Detections | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def map_names(targets: Sequence[Prediction]) -> list[str]:
+    """Return what to call the maps of these targets in messages."""
+    return [
+        "the map of the image"
+        if target.target == PER_IMAGE_TARGET
+        else f"class {target.label!r}" + (f", box {i}" if target.box is not None else "")
+        for i, target in enumerate(targets)
+    ]
+
+
+def constant_maps(targets: Sequence[Prediction], maps: FloatArray) -> tuple[str, ...]:
+    """Return a warning for each map in [0, 1] that is the same everywhere, and so was scaled to zeros."""
+    flat = ~maps.any(axis=(1, 2))
+    names = map_names(targets)
+    return tuple(f"{names[i]}: the map is constant, and says nothing about any place" for i in np.flatnonzero(flat))
+
+
+def choose(outputs: Mapping[str, NDArray[Any]], labels: Sequence[str], wanted: Wanted, *, scaled: bool) -> Choice:
+    """Choose the targets of one classified image and take their maps.
 
     Args:
         outputs: of one image: ``saliency_scores`` ``(K,)``, ``saliency_map`` ``(K', h, w)`` or ``(h, w)``, and
@@ -165,14 +220,11 @@ def choose(
         wanted: what to explain.
         scaled: the graph has scaled the maps to [0, 255].
 
-    Returns:
-        Predictions best first, targets, and their maps ``float32`` ``(M, h, w)`` in [0, 1].
-
     Raises:
         ImageError: the model's outputs are not finite.
     """
     scores = outputs[SCORES]
-    _require_finite(scores, "class scores")
+    require_finite(scores, "class scores")
     predictions = predict(scores, labels, wanted.threshold)
     maps = np.asarray(outputs[SALIENCY_MAP], dtype=np.float32)
     if maps.ndim == 2:
@@ -190,13 +242,20 @@ def choose(
     else:
         targets = predictions
         maps = maps[[target.target for target in targets]]
-    _require_finite(maps, "saliency maps")
-    return predictions, targets, maps / np.float32(255) if scaled else min_max(maps)
+    require_finite(maps, "saliency maps")
+    shown = maps / np.float32(255) if scaled else min_max(maps)
+    return Choice(predictions, targets, shown, warnings=constant_maps(targets, shown))
 
 
-def _require_finite(values: NDArray[Any], what: str) -> None:
+def require_finite(values: NDArray[Any], what: str) -> None:
+    """Raise ``ImageError`` if the model overflowed on this image."""
     if not np.isfinite(values).all():
-        raise ImageError(
-            f"The model's {what} for this image are NaN or infinite; expected finite numbers. Check the weights of the "
-            "model and its pre-processing (normalisation, value range)."
-        )
+        raise ImageError(not_finite(what))
+
+
+def not_finite(what: str) -> str:
+    """Say that the model overflowed on an image, and what to check."""
+    return (
+        f"The model's {what} for this image are NaN or infinite; expected finite numbers. Check the weights of the "
+        "model and its pre-processing (normalisation, value range)."
+    )

@@ -35,12 +35,12 @@ from otx_xai.graph.elements import (
     way_back,
 )
 from otx_xai.graph.view import Port, View, dimensions, kind, port_of
+from otx_xai.records import XAI_OUTPUTS
 
 _ASSUMED_SIZE = 320
 """Height and width to read a model by that leaves them open; a multiple of all usual strides."""
 
 _CANDIDATES = 24
-_XAI_OUTPUTS = frozenset({"feature_vector", "saliency_map", "saliency_scores", "saliency_targets"})
 _CONVOLUTIONS = frozenset({"Convolution", "GroupConvolution", "ConvolutionBackpropData", "DeformableConvolution"})
 
 
@@ -138,9 +138,10 @@ def find_class_heads(
     return _of_view(view, plan.view, heads)
 
 
-def class_head_candidates(view: View) -> str:
-    """Return names and shapes of the last convolutions in front of the outputs, for error messages."""
-    return _candidates(_Plan(view))
+def score_way(view: View) -> Way:
+    """Return what lies in front of the scores of a model that selects boxes; nothing where it selects none."""
+    plan = _Plan(view)
+    return way_back(view, plan.labels, _score_starts(plan))
 
 
 class _Plan:
@@ -161,7 +162,7 @@ class _Plan:
     def outputs(self) -> list[ov.Output]:
         """What the model gives, XAI outputs and Converts aside."""
         results = self.view.model.get_results()
-        return [result.input_value(0) for result in results if not _XAI_OUTPUTS & result.output(0).get_names()]
+        return [result.input_value(0) for result in results if not XAI_OUTPUTS & result.output(0).get_names()]
 
 
 def _static(view: View) -> View:

@@ -15,11 +15,10 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from otx_xai.graph.class_heads import ClassHead, ClassHeads, Objectness, find_class_heads
-from otx_xai.graph.insert import SALIENCY_MAP
 from otx_xai.graph.scaling import scale_maps
 from otx_xai.graph.surgery import Twin, add_outputs, cut, forbid_dynamic_quantisation, reshape, size_of, transpose
 from otx_xai.graph.view import View, dimensions
-from otx_xai.records import Method
+from otx_xai.records import SALIENCY_MAP, Method
 
 PREFIX = f"xai/{Method.DETCLASSPROBABILITYMAP.value}"
 
@@ -57,7 +56,7 @@ def insert_class_maps(
     if classes is not None:
         maps = ops.gather(maps, ops.constant(np.array(classes, np.int32)), ops.constant(1)).output(0)
     if embed_scaling:
-        maps = _scaled(maps)
+        maps = scale_maps(maps, (-2, -1))
     forbid_dynamic_quantisation(main)
     return add_outputs(model, main.model, {SALIENCY_MAP: maps}, known, PREFIX)
 
@@ -137,11 +136,3 @@ def _resized(level: ov.Output, middle: ov.Output) -> ov.Output:
     size = ops.concat([size_of(middle, 2), size_of(middle, 3)], axis=0)
     axes = ops.constant(np.array([2, 3], np.int64))
     return ops.interpolate(level, size, "linear_onnx", "sizes", axes=axes).output(0)
-
-
-def _scaled(maps: ov.Output) -> ov.Output:
-    """Scale each map of ``(N, K, h, w)`` to [0, 255]."""
-    dims = dimensions(maps) or []
-    leading = [size_of(maps, axis) if dims[axis] is None else dims[axis] or 1 for axis in (0, 1)]
-    rest = [size_of(maps, axis) if dims[axis] is None else dims[axis] or 1 for axis in (2, 3)]
-    return reshape(scale_maps(reshape(maps, (*leading, -1))), (*leading, *rest))

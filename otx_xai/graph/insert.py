@@ -19,6 +19,7 @@ from otx_xai.graph.features import (
     prefix_picks,
     target_layers,
 )
+from otx_xai.graph.grid import map_grid
 from otx_xai.graph.heads import Classes, Site
 from otx_xai.graph.places import grid_sizes, rows_of_places
 from otx_xai.graph.recipro_cam import recipro_cam
@@ -27,12 +28,7 @@ from otx_xai.graph.surgery import Twin, add_outputs, forbid_dynamic_quantisation
 from otx_xai.graph.view import View, dimensions
 from otx_xai.graph.vit_recipro_cam import vit_recipro_cam
 from otx_xai.ir.logits import Activation, Logits
-from otx_xai.records import Method
-
-SALIENCY_MAP = "saliency_map"
-FEATURE_VECTOR = "feature_vector"
-SALIENCY_TARGETS = "saliency_targets"
-SCORES = "saliency_scores"
+from otx_xai.records import FEATURE_VECTOR, SALIENCY_MAP, SALIENCY_TARGETS, SCORES, MapGrid, Method
 
 
 def has_saliency_map(model: ov.Model) -> bool:
@@ -51,6 +47,7 @@ def insert_branch(
     feature_vector: bool = False,
     scores: Activation | None = None,
     layout: str | None = None,
+    anatomy: Anatomy | None = None,
 ) -> ov.Model:
     """Return a copy of a classifier with a saliency branch.
 
@@ -65,6 +62,7 @@ def insert_branch(
         feature_vector: add the output ``feature_vector``, ``float32`` ``(N, C)``: the pooled features.
         scores: add the output ``saliency_scores``, ``float32`` ``(N, K)``: probabilities by soft-max or sigmoid.
         layout: axes of the image input where known, e.g. ``NCHW``.
+        anatomy: what ``dissect`` found in this model with these class scores and layout, where the caller has it.
 
     Returns:
         A model with the same inputs, outputs, names, shapes and ``rt_info`` (a quantised model gets a runtime option
@@ -75,19 +73,18 @@ def insert_branch(
     Raises:
         GraphError: the graph gives no place for the method; the message lists layers for ``target_layer``.
     """
-    anatomy = dissect(model, logits, layout)
+    anatomy = anatomy or dissect(model, logits, layout)
     picks = prefix_picks(anatomy)
     target = at_layer(anatomy, target_layer).features if target_layer else None
-    method = method or (Method.VITRECIPROCAM if picks else Method.RECIPROCAM)
+    method = method or default_method(anatomy)
     _check_method(anatomy, method, has_picks=picks is not None)
     # ViT Recipro-CAM perturbs in front of a block but still needs the tokens that the head reads
     if target is not None and method is not Method.VITRECIPROCAM:
         anatomy = at_layer(anatomy, target_layer or "")
     site = Site(anatomy, Twin(anatomy.view), classes, f"xai/{method.value}")
     known = {node.get_name() for node in site.main.model.get_ordered_ops()}
-    features = anatomy.features
+    features = _mapped_features(anatomy, method, target)
     if method is Method.ACTIVATIONMAP:
-        features = target or before_normalisation(anatomy)
         maps = activation_map(site, features)
     elif method is Method.RECIPROCAM:
         maps = recipro_cam(site)
@@ -112,9 +109,36 @@ def insert_scores(model: ov.Model, logits: Logits, activation: Activation) -> ov
     return add_outputs(model, main.model, {SCORES: _scores(main, logits, activation)}, known, "xai")
 
 
-def default_method(model: ov.Model, logits: Logits, layout: str | None = None) -> Method:
+def default_method(anatomy: Anatomy) -> Method:
     """Return ViT Recipro-CAM for a model whose head reads only class tokens, else Recipro-CAM."""
-    return Method.VITRECIPROCAM if prefix_picks(dissect(model, logits, layout)) else Method.RECIPROCAM
+    return Method.VITRECIPROCAM if prefix_picks(anatomy) else Method.RECIPROCAM
+
+
+def branch_grid(anatomy: Anatomy, method: Method, target_layer: str | None = None) -> MapGrid | None:
+    """Find where the places of the maps that :func:`insert_branch` inserts lie in the network's input.
+
+    Args:
+        anatomy: of the classifier; dissected with a ``layout``.
+        method: the method of the maps.
+        target_layer: layer whose features are perturbed.
+
+    Returns:
+        The grid, or ``None`` where the graph does not tell.
+
+    Raises:
+        GraphError: as :func:`insert_branch` says.
+    """
+    target = at_layer(anatomy, target_layer).features if target_layer else None
+    return map_grid(anatomy.view, anatomy.labels, _mapped_features(anatomy, method, target).output)
+
+
+def _mapped_features(anatomy: Anatomy, method: Method, target: Features | None) -> Features:
+    """Return the features whose places a method's maps have."""
+    if method is Method.ACTIVATIONMAP:
+        return target or before_normalisation(anatomy)
+    if method is Method.RECIPROCAM:
+        return target or anatomy.features
+    return anatomy.features
 
 
 def _check_method(anatomy: Anatomy, method: Method, *, has_picks: bool) -> None:

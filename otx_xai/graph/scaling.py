@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
@@ -10,17 +12,18 @@ CONSTANT_RANGE = 1e-6
 """A map whose range is at most this fraction of its largest magnitude is rounding noise on a constant."""
 
 
-def scale_maps(maps: ov.Output) -> ov.Output:
+def scale_maps(maps: ov.Output, axes: Sequence[int] = (-1,)) -> ov.Output:
     """Scale each map to [0, 255].
 
     Args:
-        maps: ``(…, M)``, one map along the last axis.
+        maps: ``(…, M)``, one map along the last axis, or along ``axes``.
+        axes: what a map lies along: ``(-2, -1)`` for ``(…, h, w)``.
 
     Returns:
         ``float32`` of the same shape; a constant map becomes all zeros.
     """
-    last = ops.constant(np.array([-1], np.int64))
-    low, high = (reduce(maps, last, keep_dims=True) for reduce in (ops.reduce_min, ops.reduce_max))
+    places = ops.constant(np.array(axes, np.int64))
+    low, high = (reduce(maps, places, keep_dims=True) for reduce in (ops.reduce_min, ops.reduce_max))
     span = ops.subtract(high, low)
     noise = ops.multiply(ops.maximum(ops.abs(high), ops.abs(low)), ops.constant(np.float32(CONSTANT_RANGE)))
     span = ops.select(ops.greater(span, noise), span, ops.constant(np.float32(np.inf)))

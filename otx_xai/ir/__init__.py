@@ -11,7 +11,7 @@ In the order in which a run uses them::
 Every function leaves the model it is given as it is; the ones that return a model return a copy.
 """
 
-from otx_xai.ir.describe import describe, log_line
+from otx_xai.ir.describe import describe, find_task, log_line
 from otx_xai.ir.layout import input_layout
 from otx_xai.ir.logits import Logits, find_logits
 from otx_xai.ir.prepare import effective_batch, embed_preprocessing, fix_shapes
@@ -24,6 +24,7 @@ __all__ = [
     "effective_batch",
     "embed_preprocessing",
     "find_logits",
+    "find_task",
     "fix_shapes",
     "input_layout",
     "log_line",

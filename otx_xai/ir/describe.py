@@ -9,10 +9,11 @@ import openvino as ov
 
 from otx_xai.errors import TaskError
 from otx_xai.ir.inputs import describe_input
-from otx_xai.ir.labels import class_names
-from otx_xai.ir.logits import Logits, describe_outputs, find_logits
-from otx_xai.ir.model_info import model_info, read_flag
-from otx_xai.records import InputOptions, ModelInfo, Task
+from otx_xai.ir.labels import BoxClasses, box_class_names, class_names
+from otx_xai.ir.logits import Logits, find_logits
+from otx_xai.ir.model_info import malformed, model_info, parse_numbers, read_flag, read_share
+from otx_xai.ir.outputs import box_evidence, describe_outputs
+from otx_xai.records import InputOptions, ModelInfo, Task, Tiling
 
 _NO_OPTIONS = InputOptions()
 _OTHER_MODEL_TYPES: dict[str, Task | str] = {
@@ -33,6 +34,7 @@ def describe(
     task: Task | None = None,
     labels: str | Path | Sequence[str] | None = None,
     options: InputOptions = _NO_OPTIONS,
+    classes: BoxClasses | None = None,
 ) -> ModelInfo:
     """Say what a model does and what it wants to be fed.
 
@@ -40,36 +42,46 @@ def describe(
     of the result tells for ``task``, ``labels``, ``input`` and ``normalisation`` which one decided.
 
     Args:
-        model: a classifier, as it was read; it is not changed.
+        model: as it was read; it is not changed.
         task: what the user says it does.
         labels: a text file with one name a line, a JSON file with a list of names, ``a,b,c``, or the names.
         options: what the user says of its input.
+        classes: of a model that finds boxes: what its graph tells of its classes.
 
     Returns:
-        The facts. ``task`` is one of the three flavours of classification; ``mean`` and ``scale`` are empty, or have
-        one number for each channel.
+        The facts. ``task`` is one of the three flavours of classification, detection or instance segmentation; ``mean``
+        and ``scale`` are empty, or have one number for each channel.
 
     Raises:
-        TaskError: the model is no classifier, or its graph contradicts ``task``.
+        TaskError: the model does something else, or its graph contradicts ``task``.
         ConfigError: an option is malformed, contradicts the graph, or is needed because the graph leaves it open.
-        LabelError: the number of labels is not the number of classes.
+        LabelError: the number of labels is not the number of classes, or is not known at all.
         ModelError: ``model_info`` is malformed, or the model's input is no batch of images.
     """
     info = model_info(model)
-    _refuse_other_task(info, task)
-    logits = find_logits(model)
-    flavour, task_source = _flavour(model, info, task, logits)
-    names, label_source = class_names(labels, info, logits.num_classes)
+    kind, task_source = find_task(model, task)
+    if kind.is_classification:
+        logits = find_logits(model)
+        kind, task_source = _flavour(model, info, task, logits)
+        names, label_source = class_names(labels, info, logits.num_classes)
+        first_label = 0
+    else:
+        names, label_source, first_label = box_class_names(labels, info, classes or BoxClasses())
     image = describe_input(model, info, options)
     return ModelInfo(
-        task=flavour,
+        task=kind,
         labels=names,
         geometry=image.geometry,
         input_layout=image.layout,
         mean=image.mean,
         scale=image.scale,
         reverse_input_channels=image.reverse_channels,
-        multilabel=flavour is Task.MULTI_LABEL_CLS,
+        zero=image.zero,
+        multilabel=kind is Task.MULTI_LABEL_CLS,
+        confidence_threshold=read_share(info, "confidence_threshold"),
+        iou_threshold=read_share(info, "iou_threshold"),
+        first_label=first_label,
+        tiling=None if kind.is_classification else read_tiling(info),
         sources={
             "task": task_source,
             "labels": label_source,
@@ -79,30 +91,79 @@ def describe(
     )
 
 
+def find_task(model: ov.Model, task: Task | None = None) -> tuple[Task, str]:
+    """Say what a model does, and who says so: the user, ``task_type`` or ``model_type``, or its outputs.
+
+    Args:
+        model: as it was read.
+        task: what the user says it does.
+
+    Returns:
+        ``CLASSIFICATION`` or the flavour that was named, ``DETECTION`` or ``INSTANCE_SEGMENTATION``, and the source.
+
+    Raises:
+        TaskError: ``model_info`` names a task that the package does not know.
+    """
+    if task is not None:
+        return task, f"--task {task}"
+    declared, source = _declared(model_info(model))
+    if isinstance(declared, Task):
+        return declared, source
+    if declared is not None:
+        raise TaskError(
+            f"{source} of the model says {declared}, which cannot be explained; expected a classifier, a detector or "
+            "an instance segmentation model. If it is one, say so with --task."
+        )
+    # ``logits`` are what OTX calls the output of a classifier, whatever else there is
+    if any("logits" in output.get_names() for output in model.outputs):
+        return Task.CLASSIFICATION, ""
+    evidence = box_evidence(model)
+    if evidence is not None:
+        return evidence.task, f"graph: {evidence.reason}"
+    return Task.CLASSIFICATION, ""
+
+
+def read_tiling(info: dict[str, str]) -> Tiling | None:
+    """Read how large images are to be tiled; ``None`` where ``model_info`` has no ``tile_size``.
+
+    Raises:
+        ModelError: a value is malformed, or tiles do not get anywhere.
+    """
+    if not info.get("tile_size", "").strip():
+        return None
+    default = Tiling(_count(info, "tile_size", 1))
+    overlap = read_share(info, "tiles_overlap", default.overlap)
+    if overlap == 1:
+        raise malformed(info, "tiles_overlap", "a number from 0 to less than 1")
+    return Tiling(
+        size=default.size,
+        overlap=overlap,
+        max_predictions=_count(info, "max_pred_number", default.max_predictions),
+        whole_image=default.whole_image if "tile_with_full_img" not in info else read_flag(info, "tile_with_full_img"),
+    )
+
+
+def _count(info: dict[str, str], key: str, default: int) -> int:
+    if not info.get(key, "").strip():
+        return default
+    numbers = parse_numbers(info[key])
+    if numbers is None or len(numbers) != 1 or numbers[0] < 1 or numbers[0] != int(numbers[0]):
+        raise malformed(info, key, "a whole number of at least 1")
+    return int(numbers[0])
+
+
 def log_line(info: ModelInfo) -> str:
     """One line that tells what is known of a model and who said so."""
     height, width = info.geometry.size
+    tiling = info.tiling
+    tiles = f" | tiles of {tiling.size} pixels, {tiling.overlap:.0%} overlap (model_info/tile_size)" if tiling else ""
     return (
         f"task {info.task} ({info.sources.get('task', 'given')}) | "
         f"{len(info.labels)} labels ({info.sources.get('labels', 'given')}) | "
         f"input {height}x{width} {info.input_layout} {info.geometry.resize_type} "
         f"({info.sources.get('input', 'given')}) | "
-        f"normalisation {info.sources.get('normalisation', 'given')}"
+        f"normalisation {info.sources.get('normalisation', 'given')}{tiles}"
     )
-
-
-def _refuse_other_task(info: dict[str, str], task: Task | None) -> None:
-    """Raise ``TaskError`` if the user, or else ``model_info``, says that the model is no classifier."""
-    if task is not None:
-        if not task.is_classification:
-            raise TaskError(f"--task {task} comes in a later version; this one explains classification models.")
-        return
-    declared, source = _declared(info)
-    if declared is not None and not (isinstance(declared, Task) and declared.is_classification):
-        raise TaskError(
-            f"{source} of the model says {declared}, which this version does not explain; expected a classification "
-            "model. If it is one, say so with --task classification."
-        )
 
 
 def _declared(info: dict[str, str]) -> tuple[Task | str | None, str]:

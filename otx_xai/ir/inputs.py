@@ -10,6 +10,7 @@ import openvino as ov
 from otx_xai.errors import ConfigError, ModelError
 from otx_xai.ir.layout import declared_layout, image_input, is_layout, layout_of_operations
 from otx_xai.ir.model_info import malformed, parse_numbers, read_flag
+from otx_xai.ir.zero import graph_zero
 from otx_xai.records import InputGeometry, InputOptions, ResizeType, Size
 
 
@@ -23,6 +24,7 @@ class InputDescription:
         mean: per channel, on the 0-255 scale; empty: nothing to subtract.
         scale: per channel divisor; empty: nothing to divide by.
         reverse_channels: whether it wants BGR.
+        zero: per channel what the graph's own normalisation turns into 0.
         source: where geometry and layout come from, in words.
         normalisation_source: where mean, scale and channel order come from, in words.
     """
@@ -32,6 +34,7 @@ class InputDescription:
     mean: tuple[float, ...]
     scale: tuple[float, ...]
     reverse_channels: bool
+    zero: tuple[float, ...]
     source: str
     normalisation_source: str
 
@@ -61,6 +64,7 @@ def describe_input(model: ov.Model, info: dict[str, str], options: InputOptions)
         mean=mean,
         scale=scale,
         reverse_channels=reverse,
+        zero=graph_zero(model, channels),
         source=f"size: {size_source}; layout: {layout_source}; resize: {resize_source}",
         normalisation_source=normalisation_source + reverse_source,
     )

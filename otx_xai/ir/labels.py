@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
 
@@ -15,7 +16,58 @@ Sourced = tuple[tuple[str, ...], str]
 """Names, and where they come from in words."""
 
 _FILE_SUFFIXES = (".txt", ".json", ".names", ".csv", ".yaml", ".yml")
+_NOTHING = ("otxemptylbl", "background", "emptylabel", "nothing")
 _FIX = "pass --labels with one name for each class"
+
+
+@dataclass(frozen=True)
+class BoxClasses:
+    """What the graph of a detector tells of its classes.
+
+    Args:
+        count: their number, the one that stands for nothing left out; ``None`` where the graph does not tell.
+        background_first: class 0 of its scores stands for nothing.
+    """
+
+    count: int | None = None
+    background_first: bool = False
+
+
+def count_names(labels: str | Path | Sequence[str] | None, info: dict[str, str]) -> int | None:
+    """Number of names that the user or ``model_info`` gives, a first one for nothing left out; ``None`` without any."""
+    names, source = _given(labels) if labels is not None else _written(info)
+    return len(names) - (_fold(names[0]) in _NOTHING) if source and names else None
+
+
+def box_class_names(
+    labels: str | Path | Sequence[str] | None, info: dict[str, str], classes: BoxClasses
+) -> tuple[tuple[str, ...], str, int]:
+    """One name for each class of a detector, where they come from, and what the model calls the first one.
+
+    A first name for nothing (``otx_empty_lbl``, ``background``) where the graph has one class less, or does not tell,
+    is left out, and labels then begin at 1. They begin at 0 where names come from ``model_info``, else at 1 where class
+    0 of the scores stands for nothing.
+
+    Args:
+        labels: see :func:`class_names`.
+        info: ``model_info`` of the model.
+        classes: what the graph tells.
+
+    Raises:
+        LabelError: as :func:`class_names`, or nobody tells how many classes there are.
+        ModelError: ``model_info`` is malformed.
+    """
+    names, source = _given(labels) if labels is not None else _written(info)
+    if names and _fold(names[0]) in _NOTHING and classes.count in (None, len(names) - 1):
+        return names[1:], f"{source}, without {names[0]!r}", 1
+    count = classes.count if classes.count is not None else len(names)
+    if not count:
+        raise LabelError(
+            "The model does not tell its classes: it has no model_info, and its graph does not show their number. Pass "
+            "--labels with one name for each class."
+        )
+    first = int(classes.background_first and (labels is not None or not source))
+    return *class_names(labels, info, count), first
 
 
 def class_names(labels: str | Path | Sequence[str] | None, info: dict[str, str], num_classes: int) -> Sourced:
@@ -111,6 +163,10 @@ def _from_hierarchy(info: dict[str, str]) -> tuple[str, ...]:
 
 def _are_names(value: object) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _fold(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def _check(names: tuple[str, ...], source: str, num_classes: int) -> None:

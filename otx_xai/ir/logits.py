@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,25 +9,12 @@ import openvino as ov
 
 from otx_xai.errors import ModelError, TaskError
 from otx_xai.ir.layout import is_unit
+from otx_xai.ir.outputs import Evidence, box_evidence, describe_outputs
+from otx_xai.records import XAI_OUTPUTS
 
 Activation = Literal["softmax", "sigmoid"]
 
 _ACTIVATIONS: dict[str, Activation] = {"LogSoftmax": "softmax", "Sigmoid": "sigmoid", "Softmax": "softmax"}
-_XAI_OUTPUTS = frozenset({"feature_vector", "saliency_map", "saliency_scores", "saliency_targets"})
-_BOX_OUTPUTS = frozenset({"bboxes", "boxes"})
-_MASK_OUTPUTS = frozenset({"masks"})
-_PICKS_BOXES = frozenset(
-    {
-        "DetectionOutput",
-        "ExperimentalDetectronDetectionOutput",
-        "MatrixNms",
-        "MulticlassNms",
-        "NMSRotated",
-        "NonMaxSuppression",
-        "Proposal",
-        "ROIAlign",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -62,10 +48,9 @@ def find_logits(model: ov.Model) -> Logits:
     """
     scores = [index for index, output in enumerate(model.outputs) if _can_be_scores(output)]
     named = [index for index in scores if "logits" in model.outputs[index].get_names()]
-    if not named:
-        _refuse_detector(model)
-    if not scores:
-        raise TaskError(_no_scores(model))
+    evidence = None if named else box_evidence(model)
+    if evidence is not None or not scores:
+        raise TaskError(_no_classifier(model, evidence))
     found = [_trace(model, index) for index in named or scores]
     if len({logits.port for logits in found}) > 1:
         raise ModelError(
@@ -75,18 +60,11 @@ def find_logits(model: ov.Model) -> Logits:
     return found[0]
 
 
-def describe_outputs(model: ov.Model, indices: Sequence[int] | None = None) -> str:
-    """Outputs as words: ``logits [1,1000], saliency_map [1,1000,7,7]``; all of them by default."""
-    chosen = range(len(model.outputs)) if indices is None else indices
-    outputs = [model.outputs[index] for index in chosen]
-    return ", ".join(" ".join([*sorted(out.get_names())[:1], str(out.partial_shape)]) for out in outputs)
-
-
 def _can_be_scores(output: ov.Output) -> bool:
     """Whether an output holds one axis of numbers for each image. Wide integers are indices, no scores."""
     kind = output.element_type
     is_number = kind.is_real() or kind in (ov.Type.u8, ov.Type.i8)
-    is_xai = bool(_XAI_OUTPUTS & output.get_names())
+    is_xai = bool(XAI_OUTPUTS & output.get_names())
     return bool(is_number) and not is_xai and _class_axis(output.partial_shape) is not None
 
 
@@ -176,38 +154,9 @@ def _before_quantisation(value: ov.Output) -> ov.Output:
     return rounded.get_node().input_value(0) if is_quantised else rounded
 
 
-def _refuse_detector(model: ov.Model) -> None:
-    """Raise ``TaskError`` if the graph picks boxes or has an output of them."""
-    names = set().union(*(output.get_names() for output in model.outputs))
-    kinds = {node.get_type_name() for node in model.get_ops()}
-    if names & _MASK_OUTPUTS:
-        raise TaskError(
-            _other_task(model, f"an output is named {_list(names & _MASK_OUTPUTS)}", "instance_segmentation")
-        )
-    if names & _BOX_OUTPUTS:
-        raise TaskError(_other_task(model, f"an output is named {_list(names & _BOX_OUTPUTS)}", "detection"))
-    if kinds & _PICKS_BOXES:
-        raise TaskError(_other_task(model, f"its graph holds {_list(kinds & _PICKS_BOXES)}", "detection"))
-
-
-def _no_scores(model: ov.Model) -> str:
-    """Why no output of the model holds class scores."""
-    shapes = [output.partial_shape for output in model.outputs if not _XAI_OUTPUTS & output.get_names()]
-    if any(shape.rank.is_static and shape.rank.get_length() > 2 for shape in shapes):
-        return _other_task(model, "one has many values for each class, as boxes or places have", "detection")
-    return (
-        f"The model is no classifier: its outputs are {describe_outputs(model)}; expected one of class scores "
-        "[N, classes]. Export the model with its classification head."
-    )
-
-
-def _other_task(model: ov.Model, reason: str, task: str) -> str:
-    return (
-        f"The model is no classifier: its outputs are {describe_outputs(model)}, and {reason}; expected one output of "
-        f"class scores [N, classes]. It looks like a model for --task {task}, which comes in a later version; "
-        "pass a classification model."
-    )
-
-
-def _list(names: set[str] | frozenset[str]) -> str:
-    return ", ".join(sorted(names))
+def _no_classifier(model: ov.Model, evidence: Evidence | None) -> str:
+    found = f"The model is no classifier: its outputs are {describe_outputs(model)}"
+    expected = "expected one output of class scores [N, classes]"
+    if evidence is None:
+        return f"{found}; {expected}. Export the model with its classification head."
+    return f"{found}, and {evidence.reason}; {expected}. It looks like a model for --task {evidence.task}."

@@ -47,6 +47,16 @@ def read_json(info: dict[str, str], key: str) -> Any:
         raise malformed(info, key, f"JSON ({error})") from error
 
 
+def read_share(info: dict[str, str], key: str, default: float = 0.5) -> float:
+    """The number from 0 to 1 under ``key``; ``default`` where it is missing or empty."""
+    if not info.get(key, "").strip():
+        return default
+    numbers = parse_numbers(info[key])
+    if numbers is None or len(numbers) != 1 or not 0 <= numbers[0] <= 1:
+        raise malformed(info, key, "a number from 0 to 1")
+    return numbers[0]
+
+
 def parse_numbers(value: object) -> tuple[float, ...] | None:
     """Finite numbers in ``value``: a number, a sequence, or text with commas or spaces between; else ``None``.
 

@@ -9,23 +9,26 @@ from otx_xai.errors import ModelError
 from otx_xai.ir.layout import image_input, input_layout
 from otx_xai.ir.logits import find_logits
 from otx_xai.ir.read import first_line
-from otx_xai.records import ModelInfo
+from otx_xai.records import ModelInfo, Task
 
 
-def effective_batch(model: ov.Model) -> int | None:
-    """How many images a classifier takes at once; ``None`` if any number.
+def effective_batch(model: ov.Model, task: Task = Task.CLASSIFICATION) -> int | None:
+    """How many images a model takes at once; ``None`` if any number.
 
     An export can leave the batch of the input open and yet fix the one of the logits, ``[?,3,224,224]`` to
-    ``[1,1000]``: such a model takes one image.
+    ``[1,1000]``: such a classifier takes one image. A detector takes one where it leaves the batch open: its boxes may
+    have no batch axis.
     """
     layout = input_layout(model)
     images = [image_input(model).output(0).partial_shape[layout.index("N")]] if layout else []
+    if not task.is_classification:
+        return next((int(size.get_length()) for size in images if size.is_static), 1)
     batches = [*images, find_logits(model).port.partial_shape[0]]
     return next((int(size.get_length()) for size in batches if size.is_static), None)
 
 
 def fix_shapes(model: ov.Model, info: ModelInfo, batch: int | None) -> ov.Model:
-    """Clone a classifier and make its input static where it is dynamic; what is static stays.
+    """Clone a model and make its input static where it is dynamic; what is static stays.
 
     Args:
         model: the model as it was read, in ``info.input_layout``.
@@ -41,7 +44,7 @@ def fix_shapes(model: ov.Model, info: ModelInfo, batch: int | None) -> ov.Model:
     clone = model.clone()
     image = image_input(clone).output(0)
     height, width = info.geometry.size
-    wanted = {"N": effective_batch(clone) or batch, "H": height, "W": width}
+    wanted = {"N": effective_batch(clone, info.task) or batch, "H": height, "W": width}
     shape = ov.PartialShape(
         [
             ov.Dimension(wanted[axis]) if size.is_dynamic and wanted.get(axis) is not None else size
@@ -57,12 +60,13 @@ def fix_shapes(model: ov.Model, info: ModelInfo, batch: int | None) -> ov.Model:
             f"The model cannot take an input {shape} ({info.input_layout}): {first_line(error)}. "
             "Pass the --input.size that it was trained on, or run one image at a time."
         ) from error
-    _check_batch(clone, shape[info.input_layout.index("N")])
+    if info.task.is_classification:
+        _check_batch(clone, shape[info.input_layout.index("N")])
     return clone
 
 
 def embed_preprocessing(model: ov.Model, info: ModelInfo) -> ov.Model:
-    """Clone a classifier and put type, channel order, normalisation and layout of its input into the graph.
+    """Clone a model and put type, channel order, normalisation and layout of its input into the graph.
 
     Names, order and shapes of the outputs, the name of the input and all ``rt_info`` stay.
 

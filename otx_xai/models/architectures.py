@@ -65,7 +65,7 @@ class _BoxArchitecture:
     is_slim: bool = False
 
 
-_SLIM_INPUT = InputDefaults((160, 160))
+_SLIM_INPUT = InputDefaults((128, 128))
 _LARGE_INPUT = InputDefaults((800, 800))
 _SSD300_INPUT = InputDefaults(
     (300, 300), mean=(0.48235 * _BYTE, 0.45882 * _BYTE, 0.40784 * _BYTE), scale=(1.0, 1.0, 1.0)

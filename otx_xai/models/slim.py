@@ -1,7 +1,9 @@
 """Detectors that learn quickly from scratch on small pictures: torchvision's own classes, few channels, few proposals.
 
-They are made for inputs of about 160 pixels: ResNet-18, levels of stride 8, 16, 32 and 64, small anchors. All say
-``num_classes`` as torchvision does; those of SSD and the R-CNNs include the background.
+They are made for inputs of 128 to 192 pixels: the first three stages of ResNet-18, levels of stride 8, 16 and 32,
+small anchors, and batch normalisation that learns, which torchvision freezes in its pyramids. Weights lie in memory as
+the processor's convolutions want them. All say ``num_classes`` as torchvision does; those of SSD and the R-CNNs include
+the background.
 """
 
 from __future__ import annotations
@@ -9,12 +11,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 from torchvision.models import resnet18
 from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.fcos import FCOSHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.retinanet import RetinaNetHead
@@ -23,7 +26,11 @@ from torchvision.models.detection.ssdlite import SSDLiteHead
 from torchvision.ops import MultiScaleRoIAlign
 
 _CHANNELS = 64
-_ROI_LEVELS = ("0", "1", "2")
+_STRIDES = (8, 16, 32)
+_ROI_LEVELS = ("0", "1")
+_RATIOS = (0.5, 1.0, 2.0)
+_SIDES = ((20, 28), (40, 56), (80, 112))
+"""Of anchors, in pixels: two a level."""
 
 
 def fcos_resnet18(num_classes: int, **options: Any) -> FCOS:
@@ -37,7 +44,8 @@ def fcos_resnet18(num_classes: int, **options: Any) -> FCOS:
     return FCOS(
         backbone,
         num_classes,
-        anchor_generator=AnchorGenerator(((8,), (16,), (32,), (64,)), ((1.0,),) * 4),
+        # Levels take objects whose farthest side is at most 8 of these away, and the last one the rest: 32, 64 pixels
+        anchor_generator=_anchors(((4,), (8,), (16,)), (1.0,)),
         head=FCOSHead(backbone.out_channels, 1, num_classes, num_convs=2),
         **{"detections_per_img": 50, "topk_candidates": 200, **options},
     )
@@ -51,7 +59,7 @@ def retinanet_resnet18(num_classes: int, **options: Any) -> RetinaNet:
         options: keyword arguments of :class:`torchvision.models.detection.RetinaNet`.
     """
     backbone = _backbone()
-    anchors = AnchorGenerator(tuple((side, round(side * 1.4)) for side in (20, 40, 80, 160)), ((0.5, 1.0, 2.0),) * 4)
+    anchors = _anchors(_SIDES, _RATIOS)
     head = RetinaNetHead(
         backbone.out_channels,
         anchors.num_anchors_per_location()[0],
@@ -75,13 +83,13 @@ def ssdlite_slim(num_classes: int, **options: Any) -> SSD:
         options: keyword arguments of :class:`torchvision.models.detection.ssd.SSD`.
     """
     backbone = _backbone()
-    boxes = DefaultBoxGenerator([[2]] * 4, scales=[0.12, 0.25, 0.45, 0.7, 0.95])
-    channels = [backbone.out_channels] * 4
+    boxes = DefaultBoxGenerator([[2]] * len(_STRIDES), scales=[0.15, 0.3, 0.6, 0.95])
+    channels = [backbone.out_channels] * len(_STRIDES)
     head = SSDLiteHead(channels, boxes.num_anchors_per_location(), num_classes, nn.BatchNorm2d)
     return SSD(
         backbone,
         boxes,
-        (160, 160),
+        (128, 128),
         num_classes,
         head=head,
         **{"score_thresh": 0.02, "nms_thresh": 0.5, "detections_per_img": 50, "topk_candidates": 100, **options},
@@ -130,23 +138,43 @@ def _rcnn_parts(num_classes: int) -> dict[str, Any]:
     pooled = 7
     width = 256
     return {
-        "rpn_anchor_generator": AnchorGenerator(((16,), (32,), (64,), (128,)), ((0.5, 1.0, 2.0),) * 4),
+        "rpn_anchor_generator": _anchors(_SIDES, _RATIOS),
         "box_roi_pool": _roi_align(pooled),
-        "box_head": TwoMLPHead(_CHANNELS * pooled**2, width),
+        "box_head": _box_head(_CHANNELS * pooled**2, width),
         "box_predictor": FastRCNNPredictor(width, num_classes),
     }
 
 
+def _box_head(channels: int, width: int) -> nn.Sequential:
+    """Return torchvision's two layers for the pixels of a pooled box, normalised: they bear higher learning rates."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    for incoming in (channels, width):
+        layers += [nn.Linear(incoming, width, bias=False), nn.LayerNorm(width), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+def _anchors(sides: tuple[tuple[int, ...], ...], ratios: tuple[float, ...]) -> AnchorGenerator:
+    """Return anchors around the middle of each place's cell.
+
+    Torchvision lays them around its upper left corner: every class score then stands half a cell too far to the right
+    and too far down, and so does each map that is made of them.
+    """
+    anchors = AnchorGenerator(sides, (ratios,) * len(sides))
+    anchors.cell_anchors = [cell + stride / 2 for cell, stride in zip(anchors.cell_anchors, _STRIDES, strict=True)]
+    return anchors
+
+
 def _roi_align(output_size: int) -> MultiScaleRoIAlign:
-    """Pool boxes below 64 pixels from stride 8, below 128 from stride 16, and larger ones from stride 32."""
-    return MultiScaleRoIAlign(list(_ROI_LEVELS), output_size, sampling_ratio=2, canonical_scale=64, canonical_level=4)
+    """Pool boxes below 64 pixels from stride 8, and larger ones from stride 16; a bin is hardly larger than a pixel."""
+    return MultiScaleRoIAlign(list(_ROI_LEVELS), output_size, sampling_ratio=1, canonical_scale=64, canonical_level=4)
 
 
 def _backbone() -> BackboneWithFPN:
-    """Return ResNet-18 with a narrow feature pyramid: strides 8, 16, 32, and 64 by pooling."""
+    """Return ResNet-18 without its last stage, and a narrow feature pyramid: strides 8, 16, and 32 by pooling."""
     return BackboneWithFPN(
         resnet18(weights=None),
-        return_layers={"layer2": "0", "layer3": "1", "layer4": "2"},
-        in_channels_list=[128, 256, 512],
+        return_layers={"layer2": "0", "layer3": "1"},
+        in_channels_list=[128, 256],
         out_channels=_CHANNELS,
-    )
+        norm_layer=nn.BatchNorm2d,
+    ).to(memory_format=torch.channels_last)

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from otx_xai.errors import ModelError
 from otx_xai.postprocess.geometry import Placement, place
 from otx_xai.postprocess.scores import sigmoid
-from otx_xai.records import Detections, FloatArray, InputGeometry, IntArray, Size
+from otx_xai.records import XAI_OUTPUTS, Detections, FloatArray, InputGeometry, IntArray, Size
 
 BoolArray = NDArray[np.bool_]
+Window = tuple[int, int, int, int]
 Outputs = Mapping[str, NDArray[Any]]
 
-_XAI_OUTPUTS = frozenset({"feature_vector", "saliency_map", "saliency_scores", "saliency_targets"})
 _CANDIDATES = 3000
 """Boxes of raw outputs that enter non-maximum suppression at most, the best ones."""
 
@@ -56,7 +56,7 @@ def read_detections(
     Raises:
         ModelError: the outputs are of no known convention.
     """
-    arrays = {name: np.asarray(value) for name, value in outputs.items() if name not in _XAI_OUTPUTS}
+    arrays = {name: np.asarray(value) for name, value in outputs.items() if name not in XAI_OUTPUTS}
     labelled = [value for value in arrays.values() if _is_labels(value)]
     masks = None
     if len(arrays) == 1:
@@ -98,10 +98,19 @@ def boxes_on_input(boxes: FloatArray, image_size: Size, geometry: InputGeometry)
     return result
 
 
-def pasted_mask(detections: Detections, index: int, image_size: Size, geometry: InputGeometry) -> FloatArray:
+def pasted_mask(
+    detections: Detections, index: int, image_size: Size, geometry: InputGeometry, window: Window | None = None
+) -> FloatArray:
     """Return the mask of one detection over the original image, ``float32`` ``(H, W)`` in [0, 1].
 
     One at a time, since all masks of an image in full size may not fit into memory.
+
+    Args:
+        detections: what was found.
+        index: which of them.
+        image_size: ``(H, W)`` of the original image.
+        geometry: how it was fitted into the network's input.
+        window: ``(top, left, bottom, right)`` of the part of the image that is wanted, in pixels; all of it by default.
 
     Raises:
         ValueError: the detections have no masks.
@@ -114,10 +123,11 @@ def pasted_mask(detections: Detections, index: int, image_size: Size, geometry: 
     else:
         whole = np.array([[0, 0, geometry.size[1], geometry.size[0]]], np.float32)
         left, top, right, bottom = (float(value) for value in boxes_on_image(whole, image_size, geometry)[0])
-    height, width = image_size
+    first_row, first_column, last_row, last_column = window or (0, 0, *image_size)
+    height, width = last_row - first_row, last_column - first_column
     sizes = mask.shape[1] / max(right - left, 1e-6), mask.shape[0] / max(bottom - top, 1e-6)
     # pixel centres lie half a pixel inside; outside of the box the mask is 0
-    shift = [(0.5 - left) * sizes[0] - 0.5, (0.5 - top) * sizes[1] - 0.5]
+    shift = [(0.5 + first_column - left) * sizes[0] - 0.5, (0.5 + first_row - top) * sizes[1] - 0.5]
     inverse = np.array([[sizes[0], 0, shift[0]], [0, sizes[1], shift[1]]], np.float64)
     pasted: FloatArray = cv2.warpAffine(
         mask.astype(np.float32), inverse, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -230,30 +240,41 @@ def _raw_candidates(output: NDArray[Any], num_classes: int | None, size: Size) -
     if single.ndim == 3 and single.shape[0] == 5 + num_classes:
         return _fastestdet(single, size)
     if single.ndim == 2 and single.shape[0] == 4 + num_classes:
-        return _corners(single[:4].T), single[4:].T
+        return corners(single[:4].T), single[4:].T
     if single.ndim == 2 and single.shape[1] == 5 + num_classes:
-        return _corners(single[:, :4]), single[:, 4:5] * single[:, 5:]
+        return corners(single[:, :4]), single[:, 4:5] * single[:, 5:]
     return None
 
 
 def _fastestdet(output: FloatArray, size: Size) -> tuple[FloatArray, FloatArray]:
     """Decode ``(5 + K, h, w)``: objectness, offsets and logarithmic sizes of boxes, class scores."""
-    (rows, columns), (height, width) = output.shape[1:], size
-    y, x = np.meshgrid(np.arange(rows, dtype=np.float32), np.arange(columns, dtype=np.float32), indexing="ij")
-    centre_x = (np.tanh(output[1]) + x) * (width / columns)
-    centre_y = (np.tanh(output[2]) + y) * (height / rows)
-    sizes = sigmoid(output[3:5]) * np.array([width, height], np.float32)[:, None, None]
-    boxes = np.stack([centre_x, centre_y, sizes[0], sizes[1]], axis=-1).reshape(-1, 4)
     # weights of the authors' own post-processing
     scores = output[:1] ** 0.6 * output[5:] ** 0.4
-    return _corners(boxes), scores.reshape(len(scores), -1).T
+    everywhere = np.arange(output.shape[1] * output.shape[2])
+    return fastestdet_boxes(output, size, everywhere), scores.reshape(len(scores), -1).T
 
 
-def _corners(boxes: FloatArray) -> FloatArray:
+def fastestdet_boxes(output: FloatArray, size: Size, places: IntArray) -> FloatArray:
+    """Decode the boxes ``(P, 4)`` of FastestDet on the input of ``size``.
+
+    Args:
+        output: ``(5 + K, h, w)``.
+        size: of the network's input.
+        places: numbers ``(P,)`` of the places that are decoded, row by row.
+    """
+    (rows, columns), (height, width) = output.shape[1:], size
+    chosen = output[1:5].reshape(4, -1)[:, places]
+    centre_x = (np.tanh(chosen[0]) + (places % columns).astype(np.float32)) * (width / columns)
+    centre_y = (np.tanh(chosen[1]) + (places // columns).astype(np.float32)) * (height / rows)
+    sizes = sigmoid(chosen[2:]) * np.array([width, height], np.float32)[:, None]
+    return corners(np.stack([centre_x, centre_y, sizes[0], sizes[1]], axis=-1))
+
+
+def corners(boxes: FloatArray) -> FloatArray:
     """Turn centres and sizes ``(P, 4)`` into corners."""
     half = boxes[:, 2:] / 2
-    corners: FloatArray = np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
-    return corners
+    result: FloatArray = np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+    return result
 
 
 def _unknown(outputs: Outputs, num_classes: int | None) -> ModelError:

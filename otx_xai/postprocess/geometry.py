@@ -12,7 +12,10 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from otx_xai.records import FloatArray, InputGeometry, ResizeType, Size, UInt8Array
+from otx_xai.records import FloatArray, InputGeometry, MapGrid, ResizeType, Size, UInt8Array
+
+Line = tuple[float, float]
+"""Where the cells of a map lie along one axis of the input: centre of the first, and step to the next, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -141,12 +144,13 @@ def to_image(
     geometry: InputGeometry,
     *,
     crop_padding: bool = True,
+    grid: MapGrid | None = None,
 ) -> FloatArray:
     """Bring maps from the network's input back onto the image: the one resize of maps in this package.
 
     The centre of every pixel of the image is looked up in the map, bilinearly between the centres of the map's cells;
-    beyond the outermost centres the map is constant. For ``standard`` this is what ``cv2.resize`` computes with
-    ``INTER_LINEAR``. Values are not scaled: maps in [0, 1] stay there, but for the last digit.
+    beyond the outermost centres the map is constant. For ``standard`` and an even grid this is what ``cv2.resize``
+    computes with ``INTER_LINEAR``. Values are not scaled: maps in [0, 1] stay there, but for the last digit.
 
     Args:
         maps: ``float32`` ``(M, h, w)``, each over the whole of the network's input, of any resolution.
@@ -154,14 +158,17 @@ def to_image(
         geometry: how the image was fitted into the input.
         crop_padding: cut off the part of a map that lies over padding, and leave out pixels that were cropped off.
             Else the whole map is stretched over the image.
+        grid: where the centres of the map's cells lie in the network's input; by default the cells divide the input
+            evenly.
 
     Returns:
         ``float32`` ``(M, H, W)``. Pixels of the image that the network never saw are 0.
     """
     placement = place(image_size, geometry) if crop_padding else _stretched(image_size, geometry.size)
     count, map_height, map_width = maps.shape
-    weights_y = _weights(placement.y, map_height)
-    weights_x = _weights(placement.x, map_width)
+    line_y, line_x = cell_lines((map_height, map_width), geometry.size, grid)
+    weights_y = _weights(placement.y, map_height, line_y)
+    weights_x = _weights(placement.x, map_width, line_x)
     # cv2.gemm rather than @: it lets other Python threads run, and starts none of its own.
     result = np.empty((count, *image_size), np.float32)
     for single, on_image in zip(maps.astype(np.float32, copy=False), result, strict=True):
@@ -170,12 +177,30 @@ def to_image(
     return result
 
 
+def cell_lines(map_size: Size, input_size: Size, grid: MapGrid | None = None) -> tuple[Line, Line]:
+    """Say where the cells of a map lie in the network's input.
+
+    Args:
+        map_size: rows and columns of the map.
+        input_size: ``(height, width)`` of the input.
+        grid: where its places lie; by default its cells divide the input evenly.
+
+    Returns:
+        Of the vertical and the horizontal axis the centre of the first cell and the step to the next, in pixels.
+    """
+    if grid is not None:
+        return (grid.start[0], grid.step[0]), (grid.start[1], grid.step[1])
+    step_y, step_x = (length / cells for length, cells in zip(input_size, map_size, strict=True))
+    return (step_y / 2, step_y), (step_x / 2, step_x)
+
+
 @lru_cache(maxsize=32)
-def _weights(span: Span, cells: int) -> FloatArray:
+def _weights(span: Span, cells: int, line: Line) -> FloatArray:
     """Return the matrix ``(pixels of the image, cells of the map)`` of bilinear weights along one axis."""
     pixels = np.arange(span.image)
     centres = (pixels + 0.5) * span.scale + span.offset
-    positions = np.clip(centres * (cells / span.input) - 0.5, 0, cells - 1)
+    start, step = line
+    positions = np.clip((centres - start) / step, 0, cells - 1)
     lower = np.minimum(positions.astype(np.intp), max(cells - 2, 0))
     fraction = positions - lower
     weights = np.zeros((span.image, cells), np.float32)

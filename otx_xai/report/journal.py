@@ -94,10 +94,11 @@ def record(explained: ExplainedImage, files: Iterable[str], method: str) -> dict
 
     Returns:
         A dict that :mod:`json` can write: ``path``, ``name``, ``size`` ``[h, w]``, ``predictions`` and ``targets``
-        (each ``{target, label, score}``), ``files``, ``method``, ``seconds``.
+        (each ``{target, label, score}``, of a detector's predictions with ``box`` ``[x1, y1, x2, y2]`` in pixels of the
+        image), ``files``, ``method``, ``seconds``, and ``warnings`` where there are any.
     """
     height, width = explained.image.shape[:2]
-    return {
+    line: dict[str, object] = {
         "path": explained.info.file,
         "name": explained.info.name,
         "size": [height, width],
@@ -107,10 +108,20 @@ def record(explained: ExplainedImage, files: Iterable[str], method: str) -> dict
         "method": str(method),
         "seconds": round(float(explained.seconds), 6),
     }
+    if explained.warnings:
+        line["warnings"] = list(explained.warnings)
+    return line
 
 
 def _plain(prediction: Prediction) -> dict[str, object]:
-    return {"target": int(prediction.target), "label": str(prediction.label), "score": float(prediction.score)}
+    plain: dict[str, object] = {
+        "target": int(prediction.target),
+        "label": str(prediction.label),
+        "score": float(prediction.score),
+    }
+    if prediction.box is not None:
+        plain["box"] = [round(float(side), 2) for side in prediction.box]
+    return plain
 
 
 def _whole_lines(path: Path) -> tuple[list[dict[str, Any]], int]:

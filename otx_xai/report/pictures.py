@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
-import threading
-import unicodedata
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
 
 from otx_xai.postprocess import to_uint8
 from otx_xai.records import FloatArray, Size, UInt8Array
-
-Colour = tuple[int, int, int]
+from otx_xai.report.text import Colour, letter_size, shorten, write
 
 TILE_SIZE: Size = (240, 240)
 """``(height, width)`` of the pictures on a contact sheet."""
@@ -83,13 +78,13 @@ def annotate(picture: UInt8Array, text: str, *, in_place: bool = False) -> UInt8
     """
     annotated = picture if in_place else picture.copy()
     height, width = picture.shape[:2]
-    size = _letter_size(min(height, width))
+    size = letter_size(min(height, width))
     pad = max(2, size // 2)
     band = annotated[: size + 2 * (pad * 2 // 3)]
-    shown = _shorten(text, width - 2 * pad, size)
+    shown = shorten(text, width - 2 * pad, size)
     if shown:
         cv2.convertScaleAbs(band, dst=band, alpha=0.35)
-        _write(band, shown, pad, size, _WHITE)
+        write(band, shown, pad, size, _WHITE)
     return annotated
 
 
@@ -133,7 +128,7 @@ def _balanced_columns(count: int) -> int:
 
 def _sheet_row(row: Sequence[tuple[UInt8Array, list[str]]], width: int, tile_size: Size) -> UInt8Array:
     """Draw one row of a sheet, as high as its tallest picture and its longest caption need."""
-    letters = _letter_size(min(tile_size))
+    letters = letter_size(min(tile_size))
     line_height = letters * 3 // 2
     picture_height = max(picture.shape[0] for picture, _ in row)
     lines = max(len(caption) for _, caption in row)
@@ -144,7 +139,7 @@ def _sheet_row(row: Sequence[tuple[UInt8Array, list[str]]], width: int, tile_siz
         for number, line in enumerate(caption):
             top = bottom + number * line_height
             cell = strip[top : top + line_height, left : left + tile_size[1]]
-            _write(cell, _shorten(line, tile_size[1], letters), 0, letters, _INK)
+            write(cell, shorten(line, tile_size[1], letters), 0, letters, _INK)
     return strip
 
 
@@ -159,80 +154,3 @@ def shrink(picture: UInt8Array, size: Size) -> UInt8Array:
     new_size = max(1, round(width * scale)), max(1, round(height * scale))
     resized: UInt8Array = cv2.resize(picture, new_size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     return resized
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Text. OpenCV 5 draws TrueType; OpenCV 4 draws Hershey strokes, which know ASCII only. Sizes are in pixels.
-
-_HAS_TRUETYPE = hasattr(cv2, "FontFace")
-_HERSHEY = cv2.FONT_HERSHEY_SIMPLEX
-_ELLIPSIS = "..."  # the font draws the single sign for Chinese, at half height
-_SCORE = re.compile(r"\s+[<>~]?\d+(\.\d+)?%?$")
-_local = threading.local()
-
-
-def _letter_size(side: int) -> int:
-    return max(8, round(0.9 * math.sqrt(side)))
-
-
-def _write(strip: UInt8Array, text: str, left: int, size: int, colour: Colour) -> None:
-    """Write a line into ``strip`` (a view into a picture), centred vertically."""
-    baseline = (strip.shape[0] + round(size * 0.7)) // 2
-    canvas = np.ascontiguousarray(strip)
-    if _HAS_TRUETYPE:
-        cv2.putText(canvas, text, (left, baseline), colour, _font(), size)
-    else:
-        scale = _hershey_scale(size)
-        thickness = max(1, round(scale))
-        cv2.putText(canvas, _ascii(text), (left, baseline), _HERSHEY, scale, colour, thickness, cv2.LINE_AA)
-    if canvas is not strip:
-        strip[:] = canvas
-
-
-def _text_width(text: str, size: int) -> int:
-    if _HAS_TRUETYPE:
-        return int(cv2.getTextSize((0, 0), text, (0, 0), _font(), size)[2])
-    scale = _hershey_scale(size)
-    return int(cv2.getTextSize(_ascii(text), _HERSHEY, scale, max(1, round(scale)))[0][0])
-
-
-def _font() -> Any:
-    """Return this thread's own font: it keeps a cache of drawn letters."""
-    if not hasattr(_local, "font"):
-        _local.font = cv2.FontFace("uni")
-    return _local.font
-
-
-def _hershey_scale(size: int) -> float:
-    return size / 30
-
-
-def _ascii(text: str) -> str:
-    """Write a text with ASCII letters: accents are dropped, other letters become ``?``."""
-    plain = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
-    return plain.encode("ascii", "replace").decode("ascii")
-
-
-def _shorten(text: str, width: int, size: int) -> str:
-    """Return ``text`` where it fits into ``width`` pixels, else with an ellipsis before its score, else nothing."""
-    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-    if _text_width(text, size) <= width:
-        return text
-    match = _SCORE.search(text)
-    name, score = (text[: match.start()], match[0]) if match else (text, "")
-    fitting = _longest_fit(name, f"{_ELLIPSIS}{score}", width, size) or (
-        _longest_fit(name, _ELLIPSIS, width, size) if score else ""
-    )
-    return fitting or (score.strip() if _text_width(score.strip(), size) <= width else "")
-
-
-def _longest_fit(name: str, end: str, width: int, size: int) -> str:
-    """Return the longest beginning of ``name`` that fits together with ``end``; empty where not one letter fits."""
-    low, high = 0, len(name)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if _text_width(name[:middle] + end, size) <= width:
-            low = middle
-        else:
-            high = middle - 1
-    return name[:low].rstrip() + end if low else ""

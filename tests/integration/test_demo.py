@@ -6,14 +6,14 @@ from pathlib import Path
 
 import cv2
 
-from otx_xai.demo import run_demo
+from otx_xai.demo import demonstrate_classification
 from otx_xai.report import read_journal
 
 
 def test_maps_point_at_the_drawn_shapes(tmp_path: Path) -> None:
-    result = run_demo(tmp_path / "demo", test_images=36)
+    result = demonstrate_classification(tmp_path / "demo", test_images=36)
 
-    assert result.images == 36
+    assert result.objects == 36
     assert result.accuracy >= 0.85
     assert result.chance < 0.2
     assert result.hit_rate >= 0.9

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import detectors
 import numpy as np
 import openvino as ov
@@ -11,6 +14,7 @@ import pytest
 import reference
 import torch
 
+from otx_xai import Engine, ExplainConfig, Explainer, InputOptions
 from otx_xai.graph.class_heads import find_class_heads
 from otx_xai.graph.det_class_probability_map import insert_class_maps
 from otx_xai.graph.view import View
@@ -91,3 +95,66 @@ def test_new_nodes_are_named_after_the_method() -> None:
     operations = [node for node in new if node.get_type_name() != "Result"]
     assert operations
     assert all(node.get_friendly_name().startswith("xai/detclassprobabilitymap/") for node in operations)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# As a run: boxes, pictures and records
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    generator = np.random.default_rng(3)
+    for i, size in enumerate([(60, 90), (120, 80), (96, 128)]):
+        coarse = generator.integers(0, 256, (6, 8, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{i}.png"), cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["fastestdet", "fcos"])
+def test_a_run_writes_boxes_maps_and_overlays(name: str, photos: Path, tmp_path: Path) -> None:
+    model_file = tmp_path / "model.xml"
+    ov.save_model(detectors.case(name).model, model_file, compress_to_fp16=False)
+    config = ExplainConfig(confidence_threshold=0.0 if name == "fcos" else 0.3, predicted_maps_conf_thr=0.0)
+    labels = [f"kind {i}" for i in range(detectors.CLASSES)]
+    run = Engine(work_dir=tmp_path / "out").explain(
+        model_file, data_root=photos, labels=labels, dump=True, explain_config=config, input=InputOptions(scale=64)
+    )
+    assert (run.explained, run.failures) == (3, {})
+    entries = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
+    found = [(entry["size"], prediction) for entry in entries for prediction in entry["predictions"]]
+    assert found
+    for (height, width), prediction in found:
+        left, top, right, bottom = prediction["box"]
+        assert 0 <= left <= right <= width
+        assert 0 <= top <= bottom <= height
+    for entry in entries:
+        assert [t["label"] for t in entry["targets"]] == list(dict.fromkeys(p["label"] for p in entry["predictions"]))
+        assert len(entry["files"]) == 2 * len(entry["targets"])
+        assert entry["method"] == "detclassprobabilitymap"
+
+
+def test_an_image_without_boxes_gets_an_entry_and_no_picture(photos: Path, tmp_path: Path) -> None:
+    model_file = tmp_path / "model.xml"
+    ov.save_model(detectors.case("fcos").model, model_file, compress_to_fp16=False)
+    run = Engine(work_dir=tmp_path / "out").explain(
+        model_file, data_root=photos, dump=True, explain_config=ExplainConfig(confidence_threshold=1.0)
+    )
+    entries = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
+    assert (run.explained, run.exit_code, run.files) == (3, 0, 0)
+    assert all((entry["predictions"], entry["targets"], entry["files"]) == ([], [], []) for entry in entries)
+
+
+def test_the_explainer_in_hand_finds_the_same(photos: Path) -> None:
+    model = detectors.case("fcos").model
+    image = cv2.imread(str(photos / "0.png"))[..., ::-1].copy()
+    explainer = Explainer(model, task="detection", labels=[str(i) for i in range(detectors.CLASSES)])
+    explanation = explainer(image, targets=[3, 1], colormap=False)
+    assert explanation.targets == [3, 1]
+    assert explanation.shape == (60, 90)
+    resized = cv2.resize(image, detectors.SIZE[::-1], interpolation=cv2.INTER_LINEAR)
+    tensor = resized.transpose(2, 0, 1)[None].astype(np.float32)
+    maps = infer(insert_class_maps(model), torch.from_numpy(tensor))[-1][0, [3, 1]]
+    grey = explainer(image, targets=[3, 1], colormap=False, resize=False)
+    for target, expected in zip((3, 1), maps, strict=True):
+        np.testing.assert_allclose(grey.saliency_map[target], expected, atol=1)

@@ -73,7 +73,7 @@ def test_one_image(model: Path, photos: Path, tmp_path: Path) -> None:
         (["--checkpoint", "lonely.xml"], 3, "weights of .* are missing"),
         (["--checkpoint", "cut.xml"], 3, "cannot be read|incomplete|broken"),
         (["--checkpoint", "torch.pth"], 3, "is no torch checkpoint"),
-        (["--checkpoint", "detector.xml"], 3, "no classifier"),
+        (["--checkpoint", "detector.xml"], 2, "does not tell its classes"),
         (["--data_root", "absent"], 5, "does not exist"),
         (["--data_root", "."], 5, "holds no image"),
         (["--work_dir", "empty.onnx/below"], 6, "--work_dir"),
@@ -83,7 +83,7 @@ def test_one_image(model: Path, photos: Path, tmp_path: Path) -> None:
         (["--input.size", "7"], 2, "--input.size"),
         (["--device", "nonsense"], 2, "--device"),
         (["--target_layer", "nonsense"], 4, "--target_layer"),
-        (["--explain_method", "rise"], 2, "later version"),
+        (["--explain_method", "drise"], 2, "perturbs no classes"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )

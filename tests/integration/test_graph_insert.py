@@ -15,6 +15,7 @@ from openvino import opset13 as ops
 
 from otx_xai.errors import GraphError
 from otx_xai.graph import heads
+from otx_xai.graph.features import dissect
 from otx_xai.graph.insert import default_method, has_saliency_map, insert_branch, insert_scores
 from otx_xai.ir import core
 from otx_xai.ir.logits import Logits, find_logits
@@ -95,9 +96,7 @@ def test_branch_survives_saving_and_plain_openvino(explained_pair: tuple[ov.Mode
     write_info(model, INFO)
     before = ports_of(model)
     xml_and_weights = serialised(model, tmp_path / "before")
-    method = (
-        Method.VITRECIPROCAM if default_method(model, find_logits(model)) is Method.VITRECIPROCAM else Method.RECIPROCAM
-    )
+    method = default_method(dissect(model, find_logits(model)))
     explained = insert_branch(model, find_logits(model), classes=2, feature_vector=True, scores="softmax", **options)
 
     assert serialised(model, tmp_path / "after") == xml_and_weights, "the given model was changed"

@@ -21,7 +21,6 @@ import pytest
 from openvino.utils.data_helpers.wrappers import OVDict
 
 import otx_xai as xai
-from otx_xai.errors import ConfigError
 from otx_xai.explainer import ExplainMode
 from otx_xai.explainer.explanation import Explanation
 
@@ -270,15 +269,35 @@ def test_notebook_2_deep_dive(download_file: Callable[..., Path], capsys: pytest
         embed_scaling=True,  # True by default.  If set to True, saliency map scale (0 ~ 255) operation is embedded in the model
     )
 
-    with pytest.raises(ConfigError, match=r"Black-box explanation .* comes in a later version"):
-        # Create explainer object
-        explainer = xai.Explainer(
-            model=model,
-            task=xai.Task.CLASSIFICATION,
-            preprocess_fn=preprocess_fn,
-            postprocess_fn=postprocess_fn,
-            explain_mode=ExplainMode.BLACKBOX,  # defaults to AUTO
-        )
+    # Create explainer object
+    explainer = xai.Explainer(
+        model=model,
+        task=xai.Task.CLASSIFICATION,
+        preprocess_fn=preprocess_fn,
+        postprocess_fn=postprocess_fn,
+        explain_mode=ExplainMode.BLACKBOX,  # defaults to AUTO
+    )
+
+    # Generate explanation
+    explanation = explainer(
+        image,
+        targets=retriever_class_index,
+        # targets=-1,  # Explain all classes
+        overlay=True,
+        num_masks=1000,  # kwargs of the RISE algo
+    )
+
+    # Save saliency map
+    output = base_artifacts_dir / "blackbox_explain"
+    explanation.save(output)
+
+    # See saved saliency maps
+    image_sal_map = cv2.imread(f"{output}/target_{retriever_class_index}.jpg")
+    image_sal_map = cv2.cvtColor(image_sal_map, cv2.COLOR_BGR2RGB)
+    plt.imshow(image_sal_map)
+
+    assert explanation.method == "rise (asked for)"
+    assert image_sal_map.shape == explanation.shape
 
     imagenet_filename = download_file(
         "https://storage.openvinotoolkit.org/repositories/openvino_notebooks/data/data/datasets/imagenet/imagenet_2012.txt",
@@ -791,7 +810,7 @@ def test_user_guide_white_box_mode(path_to: Path, target_explain_labels: list[in
     assert saved() == {"output_path/name_target_dog.jpg", "output_path/name_target_person.jpg"}
 
 
-def test_user_guide_black_box_mode_comes_later(path_to: Path):
+def test_user_guide_black_box_mode(path_to: Path):
     def preprocess_fn(x: np.ndarray) -> np.ndarray:
         # Implementing our own pre-process function based on the model's implementation
         x = cv2.resize(src=x, dsize=(224, 224))
@@ -811,16 +830,20 @@ def test_user_guide_black_box_mode_comes_later(path_to: Path):
     # Generate and process saliency maps (as many as required, sequentially)
     image = cv2.imread("path/to/image.jpg")
 
-    with pytest.raises(ConfigError, match=r"Black-box explanation .* comes in a later version"):
-        # Run explanation
-        explainer(
-            image,
-            explain_mode=ExplainMode.BLACKBOX,
-            target_explain_labels=[11, 14],  # target classes to explain
-            # target_explain_labels=-1,  # explain all classes
-            overlay=True,  # False by default
-            num_masks=1000,  # kwargs for the RISE algorithm
-        )
+    # Run explanation
+    explanation = explainer(
+        image,
+        explain_mode=ExplainMode.BLACKBOX,
+        target_explain_labels=[11, 14],  # target classes to explain
+        # target_explain_labels=-1,  # explain all classes
+        overlay=True,  # False by default
+        num_masks=1000,  # kwargs for the RISE algorithm
+    )
+
+    # Save saliency maps
+    explanation.save("output_path", "name")
+
+    assert explanation.targets == [11, 14]
 
 
 def test_user_guide_insert_xai(path_to: Path):

@@ -50,7 +50,8 @@ def slim(task: str) -> tuple[str, dict[str, Any]]:
 
 
 TASKS = ("multi_class_cls", "multi_label_cls", "detection", "instance_segmentation")
-EXPLAINED = ("multi_class_cls", "multi_label_cls")
+ANY_BOX = {"explain_config.confidence_threshold": 0.02, "explain_config.predicted_maps_conf_thr": 0.02}
+"""A detector that was trained for a moment is sure of nothing."""
 
 
 def otx(verb: str, recipe: str, work_dir: Path, *options: object) -> None:
@@ -74,14 +75,45 @@ def test_one_recipe_serves_every_verb(task: str, data: dict[str, Path], tmp_path
     otx("predict", recipe, tmp_path, "--data_root", root, *quiet)
     lines = (latest / "predict" / "predictions.jsonl").read_text().splitlines()
     assert len(lines) == sum(COUNTS.values())
-    otx("export", recipe, tmp_path)
+    otx("export", recipe, tmp_path, "--explain", "True")
     assert (latest / "export" / "exported_model.xml").is_file()
-    if task in EXPLAINED:
-        checkpoint = latest / "train" / "best.ckpt"
-        out = tmp_path / "explained"
-        otx("explain", recipe, out, "--checkpoint", checkpoint, "--data_root", root, "--dump", "True")
-        assert len((out / "predictions.jsonl").read_text().splitlines()) == sum(COUNTS.values())
-        assert any((out / "saliency_map").rglob("*_overlay.png"))
+    checkpoint = latest / "train" / "best.ckpt"
+    out = tmp_path / "explained"
+    found = [] if "cls" in task else [word for name, value in ANY_BOX.items() for word in (f"--{name}", value)]
+    otx("explain", recipe, out, "--checkpoint", checkpoint, "--data_root", root, "--dump", "True", *found)
+    entries = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    assert len(entries) == sum(COUNTS.values())
+    assert any((out / "saliency_map").rglob("*_overlay.png"))
+    assert all(("box" in it) == ("cls" not in task) for entry in entries for it in entry["predictions"])
+
+
+@pytest.mark.parametrize("task", ["multi_label_cls", "detection", "instance_segmentation"])
+def test_every_task_in_python(task: str, data: dict[str, Path], tmp_path: Path):
+    root = data[task]
+    recipe, changes = slim(task)
+    engine = Engine.from_config(recipe, data_root=root, work_dir=tmp_path, **changes, **QUIET)
+    assert np.isfinite(engine.train(max_steps=1, limit_val_batches=1)["train/loss"])
+    assert engine.test()
+    predictions = engine.predict()
+    assert len(predictions) == sum(COUNTS.values())
+    assert engine.export(explain=True).path.is_file()
+    config = ExplainConfig(confidence_threshold=0.02, predicted_maps_conf_thr=0.02)
+    run = engine.explain(
+        checkpoint=tmp_path / ".latest" / "train" / "last.ckpt",
+        datamodule=OTXDataModule(root),
+        explain_config=config,
+        dump=True,
+    )
+    assert (run.explained, run.failures) == (sum(COUNTS.values()), {})
+    if task == "multi_label_cls":
+        return
+    # what is predicted is what is explained
+    entries = [json.loads(line) for line in (run.work_dir / "predictions.jsonl").read_text().splitlines()]
+    for entry, prediction in zip(entries, predictions, strict=True):
+        sure = [i for i, score in enumerate(prediction["scores"]) if score > 0.021]
+        assert len(entry["predictions"]) >= len(sure)
+        for i, found in zip(sure[:3], entry["predictions"], strict=False):
+            assert found["score"] == pytest.approx(float(prediction["scores"][i]), abs=2e-3)
 
 
 def test_the_same_in_python(data: dict[str, Path], tmp_path: Path):

@@ -9,6 +9,7 @@ import cv2
 import lightning
 import numpy as np
 import pytest
+import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -17,6 +18,7 @@ from otx_xai.callbacks import log_picture
 from otx_xai.data.reading import read_image
 from otx_xai.data.shape_sets import write_image_folder
 from otx_xai.errors import ConfigError
+from otx_xai.models import Detector
 
 LABELS = ("circle", "star")
 
@@ -48,6 +50,25 @@ def test_the_same_images_every_second_epoch_in_tensorboard_and_on_disk(tmp_path:
     np.testing.assert_array_equal(pixels, read_image(folder / "epoch_0004" / "00_circle.png"))
 
 
+def test_detectors_are_explained_with_their_boxes(tmp_path: Path):
+    images = torch.zeros(2, 3, 96, 96)
+    model = Detector("fcos_resnet18", LABELS, input_size=96)
+    callback = SaliencyCallback(images=1, targets=-1, folder=tmp_path)
+    trainer = SimpleNamespace(
+        current_epoch=0,
+        sanity_checking=False,
+        is_global_zero=True,
+        loggers=[],
+        global_step=1,
+        default_root_dir=tmp_path,
+    )
+    callback.on_fit_start(trainer, model)
+    callback.on_validation_batch_start(trainer, model, (images, []), 0)
+    callback.on_validation_epoch_end(trainer, model)
+    names = sorted(path.name for path in (tmp_path / "epoch_0001").iterdir())
+    assert names == ["00_circle.png", "00_star.png"]
+
+
 def test_loggers_that_take_images_by_name_get_them():
     seen = []
     logger = SimpleNamespace(log_image=lambda **arguments: seen.append(arguments))
@@ -64,5 +85,5 @@ def test_numbers_below_one_are_refused(name: str):
 
 
 def test_models_of_others_are_refused():
-    with pytest.raises(ConfigError, match=r"explains classifiers of otx_xai\.models; this is LightningModule"):
+    with pytest.raises(ConfigError, match=r"explains models of otx_xai\.models; this is LightningModule"):
         SaliencyCallback().on_fit_start(None, lightning.LightningModule())

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import classifiers
@@ -16,7 +17,6 @@ import numpy as np
 import openvino as ov
 import pytest
 
-import otx_xai.run
 from otx_xai import Engine, ExplainConfig, InputOptions, OTXDataModule
 from otx_xai import cli as command_line
 from otx_xai.errors import ConfigError, ModelError, OutputError
@@ -206,30 +206,30 @@ def test_only_bad_images(model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "error", [cv2.error("too large"), MemoryError(), ValueError("2 of 4 scores are NaN")], ids=repr
 )
-@pytest.mark.parametrize("stage", ["fit", "choose"])
+@pytest.mark.parametrize("stage", ["otx_xai.run.fit", "otx_xai.explainer.prepare.choose"])
 def test_an_image_that_breaks_a_library_is_one_failure(
     model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, error: Exception
 ) -> None:
-    original, calls = getattr(otx_xai.run, stage), iter(range(100))
+    original, calls = resolve_name(stage), iter(range(100))
 
     def fragile(*arguments: Any, **options: Any) -> Any:
         if next(calls) == 4:
             raise error
         return original(*arguments, **options)
 
-    monkeypatch.setattr(otx_xai.run, stage, fragile)
+    monkeypatch.setattr(stage, fragile)
     run = explain(model, photos, tmp_path / "out")
     assert (run.explained, len(run.failures), run.exit_code) == (8, 1, 7)
 
 
-@pytest.mark.parametrize("stage", ["read_image", "choose", "record"])
+@pytest.mark.parametrize("stage", ["run.read_image", "explainer.prepare.choose", "run.record"])
 def test_a_fault_in_a_thread_ends_the_run(
     model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("a fault of ours")
 
-    monkeypatch.setattr(otx_xai.run, stage, broken)
+    monkeypatch.setattr(f"otx_xai.{stage}", broken)
     with pytest.raises(ZeroDivisionError):
         explain(model, photos, tmp_path / "out")
     assert manifest(tmp_path / "out")["status"] == "failed"

@@ -7,8 +7,9 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from otx_xai.errors import ConfigError, GraphError, LabelError, ModelError, TargetError, TaskError
-from otx_xai.explainer.prepare import EMBEDDED, insert_xai, prepare
+from otx_xai.errors import ConfigError, GraphError, LabelError, ModelError, TargetError
+from otx_xai.explainer import insert_xai
+from otx_xai.explainer.prepare import EMBEDDED, prepare
 from otx_xai.explainer.targets import choose
 from otx_xai.ir import core
 from otx_xai.records import Method, Task
@@ -139,8 +140,10 @@ def test_names_in_the_model_do_not_matter_where_all_classes_are_wanted():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"task": "instance_segmentation"}, TaskError, "later version"),
-        ({"explain_method": "rise"}, ConfigError, "later version"),
+        ({"task": "instance_segmentation"}, GraphError, "class heads"),
+        ({"task": "detection", "explain_method": "reciprocam"}, GraphError, "class heads"),
+        ({"explain_method": "rise"}, ConfigError, "perturbs the input"),
+        ({"explain_method": "instsegexplainalgo"}, ConfigError, "explains no classification"),
         ({"explain_method": Method.VITRECIPROCAM}, GraphError, "class token"),
         ({"target_layer": "nowhere"}, GraphError, "'features'"),
         ({"targets": [4]}, TargetError, "from 0 to 3"),
@@ -171,7 +174,8 @@ def test_prepared_models_give_the_wanted_maps(model: ov.Model, targets: object):
     everything = prepare(model, targets=-1)
     maps = outputs_of(everything)["saliency_map"] / 255
     prepared = prepare(model, targets=targets)
-    _, chosen, found = choose(outputs_of(prepared), prepared.info.labels, prepared.wanted, scaled=prepared.scaled)
+    choice = choose(outputs_of(prepared), prepared.info.labels, prepared.wanted, scaled=prepared.scaled)
+    chosen, found = choice.targets, choice.maps
     expected = {"green": [1], -1: [0, 1, 2, 3], "predicted": [0], None: [0]}
     assert [one.target for one in chosen] == (targets if isinstance(targets, list) else expected[targets])
     np.testing.assert_allclose(found, maps[[one.target for one in chosen]], atol=1e-3)
@@ -180,11 +184,9 @@ def test_prepared_models_give_the_wanted_maps(model: ov.Model, targets: object):
 def test_prepared_models_of_equal_scores(model: ov.Model):
     grey = np.zeros_like(IMAGES[:1])
     prepared = prepare(model, targets="predicted", threshold=0.9)
-    predictions, chosen, maps = choose(
-        outputs_of(prepared, grey), prepared.info.labels, prepared.wanted, scaled=prepared.scaled
-    )
-    assert len(predictions) == len(chosen) == len(maps) == 1
-    assert not maps.any()
+    choice = choose(outputs_of(prepared, grey), prepared.info.labels, prepared.wanted, scaled=prepared.scaled)
+    assert len(choice.predictions) == len(choice.targets) == len(choice.maps) == 1
+    assert not choice.maps.any()
 
 
 def test_prepared_shapes(model: ov.Model):
@@ -195,7 +197,8 @@ def test_prepared_shapes(model: ov.Model):
 def test_prepared_embedded(model: ov.Model):
     prepared = prepare(insert_xai(model), targets=[1])
     assert (prepared.method, prepared.scaled) == (EMBEDDED, False)
-    _, chosen, found = choose(outputs_of(prepared), prepared.info.labels, prepared.wanted, scaled=False)
+    choice = choose(outputs_of(prepared), prepared.info.labels, prepared.wanted, scaled=False)
+    chosen, found = choice.targets, choice.maps
     assert [one.target for one in chosen] == [1]
     np.testing.assert_allclose(found[0], run(insert_xai(model))["saliency_map"][0, 1] / 255, atol=1e-3)
 

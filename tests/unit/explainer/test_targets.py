@@ -8,6 +8,13 @@ import pytest
 from otx_xai.errors import TargetError
 from otx_xai.explainer.targets import Wanted, choose, resolve_targets
 
+
+def chosen_of(*arguments, **options):
+    choice = choose(*arguments, **options)
+    assert choice.detections is None
+    return choice.predictions, choice.targets, choice.maps
+
+
 LABELS = ("cat", "African elephant, Loxodonta africana", "hot_dog", "hot tea", "Größe", "dog")
 
 
@@ -115,7 +122,7 @@ def names(chosen: tuple) -> list[int]:
 
 def test_choose_predicted_of_all_maps():
     maps = ALL_MAPS / ALL_MAPS.max() * 255
-    predictions, targets, chosen = choose(
+    predictions, targets, chosen = chosen_of(
         {"saliency_scores": SCORES, "saliency_map": maps}, "abcd", Wanted(None, 0.3), scaled=True
     )
     assert names(predictions) == names(targets) == [1, 3]
@@ -126,7 +133,7 @@ def test_choose_predicted_of_all_maps():
 
 def test_choose_given_of_all_maps():
     outputs = {"saliency_scores": SCORES, "saliency_map": ALL_MAPS}
-    _, targets, chosen = choose(outputs, "abcd", Wanted((3, 2, 1, 0), 0.3), scaled=False)
+    _, targets, chosen = chosen_of(outputs, "abcd", Wanted((3, 2, 1, 0), 0.3), scaled=False)
     assert names(targets) == [3, 2, 1, 0]
     assert [target.score for target in targets] == pytest.approx([0.3, 0.0, 0.6, 0.1])
     assert chosen.min(axis=(1, 2)).tolist() == [0] * 4
@@ -135,7 +142,7 @@ def test_choose_given_of_all_maps():
 
 def test_choose_given_of_given_maps():
     outputs = {"saliency_scores": SCORES, "saliency_map": ALL_MAPS[[3, 0]]}
-    _, targets, chosen = choose(outputs, "abcd", Wanted((3, 0), 0.3), scaled=True)
+    _, targets, chosen = chosen_of(outputs, "abcd", Wanted((3, 0), 0.3), scaled=True)
     assert names(targets) == [3, 0]
     np.testing.assert_allclose(chosen, ALL_MAPS[[3, 0]] / 255, rtol=1e-6)
 
@@ -146,7 +153,7 @@ def test_choose_predicted_of_the_best():
         "saliency_map": ALL_MAPS[[1, 3, 0]],
         "saliency_targets": np.array([1, 3, 0], np.int32),
     }
-    predictions, targets, chosen = choose(outputs, "abcd", Wanted(None, 0.3), scaled=True)
+    predictions, targets, chosen = chosen_of(outputs, "abcd", Wanted(None, 0.3), scaled=True)
     assert names(predictions) == names(targets) == [1, 3]
     np.testing.assert_allclose(chosen, ALL_MAPS[[1, 3]] / 255, rtol=1e-6)
 
@@ -157,14 +164,14 @@ def test_equal_scores_of_which_the_graph_took_other_ones():
         "saliency_map": ALL_MAPS[[2]],
         "saliency_targets": np.array([2], np.int32),
     }
-    _, targets, chosen = choose(outputs, "abcd", Wanted(None, 0.6), scaled=True)
+    _, targets, chosen = chosen_of(outputs, "abcd", Wanted(None, 0.6), scaled=True)
     assert names(targets) == [2]
     assert len(chosen) == 1
 
 
 def test_choose_the_map_of_the_image():
     outputs = {"saliency_scores": SCORES, "saliency_map": ALL_MAPS[1]}
-    predictions, targets, chosen = choose(outputs, "abcd", Wanted((0, 1), 0.3), scaled=False)
+    predictions, targets, chosen = chosen_of(outputs, "abcd", Wanted((0, 1), 0.3), scaled=False)
     assert names(predictions) == [1, 3]
     assert names(targets) == [-1]
     assert chosen.shape == (1, 2, 3)
@@ -172,6 +179,6 @@ def test_choose_the_map_of_the_image():
 
 def test_choose_nothing():
     outputs = {"saliency_scores": SCORES, "saliency_map": ALL_MAPS}
-    _, targets, chosen = choose(outputs, "abcd", Wanted((), 0.3), scaled=False)
+    _, targets, chosen = chosen_of(outputs, "abcd", Wanted((), 0.3), scaled=False)
     assert targets == ()
     assert chosen.shape == (0, 2, 3)

@@ -5,8 +5,9 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from otx_xai.errors import ConfigError, ModelError, TaskError
-from otx_xai.ir import core, describe, log_line
+from otx_xai.errors import ConfigError, LabelError, ModelError, TaskError
+from otx_xai.ir import core, describe, find_task, log_line
+from otx_xai.ir.labels import BoxClasses, box_class_names
 from otx_xai.records import InputGeometry, InputOptions, ResizeType, Task
 
 OTX_INFO = {
@@ -97,16 +98,57 @@ def test_task(build_classifier, model_info, task, activation, expected, source):
 @pytest.mark.parametrize(
     ("model_info", "task", "words"),
     [
-        ({}, Task.DETECTION, "--task detection comes in a later version"),
-        ({"task_type": "detection"}, None, "model_info/task_type of the model says detection"),
         ({"task_type": "anomaly"}, None, "model_info/task_type of the model says anomaly"),
-        ({"model_type": "MaskRCNN"}, None, "model_info/model_type of the model says instance_segmentation"),
-        ({"model_type": "YOLOX"}, None, "model_info/model_type of the model says detection"),
+        ({"model_type": "Anomaly"}, None, "model_info/model_type of the model says anomaly detection"),
     ],
 )
 def test_other_tasks(build_classifier, model_info, task, words):
     with pytest.raises(TaskError, match=words):
         describe(build_classifier(model_info=model_info), task=task)
+
+
+@pytest.mark.parametrize(
+    ("model_info", "task", "expected"),
+    [
+        ({}, Task.DETECTION, (Task.DETECTION, "--task detection")),
+        ({"task_type": "detection"}, None, (Task.DETECTION, "model_info/task_type")),
+        (
+            {"task_type": "instance_segmentation", "model_type": "ssd"},
+            None,
+            (Task.INSTANCE_SEGMENTATION, "model_info/task_type"),
+        ),
+        ({"model_type": "MaskRCNN"}, None, (Task.INSTANCE_SEGMENTATION, "model_info/model_type")),
+        ({"model_type": "YOLOX"}, None, (Task.DETECTION, "model_info/model_type")),
+    ],
+)
+def test_tasks_with_boxes(build_classifier, model_info, task, expected):
+    assert find_task(build_classifier(model_info=model_info), task) == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "info", "classes", "expected"),
+    [
+        ("a,b", {}, BoxClasses(2), (("a", "b"), "--labels", 0)),
+        ("a,b", {}, BoxClasses(2, background_first=True), (("a", "b"), "--labels", 1)),
+        (None, {"labels": "a b"}, BoxClasses(2, background_first=True), (("a", "b"), "model_info/labels", 0)),
+        (
+            None,
+            {"labels": "otx_empty_lbl a b"},
+            BoxClasses(2),
+            (("a", "b"), "model_info/labels, without 'otx empty lbl'", 1),
+        ),
+        ("__background__,a", {}, BoxClasses(), (("a",), "--labels, without '__background__'", 1)),
+        (("background", "a"), {}, BoxClasses(2), (("background", "a"), "--labels", 0)),
+        (None, {}, BoxClasses(2), (("0", "1"), "none given: classes are called by their index", 0)),
+    ],
+)
+def test_names_of_a_detectors_classes(labels, info, classes, expected):
+    assert box_class_names(labels, info, classes) == expected
+
+
+def test_a_detector_of_unknown_classes():
+    with pytest.raises(LabelError, match=r"does not tell its classes.*Pass --labels"):
+        box_class_names(None, {}, BoxClasses())
 
 
 def test_graph_contradicts_the_task(build_classifier):

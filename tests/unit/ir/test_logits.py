@@ -156,10 +156,12 @@ def test_dense_outputs_are_refused(shape):
 def test_detector_outputs_are_refused():
     image, last = _scores((1, 100))
     boxes = ops.unsqueeze(last, _constant(2))
-    with pytest.raises(TaskError, match=r"boxes \[1,100,1\].*named boxes.*--task detection"):
+    with pytest.raises(TaskError, match=r"boxes \[1,100,1\].*holds boxes.*--task detection"):
         find_logits(_model(image, boxes=boxes, labels=ops.convert(last, "i64"), scores=ops.abs(last)))
+    rows = ops.unsqueeze(ops.concat([boxes, boxes], 2), _constant(2))
+    masks = ops.concat([rows, rows], 2)
     with pytest.raises(TaskError, match="--task instance_segmentation"):
-        find_logits(_model(image, boxes=boxes, masks=ops.relu(boxes)))
+        find_logits(_model(image, boxes=boxes, labels=ops.convert(last, "i64"), masks=masks))
 
 
 def test_non_maximum_suppression_means_detector():
@@ -172,5 +174,7 @@ def test_non_maximum_suppression_means_detector():
 
 def test_nothing_like_class_scores():
     image, last = _scores((7,))
-    with pytest.raises(TaskError, match=r"outputs are values \[7\]; expected one of class scores \[N, classes\]"):
+    with pytest.raises(
+        TaskError, match=r"outputs are values \[7\]; expected one output of class scores \[N, classes\]"
+    ):
         find_logits(_model(image, values=last))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from otx_xai.postprocess import fit, place, to_image
-from otx_xai.records import InputGeometry, ResizeType
+from otx_xai.records import InputGeometry, MapGrid, ResizeType
 
 SIZES = [(1, 1), (7, 5), (37, 53), (60, 41), (1, 500), (500, 1), (3, 2000)]
 INPUTS = [(32, 32), (24, 40), (41, 17)]
@@ -65,6 +65,29 @@ def test_to_image_is_the_slow_definition(size, resize_type):
         assert found.dtype == np.float32
         assert found.shape == (1, *size)
         np.testing.assert_allclose(found[0], slow_to_image(saliency_map, size, geometry), atol=2e-6)
+
+
+@pytest.mark.parametrize(("size", "resize_type"), list(itertools.product([(37, 53), (60, 41)], TYPES)))
+@pytest.mark.parametrize("grid", [MapGrid((0.5, 0.5), (8, 8)), MapGrid((-3.0, 9.5), (5.5, 6))])
+def test_to_image_on_a_grid_interpolates_between_its_centres(size, resize_type, grid):
+    """Another reference: the value of each axis' coordinate by ``numpy.interp``."""
+    geometry = InputGeometry((24, 40), resize_type)
+    axes = [np.random.default_rng(5).random(cells) for cells in (3, 5)]
+    (top, left, seen_h, seen_w), (in_top, in_left, new_h, new_w) = slow_region(size, geometry)
+    lines = []
+    for values, length, first, seen, in_first, new, start, step in zip(
+        axes, size, (top, left), (seen_h, seen_w), (in_top, in_left), (new_h, new_w), grid.start, grid.step, strict=True
+    ):
+        pixels = np.arange(length)
+        places = in_first + (pixels + 0.5 - first) * new / seen
+        line = np.interp(places, start + step * np.arange(len(values)), values)
+        lines.append(np.where((pixels >= first) & (pixels < first + seen), line, 0))
+    found = to_image(np.outer(*axes)[None], size, geometry, grid=grid)
+    np.testing.assert_allclose(found[0], np.outer(*lines), atol=2e-6)
+    even = MapGrid((4, 4), (8, 8))
+    np.testing.assert_array_equal(
+        to_image(np.outer(*axes)[None], size, geometry, grid=even), to_image(np.outer(*axes)[None], size, geometry)
+    )
 
 
 @pytest.mark.parametrize("size", [*SIZES, (375, 500)])

@@ -18,6 +18,7 @@ from otx_xai.records import (
     ImageFormat,
     ImageInfo,
     InputGeometry,
+    MapGrid,
     Prediction,
     ResizeType,
 )
@@ -216,6 +217,17 @@ class TestDump:
         item = explained()
         files = self.write(tmp_path, item, crop_padded_map=False)
         expected = to_image(item.maps[:1], (30, 40), GEOMETRY, crop_padding=False)[0]
+        np.testing.assert_array_equal(read(tmp_path / files[0]), to_uint8(expected))
+
+    def test_places_lie_on_their_grid(self, tmp_path):
+        item, grid = explained(), MapGrid((0.5, 2), (9, 8))
+        dump = Dump(tmp_path, LABELS, ExplainConfig(content="maps"), GEOMETRY, grid)
+        files = dump.write(item)
+        expected = to_image(item.maps[:1], (30, 40), GEOMETRY, grid=grid)[0]
+        np.testing.assert_array_equal(read(tmp_path / files[0]), to_uint8(expected))
+        whole = InputGeometry((30, 40))  # a map over the image itself, as of tiles, has no such grid
+        files = dump.write(replace(item, geometry=whole))
+        expected = to_image(item.maps[:1], (30, 40), whole)[0]
         np.testing.assert_array_equal(read(tmp_path / files[0]), to_uint8(expected))
 
     @pytest.mark.parametrize("postprocess", [True, False])

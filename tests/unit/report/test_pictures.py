@@ -6,15 +6,16 @@ import pytest
 
 from otx_xai.postprocess import to_uint8
 from otx_xai.report import annotate, colormap, overlay, pictures, sheet
+from otx_xai.report import text as lettering
 
 TEXTS = ["", "cat 0.93", "a very long class name, also known as something else " * 3 + "0.07", "Größe 猫 кошка 0.50"]
 
 
-@pytest.fixture(params=["hershey", *(["truetype"] if pictures._HAS_TRUETYPE else [])])
+@pytest.fixture(params=["hershey", *(["truetype"] if lettering._HAS_TRUETYPE else [])])
 def letters(request, monkeypatch):
     """All ways to draw text that the installed OpenCV has: version 4 draws no TrueType."""
     if request.param == "hershey":
-        monkeypatch.setattr(pictures, "_HAS_TRUETYPE", False)
+        monkeypatch.setattr(lettering, "_HAS_TRUETYPE", False)
 
 
 def noise(height, width, seed=0):
@@ -55,7 +56,7 @@ def test_annotate_changes_a_copy_at_the_top(letters, size, text):
     assert annotated.shape == picture.shape
     assert annotated.dtype == np.uint8
     np.testing.assert_array_equal(picture, before)
-    band = pictures._letter_size(min(size)) * 7 // 3
+    band = lettering.letter_size(min(size)) * 7 // 3
     np.testing.assert_array_equal(annotated[band:], picture[band:])
     if text and min(size) >= 32:
         assert annotated[:band].max() > 200, "there are letters"
@@ -67,9 +68,9 @@ def test_annotate_changes_a_copy_at_the_top(letters, size, text):
 @pytest.mark.parametrize("width", [60, 100, 224, 500])
 @pytest.mark.parametrize("text", TEXTS)
 def test_text_is_shortened_to_fit_and_keeps_its_score(letters, text, width):
-    size = pictures._letter_size(width)
-    shown = pictures._shorten(text, width, size)
-    assert pictures._text_width(shown, size) <= width
+    size = lettering.letter_size(width)
+    shown = lettering.shorten(text, width, size)
+    assert lettering.text_width(shown, size) <= width
     if text.endswith("0.07"):
         assert shown.endswith("... 0.07")
         assert text.startswith(shown.removesuffix("... 0.07"))
@@ -81,11 +82,11 @@ def test_text_is_shortened_to_fit_and_keeps_its_score(letters, text, width):
     ("text", "width", "expected"), [("name 0.93", 0, ""), ("ab\ncd\t 0.5", 999, "ab cd 0.5"), (" a ", 999, "a")]
 )
 def test_shortening_at_the_edges(letters, text, width, expected):
-    assert pictures._shorten(text, width, 16) == expected
+    assert lettering.shorten(text, width, 16) == expected
 
 
 def test_ascii_of_other_letters():
-    assert pictures._ascii("Ärger ñandú 猫 0.5") == "Arger nandu ? 0.5"
+    assert lettering._ascii("Ärger ñandú 猫 0.5") == "Arger nandu ? 0.5"
 
 
 def test_annotating_in_threads_is_annotating_alone():

@@ -1,9 +1,4 @@
-"""The whole road on data that is made on the spot: draw, train, export, explain, and check the maps.
-
-The pictures are drawn shapes on cluttered backgrounds (:mod:`otx_xai.data.shapes`), so it is known to the pixel where
-the evidence lies, and a saliency map can be held against it: its peak must lie on the shape (the pointing game of
-Zhang et al., Top-down Neural Attention by Excitation Backprop, IJCV 2018).
-"""
+"""The demo of classification: a small network of its own, trained on pictures of one shape each."""
 
 from __future__ import annotations
 
@@ -22,9 +17,11 @@ from numpy.typing import NDArray
 
 from otx_xai.data import read_image
 from otx_xai.data.shapes import SHAPE_LABELS, ShapeFile, draw_shape, draw_size, write_shapes
+from otx_xai.demo.peaks import find_peak, mark_peak
+from otx_xai.demo.result import DemoResult
 from otx_xai.engine import Engine
 from otx_xai.errors import ConfigError, DataError, OutputError
-from otx_xai.records import UInt8Array
+from otx_xai.records import Task, UInt8Array
 from otx_xai.report import overlay, read_journal, sheet, write_picture
 
 INPUT_SIDE = 96
@@ -34,7 +31,6 @@ SCALE = 64.0
 
 _BATCH_SIZE = 16
 _SHEET_TILES = 24
-_ZOOM = 2
 
 
 @dataclass(frozen=True)
@@ -65,56 +61,7 @@ it, so that a network which begins with whole pictures learns nothing for minute
 large in both."""
 
 
-@dataclass(frozen=True)
-class DemoResult:
-    """What the demo measured, and where its results are.
-
-    Args:
-        work_dir: the folder of everything that was written.
-        checkpoint: the exported network.
-        contact_sheet: some test pictures under their maps, the peak marked.
-        images: number of test pictures.
-        correct: number of test pictures whose best class is the drawn shape.
-        hits: number of correctly classified pictures whose map peaks on the shape.
-        chance: the hit rate of a random point, which is the mean part of a picture that its shape covers, in [0, 1].
-        train_seconds: time that training took, drawing the pictures included.
-    """
-
-    work_dir: Path
-    checkpoint: Path
-    contact_sheet: Path
-    images: int
-    correct: int
-    hits: int
-    chance: float
-    train_seconds: float
-
-    @property
-    def accuracy(self) -> float:
-        """The part of the test pictures that is classified correctly, in [0, 1]."""
-        return self.correct / self.images
-
-    @property
-    def hit_rate(self) -> float:
-        """The part of the correctly classified pictures whose map peaks on the shape, in [0, 1]."""
-        return self.hits / self.correct if self.correct else 0.0
-
-    def summary(self) -> str:
-        """Return a few lines of plain text."""
-        return "\n".join(
-            (
-                f"Trained a small network on drawn shapes in {self.train_seconds:.0f} s: "
-                f"it names {self.correct} of {self.images} new pictures correctly ({self.accuracy:.0%}).",
-                f"The peak of the saliency map lies on the drawn shape in {self.hits} of these {self.correct} "
-                f"({self.hit_rate:.0%}; a random point would hit {self.chance:.0%}).",
-                f"Model          {self.checkpoint}",
-                f"Maps, overlays {self.work_dir / 'saliency_map'}",
-                f"Contact sheet  {self.contact_sheet}",
-            )
-        )
-
-
-def run_demo(
+def demonstrate_classification(
     work_dir: str | Path,
     *,
     seed: int = 0,
@@ -159,12 +106,16 @@ def run_demo(
             "says why. Expected only pictures that the demo drew; choose another --work_dir."
         )
     findings = _check_maps(work_dir, test_files)
+    correct = sum(finding.correct for finding in findings)
     return DemoResult(
+        task=Task.CLASSIFICATION,
+        network="a small network",
         work_dir=work_dir,
         checkpoint=checkpoint,
         contact_sheet=_write_contact_sheet(work_dir / "contact_sheet.png", findings),
-        images=len(findings),
-        correct=sum(finding.correct for finding in findings),
+        objects=len(findings),
+        found=correct,
+        maps=correct,
         hits=sum(finding.hit for finding in findings),
         chance=float(np.mean([finding.covered for finding in findings])),
         train_seconds=train_seconds,
@@ -432,40 +383,12 @@ def _check_map(work_dir: Path, file: ShapeFile, record: dict[str, Any]) -> _Find
     verdict = "wrong class" if not correct else "hit" if hit else "missed"
     picture = overlay(read_image(file.path), grey_map.astype(np.float32) / np.float32(255))
     return _Finding(
-        picture=_mark(picture, mask, peak),
+        picture=mark_peak(picture, mask, peak),
         caption=f"{best['label']} {best['score']:.2f}\n{verdict}",
         correct=correct,
         hit=correct and hit,
         covered=float(mask.mean()),
     )
-
-
-def find_peak(grey_map: UInt8Array) -> tuple[int, int]:
-    """Find the brightest pixel of a map.
-
-    Enlarged maps have a flat top of several equally bright pixels; the one nearest to their middle counts.
-
-    Args:
-        grey_map: ``uint8`` ``(H, W)``.
-
-    Returns:
-        ``(row, column)``.
-    """
-    top = np.argwhere(grey_map == grey_map.max())
-    row, column = top[np.square(top - top.mean(axis=0)).sum(axis=1).argmin()].tolist()
-    return row, column
-
-
-def _mark(picture: UInt8Array, mask: NDArray[np.bool_], peak: tuple[int, int]) -> UInt8Array:
-    """Return the picture, enlarged, with the outline of the shape and a ring around the peak."""
-    large: UInt8Array = cv2.resize(picture, None, fx=_ZOOM, fy=_ZOOM, interpolation=cv2.INTER_LINEAR)
-    large_mask = cv2.resize(mask.astype(np.uint8), None, fx=_ZOOM, fy=_ZOOM, interpolation=cv2.INTER_NEAREST)
-    outlines = cv2.findContours(large_mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
-    cv2.drawContours(large, outlines, -1, (255, 255, 255), 1, cv2.LINE_AA)
-    row, column = (position * _ZOOM + _ZOOM // 2 for position in peak)
-    for radius, grey in ((7, 0), (6, 255), (4, 0)):
-        cv2.circle(large, (column, row), radius, (grey, grey, grey), 1, cv2.LINE_AA)
-    return large
 
 
 def _write_contact_sheet(path: Path, findings: Sequence[_Finding]) -> Path:

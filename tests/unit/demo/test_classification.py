@@ -12,9 +12,9 @@ import openvino as ov
 import pytest
 import torch
 
-from otx_xai import demo
 from otx_xai.data import find_images, read_image
 from otx_xai.data.shapes import SHAPE_LABELS
+from otx_xai.demo import classification as demo
 from otx_xai.errors import ConfigError, DataError, OutputError
 from otx_xai.ir import core
 from otx_xai.report import Journal, write_picture
@@ -85,37 +85,6 @@ def test_export_to_an_unwritable_place_is_reported(network: Any, tmp_path: Path)
         demo.export_network(network, tmp_path / "file" / "model.xml")
 
 
-@pytest.mark.parametrize(
-    ("bright", "peak"),
-    [([(2, 3)], (2, 3)), ([(1, 1), (1, 2), (1, 3)], (1, 2)), ([(0, 0), (4, 5), (4, 6), (5, 5), (5, 6)], (4, 5))],
-)
-def test_peak_is_the_middle_of_the_brightest_pixels(bright: list[tuple[int, int]], peak: tuple[int, int]) -> None:
-    grey_map = np.zeros((6, 7), np.uint8)
-    grey_map[tuple(np.transpose(bright))] = 200
-    assert demo.find_peak(grey_map) == peak
-
-
-def test_rates_and_summary(tmp_path: Path) -> None:
-    result = demo.DemoResult(
-        work_dir=tmp_path,
-        checkpoint=tmp_path / "exported_model.xml",
-        contact_sheet=tmp_path / "contact_sheet.png",
-        images=60,
-        correct=57,
-        hits=54,
-        chance=0.112,
-        train_seconds=61.4,
-    )
-    assert result.accuracy == pytest.approx(0.95)
-    assert result.hit_rate == pytest.approx(54 / 57)
-    for words in ("61 s", "57 of 60", "95%", "54 of these 57", "11%", str(result.contact_sheet)):
-        assert words in result.summary()
-
-
-def test_no_correct_picture_gives_a_hit_rate_of_zero(tmp_path: Path) -> None:
-    assert demo.DemoResult(tmp_path, tmp_path, tmp_path, 5, 0, 0, 0.1, 1.0).hit_rate == 0
-
-
 class MaskEngine:
     """Stands in for the engine: a picture is what its folder says; its map is its mask, or the rest."""
 
@@ -157,8 +126,8 @@ def test_maps_are_held_against_masks(
     engine: type[MaskEngine], hits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "Engine", engine)
-    result = demo.run_demo(tmp_path, train_images=16, test_images=7, epochs=1)
-    assert (result.images, result.correct, result.hits) == (7, 7, hits)
+    result = demo.demonstrate_classification(tmp_path, train_images=16, test_images=7, epochs=1)
+    assert (result.objects, result.found, result.maps, result.hits) == (7, 7, 7, hits)
     masks = [read_image(path)[:, :, 0] > 0 for path in sorted((tmp_path / "test_masks").rglob("*.png"))]
     assert result.chance == pytest.approx(np.mean([mask.mean() for mask in masks]))
     assert read_image(result.contact_sheet).shape[2] == 3
@@ -167,13 +136,13 @@ def test_maps_are_held_against_masks(
 def test_pictures_that_fail_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "Engine", FailingEngine)
     with pytest.raises(DataError, match=r"1 of the pictures .* cannot be explained"):
-        demo.run_demo(tmp_path, train_images=16, test_images=1, epochs=1)
+        demo.demonstrate_classification(tmp_path, train_images=16, test_images=1, epochs=1)
 
 
 def test_ctrl_c_while_explaining(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "Engine", InterruptedEngine)
     with pytest.raises(KeyboardInterrupt):
-        demo.run_demo(tmp_path, train_images=16, test_images=1, epochs=1)
+        demo.demonstrate_classification(tmp_path, train_images=16, test_images=1, epochs=1)
 
 
 def test_ctrl_c_while_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +166,7 @@ def test_ctrl_c_while_training(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["train_images", "test_images", "epochs"])
 def test_numbers_below_one_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"{name} is 0"):
-        demo.run_demo(tmp_path, **{name: 0})
+        demo.demonstrate_classification(tmp_path, **{name: 0})
     assert not any(tmp_path.iterdir())
 
 

@@ -1,0 +1,146 @@
+"""The activation map of detectors: the features that regions are pooled from, or that all levels are made of.
+
+A two-stage detector pools its regions from the outputs of its feature extractor. The finest of them is averaged: it
+resolves single objects, where the last map of the backbone hardly does (measured: ``benchmarks/detectors.py``). The
+levels of a one-stage detector all depend on its backbone, whose last activation is averaged.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as ops
+
+from otx_xai.errors import GraphError
+from otx_xai.graph.axes import Labels, label_axes
+from otx_xai.graph.class_heads import find_class_heads
+from otx_xai.graph.scaling import scale_maps
+from otx_xai.graph.surgery import Twin, add_outputs, forbid_dynamic_quantisation
+from otx_xai.graph.view import Port, View, dimensions, kind, port_of
+from otx_xai.records import SALIENCY_MAP, Method
+
+PREFIX = f"xai/{Method.ACTIVATIONMAP.value}"
+
+_POOLED_INPUTS = {
+    "DeformablePSROIPooling": slice(0, 1),
+    "ExperimentalDetectronROIFeatureExtractor": slice(1, None),
+    "PSROIPooling": slice(0, 1),
+    "ROIAlign": slice(0, 1),
+    "ROIAlignRotated": slice(0, 1),
+    "ROIPooling": slice(0, 1),
+}
+"""Operations that pool features of regions, and which of their inputs hold the features."""
+_ACTIVATIONS = frozenset(
+    {"Clamp", "Elu", "Gelu", "HSwish", "LeakyRelu", "Mish", "PRelu", "Relu", "Selu", "SoftPlus", "Swish"}
+)
+_FALLBACK = frozenset({"Add", "Concat", "Convolution", "GroupConvolution", "MVN"})
+_CANDIDATES = 12
+
+
+def pooled_features(view: View) -> list[ov.Output]:
+    """Return the features that regions are pooled from; none for a one-stage detector."""
+    return [
+        value
+        for node in view.nodes
+        if kind(node) in _POOLED_INPUTS and node.get_name() in view.data
+        for value in node.input_values()[_POOLED_INPUTS[kind(node)]]
+    ]
+
+
+def insert_activation_map(model: ov.Model, *, target_layer: str | None = None, embed_scaling: bool = True) -> ov.Model:
+    """Return a copy of a detector or instance segmentation model with one map an image.
+
+    Args:
+        model: it is not changed.
+        target_layer: layer that is averaged, by friendly name or tensor name; by default the finest features that
+            regions are pooled from, or the last activation that all levels of a one-stage detector depend on.
+        embed_scaling: scale each map to [0, 255] in the graph.
+
+    Returns:
+        A model with the same inputs, outputs, names, shapes and ``rt_info``, and behind them the output
+        ``saliency_map``, ``float32`` ``(N, h, w)``: the mean over channels.
+
+    Raises:
+        GraphError: the features cannot be found; the message lists layers for ``target_layer``.
+    """
+    view = View(model)
+    labels = label_axes(view)
+    features = averaged_features(view, labels, target_layer)
+    main = Twin(view)
+    known = {node.get_name() for node in main.model.get_ordered_ops()}
+    value = main.output(features)
+    if value.get_element_type() != ov.Type.f32:
+        value = ops.convert(value, "f32").output(0)
+    own = labels[port_of(features)]
+    order = [own.index(axis) for axis in "NHWC"]
+    if order != [0, 1, 2, 3]:
+        value = ops.transpose(value, ops.constant(np.array(order, np.int64))).output(0)
+    maps = ops.reduce_mean(value, ops.constant(np.array([3], np.int64)), keep_dims=False).output(0)
+    if embed_scaling:
+        maps = scale_maps(maps, (-2, -1))
+    forbid_dynamic_quantisation(main)
+    return add_outputs(model, main.model, {SALIENCY_MAP: maps}, known, PREFIX)
+
+
+def averaged_features(view: View, labels: dict[Port, Labels], target_layer: str | None) -> ov.Output:
+    """Return what the activation map averages: the layer of this name, the finest pooled, or the last shared features.
+
+    Raises:
+        GraphError: as :func:`insert_activation_map` says.
+    """
+    if target_layer:
+        return _named(view, labels, target_layer)
+    pooled = [output for output in pooled_features(view) if _is_map(labels, output.get_node())]
+    if pooled:
+        return max(pooled, key=lambda output: _places(labels, output))
+    return shared_features(view, labels)
+
+
+def _places(labels: dict[Port, Labels], output: ov.Output) -> int:
+    """Return the number of places of a map; 0 where it is dynamic."""
+    dims, own = dimensions(output) or [None] * 4, labels[port_of(output)]
+    return (dims[own.index("H")] or 0) * (dims[own.index("W")] or 0)
+
+
+def shared_features(view: View, labels: dict[Port, Labels]) -> ov.Output:
+    """Return the last activation, ``(N, C, h, w)`` in any order of axes, that all of a detector's levels depend on.
+
+    Args:
+        view: the detector.
+        labels: meaning of its axes.
+
+    Raises:
+        GraphError: it is not known where the detector reads its features.
+    """
+    readers = pooled_features(view) or [level.output for level in find_class_heads(view).levels]
+    common = set.intersection(*(view.ancestors([reader]) for reader in readers))
+    places = [node for node in view.ordered(common) if _is_map(labels, node)]
+    for kinds in (_ACTIVATIONS, _FALLBACK):
+        chosen = [node for node in places if kind(node) in kinds]
+        if chosen:
+            return chosen[-1].output(0)
+    raise GraphError(
+        "The features that all levels of the detector depend on are no maps of places. Name the layer to be averaged "
+        f"by --target_layer; candidates with shapes: {_candidates(view, labels)}."
+    )
+
+
+def _is_map(labels: dict[Port, Labels], node: ov.Node) -> bool:
+    own = labels.get(port_of(node.output(0)), ())
+    return len(own) == 4 and set(own) == {"N", "C", "H", "W"}
+
+
+def _named(view: View, labels: dict[Port, Labels], name: str) -> ov.Output:
+    output = view.by_layer_name.get(name)
+    if output is not None and _is_map(labels, output.get_node()):
+        return output
+    reason = "is no layer or tensor" if output is None else f"of shape {output.get_partial_shape()} is no map of places"
+    raise GraphError(
+        f"--target_layer {name!r} {reason} of the detector; expected features with axes for batch, channels and "
+        f"places. Candidates with shapes: {_candidates(view, labels)}."
+    )
+
+
+def _candidates(view: View, labels: dict[Port, Labels]) -> str:
+    nodes = [node for node in view.nodes if kind(node) in _ACTIVATIONS and _is_map(labels, node)]
+    return ", ".join(f"{n.get_friendly_name()!r} {n.output(0).get_partial_shape()}" for n in nodes[-_CANDIDATES:])
