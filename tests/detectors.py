@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 import openvino as ov
+import reference
 import torch
 import torchvision
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
@@ -109,20 +110,14 @@ def convert(module: nn.Module, example: torch.Tensor, names: Sequence[str] = (),
 def literal(family: Family, module: nn.Module, batch: torch.Tensor) -> np.ndarray:
     """DetClassProbabilityMap as defined: level by level, anchor by anchor, on raw scores caught in torch."""
     raw, factors = _caught(module, family.heads, batch), _caught(module, family.objectness, batch)
-    middle = raw[len(raw) // 2].shape[2:]
-    total = torch.zeros(len(batch), family.arrange(raw[0]).shape[2], *middle)
+    levels = []
     for level, scores in enumerate(raw):
         arranged = family.arrange(scores)
         if factors:
             activate = torch.sigmoid if family.activation == "sigmoid" else lambda value: value.softmax(2)
             arranged = activate(arranged) * torch.sigmoid(family.factor(factors[level]))[:, :, None]
-        best = arranged[:, 0]
-        for anchor in range(1, arranged.shape[1]):
-            best = torch.maximum(best, arranged[:, anchor])
-        total += functional.interpolate(best, middle, mode="bilinear") / len(raw)
-    maps = total.softmax(1) if total.shape[1] > 1 else total
-    kept = [i for i in range(maps.shape[1]) if i != family.background]
-    return maps[:, kept].numpy()
+        levels.append(arranged)
+    return reference.class_probability_maps(levels, family.background)
 
 
 def _caught(module: nn.Module, names: Sequence[str], batch: torch.Tensor) -> list[torch.Tensor]:

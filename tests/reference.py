@@ -412,3 +412,20 @@ def pasted(box: np.ndarray, mask: np.ndarray, size: tuple[int, int]) -> np.ndarr
     grid = torch.stack([columns.expand(*size), rows[:, None].expand(*size)], dim=-1)
     values = torch.from_numpy(mask.astype(np.float64))[None, None]
     return nn.functional.grid_sample(values, grid[None], align_corners=False)[0, 0].numpy()
+
+
+def class_probability_maps(levels: list[torch.Tensor], background: int | None = None) -> np.ndarray:
+    """DetClassProbabilityMap as OTX defines it, level by level and anchor by anchor, unscaled: (N, K, h, w).
+
+    Levels are class scores (N, A, L, h, w), the finest first: the largest of the anchors, resized to the middle level,
+    the mean over levels, soft-max over classes; the background is a class of the soft-max, and gets no map.
+    """
+    middle = levels[len(levels) // 2].shape[3:]
+    total = torch.zeros(levels[0].shape[0], levels[0].shape[2], *middle)
+    for scores in levels:
+        best = scores[:, 0]
+        for anchor in range(1, scores.shape[1]):
+            best = torch.maximum(best, scores[:, anchor])
+        total += torch.nn.functional.interpolate(best, middle, mode="bilinear") / len(levels)
+    maps = total.softmax(1) if total.shape[1] > 1 else total
+    return maps[:, [i for i in range(maps.shape[1]) if i != background]].numpy()

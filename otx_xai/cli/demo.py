@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from otx_xai.cli.parsing import add, make_parser, parse
 
 
@@ -14,9 +12,6 @@ def run(verb: str, argv: list[str]) -> int:
     add(parser, "work_dir", "FOLDER", "folder of results", "otx-workspace/demo")
     add(parser, "seed", "N", "of the pictures and of the training", 0)
     options = parse(parser, verb, argv)
-    # Before torch comes: idle threads of OpenMP wait by spinning else, and starve the others where cores are few
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")
     from otx_xai.demo import run_demo
 
     for number, result in enumerate(run_demo(options["work_dir"], options["task"], seed=options["seed"])):

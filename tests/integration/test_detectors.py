@@ -158,3 +158,24 @@ def test_the_explainer_in_hand_finds_the_same(photos: Path) -> None:
     grey = explainer(image, targets=[3, 1], colormap=False, resize=False)
     for target, expected in zip((3, 1), maps, strict=True):
         np.testing.assert_allclose(grey.saliency_map[target], expected, atol=1)
+
+
+def test_a_letterboxed_image_is_explained_as_the_padded_one(photos: Path) -> None:
+    """Maps and boxes of an image that is fitted in are those of the padded input, brought back onto the image."""
+    model, (height, width) = detectors.case("fcos").model, detectors.SIZE
+    options = InputOptions(resize_type="fit_to_window_letterbox", pad_value=114)
+    labels = [str(i) for i in range(detectors.CLASSES)]
+    image = cv2.imread(str(photos / "1.png"))[..., ::-1].copy()  # 120 x 80 into 96 x 128: 64 columns are seen
+    inner = cv2.resize(image, (64, 96), interpolation=cv2.INTER_LINEAR)
+    padded = np.full((height, width, 3), 114, np.uint8)
+    padded[:, 32:96] = inner
+    fitted = Explainer(model, task="detection", labels=labels, input_options=options)(image, targets=-1, resize=False)
+    whole = Explainer(model, task="detection", labels=labels)(padded, targets=-1, resize=False)
+    for target, expected in whole.saliency_map.items():
+        np.testing.assert_array_equal(fitted.saliency_map[target], expected)
+    back = [((np.array(p.box) - [32, 0, 32, 0]) * 1.25, p.score) for p in whole.predictions]
+    inside = [(box, score) for box, score in back if box[2] > 0 and box[0] < 80]
+    assert len(fitted.predictions) == len(inside)
+    for found, (box, score) in zip(fitted.predictions, inside, strict=True):
+        np.testing.assert_allclose(found.box, np.clip(box, 0, [80, 120, 80, 120]), atol=1e-2)
+        assert found.score == pytest.approx(score)

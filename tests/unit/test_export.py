@@ -8,12 +8,14 @@ import numpy as np
 import onnx
 import openvino as ov
 import pytest
+import reference
 import torch
 import torchvision
 from torch import nn
 
 from otx_xai.errors import ConfigError, ModelError, OutputError
 from otx_xai.export import export_model, model_info_of, to_openvino
+from otx_xai.graph.inst_seg import insert_instance_maps
 from otx_xai.ir import core, describe, read_model
 from otx_xai.models import Detector, InstanceSegmenter, MulticlassClassifier, MultilabelClassifier
 from otx_xai.records import Task
@@ -40,7 +42,9 @@ def classifier() -> MulticlassClassifier:
 def segmenter() -> InstanceSegmenter:
     torch.manual_seed(0)
     options = {"box_detections_per_img": 20}
-    return InstanceSegmenter("maskrcnn_resnet18", LABELS, input_size=SIZE, network_options=options)
+    model = InstanceSegmenter("maskrcnn_resnet18", LABELS, input_size=SIZE, network_options=options)
+    torch.nn.init.constant_(model.network.roi_heads.box_predictor.cls_score.bias[1:], 2.0)  # it shall find something
+    return model
 
 
 def images(count: int) -> np.ndarray:
@@ -116,12 +120,18 @@ def test_instance_segmentation(segmenter):
     with torch.no_grad():
         wanted = segmenter.eval()(torch.from_numpy(images(1)))[0]
     count = len(wanted["scores"])
+    assert count > 1
     assert found["boxes"].shape == (1, count, 5)
     assert found["masks"].shape[:2] == (1, count)
     assert found["labels"].dtype == np.int64
     np.testing.assert_allclose(found["boxes"][0, :, 4], wanted["scores"], atol=1e-4)
     np.testing.assert_allclose(found["boxes"][0, :, :4], wanted["boxes"], atol=1e-2)
     np.testing.assert_array_equal(found["labels"][0], wanted["labels"])
+    explained = run(insert_instance_maps(model, num_classes=3, embed_scaling=False), images(1))
+    boxes, masks = explained["boxes"][0], explained["masks"][0]
+    maps = reference.instance_maps(boxes[:, :4], explained["labels"][0], boxes[:, 4], masks, 3, SIZE)
+    assert explained["saliency_map"].shape == (1, 3, *SIZE)
+    np.testing.assert_allclose(explained["saliency_map"][0], maps, atol=1e-4 * max(maps.max(), 1e-6))
 
 
 @pytest.mark.parametrize("batch", [0, -1, "2"])

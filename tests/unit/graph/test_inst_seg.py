@@ -16,11 +16,9 @@ from torch.nn.functional import adaptive_avg_pool2d
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from otx_xai.errors import ConfigError, GraphError, TargetError
-from otx_xai.export import to_openvino
 from otx_xai.graph import inst_seg
 from otx_xai.graph.inst_seg import default_map_size, insert_instance_maps
 from otx_xai.ir import core
-from otx_xai.models import InstanceSegmenter
 
 SIZE = (48, 70)
 CLASSES = 3
@@ -257,24 +255,6 @@ def test_default_maps_of_an_open_input() -> None:
         np.testing.assert_allclose(maps, averaged(given.literal(), default_map_size(size)), atol=1e-5)
         known = maps_of(given, input_size=size, map_size=None)
         np.testing.assert_allclose(known, maps, atol=1e-5)
-
-
-def test_our_own_export() -> None:
-    torch.manual_seed(0)
-    segmenter = InstanceSegmenter("maskrcnn_resnet18", ("a", "b", "c"), input_size=(64, 96))
-    segmenter.network.roi_heads.score_thresh = 0.0
-    for name, parameter in segmenter.network.named_parameters():  # random networks see the same everywhere
-        if (parameter.ndim == 4 and "body" not in name) or name.endswith("cls_score.weight"):
-            parameter.data.add_(torch.randn(parameter.shape) * 0.05)
-    model = insert_instance_maps(to_openvino(segmenter), num_classes=3, embed_scaling=False)
-    assert str(model.outputs[-1].get_partial_shape()) == "[1,3,64,96]"
-    image = np.random.default_rng(0).integers(0, 256, (1, 3, 64, 96)).astype(np.float32)
-    found = run(model, image)
-    boxes, masks = found["boxes"][0], found["masks"][0]
-    assert len(masks) > 1
-    expected = reference.instance_maps(boxes[:, :4], found["labels"][0], boxes[:, 4], masks, 3, (64, 96))
-    assert np.ptp(expected) > 0.01
-    np.testing.assert_allclose(found["saliency_map"][0], expected, atol=1e-4 * expected.max())
 
 
 def test_a_box_without_area_stays_on_its_line() -> None:
