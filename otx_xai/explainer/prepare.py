@@ -18,7 +18,7 @@ from otx_xai.explainer.insertion import at_least_one, known_classes, log_own_map
 from otx_xai.explainer.targets import Choice, Wanted, choose, resolve_wanted
 from otx_xai.graph.features import dissect
 from otx_xai.graph.insert import branch_grid, default_method, has_saliency_map, insert_branch, insert_scores
-from otx_xai.graph.insert_boxes import box_map_grid, insert_box_maps
+from otx_xai.graph.insert_boxes import insert_box_maps
 from otx_xai.ir import describe, find_logits, find_task, fix_shapes, input_layout, log_line, read_model
 from otx_xai.ir.logits import Activation
 from otx_xai.perturb import Subject, Watch
@@ -272,7 +272,8 @@ def _with_branch(
         classes=wanted.indices if wanted.indices is not None and len(wanted.indices) < count else None,
         embed_scaling=embed_scaling,
     )
-    return explained, chosen, box_map_grid(model, chosen, layout=info.input_layout, target_layers=layers)
+    # Training gives the places of a detector to the middles of even cells, whatever they look at
+    return explained, chosen, None
 
 
 def _explained_classifier(

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 import openvino as ov
 
 from otx_xai.errors import ConfigError
-from otx_xai.graph.axes import label_axes
 from otx_xai.graph.det_class_probability_map import insert_class_maps
-from otx_xai.graph.grid import map_grid
 from otx_xai.graph.inst_seg import insert_instance_maps
-from otx_xai.graph.shared_features import averaged_features, insert_activation_map, pooled_features
+from otx_xai.graph.shared_features import insert_activation_map, pooled_features
 from otx_xai.graph.view import View
-from otx_xai.records import MapGrid, Method, Task
+from otx_xai.records import Method, Task
 
 logger = logging.getLogger("otx_xai")
 
@@ -84,31 +82,6 @@ def insert_box_maps(
             embed_scaling=embed_scaling,
         )
     return explained, method
-
-
-def box_map_grid(model: ov.Model, method: Method, *, layout: str, target_layers: Sequence[str] = ()) -> MapGrid | None:
-    """Find where the places of the maps that :func:`insert_box_maps` inserts lie in the network's input.
-
-    Class scores answer for the places that training gave them, whatever they look at: those of nearly all detectors for
-    the middles of even cells. Instance masks are laid over the input itself. So only the activation map has a grid.
-
-    Args:
-        model: without the branch.
-        method: the method of the maps.
-        layout: axes of the image input, e.g. ``NCHW``.
-        target_layers: the one layer that is averaged, where it was named.
-
-    Returns:
-        The grid of the averaged features; ``None`` where the graph does not tell, and of the other methods.
-
-    Raises:
-        ConfigError, GraphError: as :func:`insert_box_maps` says.
-    """
-    if method is not Method.ACTIVATIONMAP:
-        return None
-    view = View(model)
-    labels = label_axes(view, layout)
-    return map_grid(view, labels, averaged_features(view, labels, only_layer(target_layers)))
 
 
 def default_box_method(model: ov.Model, task: Task) -> Method:

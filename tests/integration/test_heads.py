@@ -20,6 +20,12 @@ def case(request: pytest.FixtureRequest) -> networks.Case:
     return networks.case(request.param)
 
 
+@pytest.fixture(scope="module")
+def everything(case: networks.Case) -> dict[str, np.ndarray]:
+    """Maps and scores of all classes."""
+    return networks.infer(insert_branch(case.dynamic, find_logits(case.dynamic), scores="softmax"), case.images)
+
+
 @pytest.mark.parametrize("batch", [-1, 1, 4])
 def test_maps_equal_the_literal_definition(case: networks.Case, batch: int):
     model = networks.reshaped(case.dynamic, (batch, 3, *case.network.size))
@@ -30,21 +36,18 @@ def test_maps_equal_the_literal_definition(case: networks.Case, batch: int):
     np.testing.assert_allclose(maps, expected, atol=TOLERANCE, rtol=0)
 
 
-def test_best_classes_are_those_of_all_classes(case: networks.Case):
-    logits = find_logits(case.dynamic)
-    everything = networks.infer(insert_branch(case.dynamic, logits, scores="softmax"), case.images)
-    best = networks.infer(insert_branch(case.dynamic, logits, classes=3), case.images)
+def test_best_classes_are_those_of_all_classes(case: networks.Case, everything: dict[str, np.ndarray]):
+    best = networks.infer(insert_branch(case.dynamic, find_logits(case.dynamic), classes=3), case.images)
     order = np.argsort(-everything["saliency_scores"], axis=1, kind="stable")[:, :3]
     np.testing.assert_array_equal(best["saliency_targets"], order)
     expected = np.take_along_axis(everything["saliency_map"], order[:, :, None, None], axis=1)
     np.testing.assert_allclose(best["saliency_map"], expected, atol=TOLERANCE, rtol=0)
 
 
-def test_given_classes_come_in_the_given_order(case: networks.Case):
-    logits = find_logits(case.dynamic)
-    everything = networks.infer(insert_branch(case.dynamic, logits), case.images)["saliency_map"]
-    some = networks.infer(insert_branch(case.dynamic, logits, classes=(5, 0, 2)), case.images)["saliency_map"]
-    np.testing.assert_allclose(some, everything[:, [5, 0, 2]], atol=TOLERANCE, rtol=0)
+def test_given_classes_come_in_the_given_order(case: networks.Case, everything: dict[str, np.ndarray]):
+    branch = insert_branch(case.dynamic, find_logits(case.dynamic), classes=(5, 0, 2))
+    some = networks.infer(branch, case.images)["saliency_map"]
+    np.testing.assert_allclose(some, everything["saliency_map"][:, [5, 0, 2]], atol=TOLERANCE, rtol=0)
 
 
 def test_outputs_stay_what_they_were(case: networks.Case):

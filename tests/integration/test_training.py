@@ -21,6 +21,7 @@ from otx_xai.recipe import list_recipes
 
 LABELS = ("circle", "square", "star")
 COUNTS = {"train": 9, "val": 3, "test": 3}
+SMALL = {"model.init_args.architecture": "squeezenet1_1", "model.init_args.input_size": 64}
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "log_every_n_steps": 1}
 
 
@@ -42,8 +43,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def slim(task: str) -> tuple[str, dict[str, Any]]:
     """A recipe, and what makes it small."""
     return {
-        "multi_class_cls": ("mobilenet_v3_large", {"model.init_args.input_size": 64}),
-        "multi_label_cls": ("multilabel_mobilenet_v3_large", {"model.init_args.input_size": 64}),
+        "multi_class_cls": ("mobilenet_v3_large", SMALL),
+        "multi_label_cls": ("multilabel_mobilenet_v3_large", SMALL),
         "detection": ("fcos_resnet18", {"model.init_args.input_size": 96}),
         "instance_segmentation": ("maskrcnn_resnet18", {"model.init_args.input_size": 96}),
     }[task]
