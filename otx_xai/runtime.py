@@ -14,7 +14,7 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, InvalidStateError, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from dataclasses import dataclass
@@ -109,6 +109,7 @@ class Session:
         *,
         outputs: Sequence[str] = (),
         whole: bool = False,
+        light: bool = False,
         stop: Event | None = None,
     ) -> Generator[tuple[SourceT, ResultT | ImageError], None, None]:
         """Stream images through the model.
@@ -128,6 +129,8 @@ class Session:
                 them by default.
             whole: give ``finish`` the outputs with their batch axis, of length 1, or as they are where they have none,
                 as those of detectors may.
+            light: ``read`` and ``finish`` take far less time than an inference, so that handing them to threads would
+                cost more than it gains: ``read`` runs in the calling thread, ``finish`` in OpenVINO's.
             stop: once set, no further image is begun; those on their way are finished.
 
         Yields:
@@ -145,7 +148,7 @@ class Session:
         unread: deque[_Flight[SourceT, ReadT, ResultT]] = deque()
         flying: deque[_Flight[SourceT, ReadT, ResultT]] = deque()
         more = True
-        pool = ThreadPoolExecutor(workers, "otx_xai")
+        pool = _AtOnce() if light else ThreadPoolExecutor(workers, "otx_xai")
         let_go = _hand_over(queue, lambda request, group: _land(request, group, places, pool, finish, whole=whole))
         try:
             while more or flying:
@@ -207,6 +210,18 @@ class Session:
             raise _inference_error(error) from error
 
 
+class _AtOnce(Executor):
+    """Runs what it is given in the thread that gives it."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the result
+            future.set_exception(error)
+        return future
+
+
 class NamedOutputs(Mapping[Any, NDArray[Any]]):
     """The outputs of one inference, looked up as in OpenVINO's ``OVDict``: by name, number or port.
 
@@ -255,7 +270,7 @@ def _land(
     request: Any,
     group: _Group,
     places: dict[str, int],
-    pool: ThreadPoolExecutor,
+    pool: Executor,
     finish: Callable[..., Any],
     *,
     whole: bool,

@@ -17,7 +17,7 @@ from otx_xai.demo.peaks import find_peak, mark_peak
 from otx_xai.demo.result import DemoResult
 from otx_xai.engine import Engine
 from otx_xai.errors import ConfigError, DataError
-from otx_xai.postprocess.detections import overlaps
+from otx_xai.postprocess.overlaps import overlaps
 from otx_xai.records import Task, UInt8Array
 from otx_xai.report import overlay, read_journal, sheet, write_picture
 
@@ -176,5 +176,5 @@ def _found(file: SceneFile, predictions: Sequence[dict[str, Any]]) -> int:
     for box, label in zip(file.scene.boxes, file.scene.targets, strict=True):
         boxes = [prediction["box"] for prediction in predictions if prediction["target"] == label]
         if boxes:
-            found += bool((overlaps(box.astype(np.float32), np.array(boxes, np.float32)) >= _SAME).any())
+            found += bool((overlaps(box[None].astype(np.float32), np.array(boxes, np.float32)) >= _SAME).any())
     return found

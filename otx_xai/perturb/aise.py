@@ -25,6 +25,7 @@ from otx_xai.perturb.engine import (
     scores_of,
 )
 from otx_xai.perturb.subject import Subject, masking
+from otx_xai.process import one_thread_each
 from otx_xai.records import FloatArray, IntArray, Preset, Size
 from otx_xai.runtime import Session
 
@@ -190,6 +191,7 @@ def _kernel(
     return _Kernel(target, float(width), search)
 
 
+@one_thread_each()
 def _explain(
     scorer: Scorer,
     subject: Subject,

@@ -11,7 +11,8 @@ from otx_xai.errors import ConfigError, ImageError
 from otx_xai.perturb.engine import PerturbationMaps, Scorer, Watch
 from otx_xai.perturb.rise import RiseOptions, explain
 from otx_xai.perturb.subject import Subject
-from otx_xai.postprocess.proposals import Proposals, one_hot, pairwise_overlaps
+from otx_xai.postprocess.overlaps import overlaps
+from otx_xai.postprocess.proposals import Proposals, one_hot
 from otx_xai.records import FloatArray, IntArray
 from otx_xai.runtime import Arrays, Session
 
@@ -52,9 +53,9 @@ def box_targets(boxes: FloatArray, labels: IntArray, proposals: Proposals) -> Bo
     classes = one_hot(labels, proposals.classes.shape[1])
     if len(proposals):
         same = proposals.classes.argmax(axis=1) == labels[:, None]
-        overlaps = np.where(same, pairwise_overlaps(boxes, proposals.boxes), 0)
-        best = overlaps.argmax(axis=1)
-        known = overlaps[np.arange(len(boxes)), best] >= _SAME_BOX
+        shared = np.where(same, overlaps(boxes, proposals.boxes), 0)
+        best = shared.argmax(axis=1)
+        known = shared[np.arange(len(boxes)), best] >= _SAME_BOX
         classes[known] = proposals.classes[best[known]]
     return BoxTargets(np.asarray(boxes, np.float32), _unit(classes))
 
@@ -69,7 +70,7 @@ def similarity(targets: BoxTargets, proposals: Proposals) -> FloatArray:
     if not len(proposals):
         return np.zeros(len(targets.boxes), np.float32)
     alike = targets.classes @ _unit(proposals.classes).T
-    found = pairwise_overlaps(targets.boxes, proposals.boxes) * alike * proposals.objectness
+    found = overlaps(targets.boxes, proposals.boxes) * alike * proposals.objectness
     best: FloatArray = found.max(axis=1)
     return best
 

@@ -17,6 +17,7 @@ from otx_xai.perturb.estimates import Estimate, Estimator
 from otx_xai.perturb.masks import CellMasks
 from otx_xai.perturb.subject import Subject, masking
 from otx_xai.postprocess.maps import CONSTANT_RANGE
+from otx_xai.process import one_thread_each
 from otx_xai.records import FloatArray
 from otx_xai.runtime import Arrays, Session
 
@@ -119,6 +120,7 @@ def scores_of(
         lambda _, outputs: np.asarray(scorer.score(outputs), np.float64).reshape(-1),
         outputs=scorer.outputs,
         whole=scorer.whole,
+        light=True,
         stop=stop,
     )
     try:
@@ -149,6 +151,7 @@ class Watch:
     stop: Event | None = None
 
 
+@one_thread_each()
 def estimate_maps(
     scorer: Scorer,
     subject: Subject,

@@ -66,7 +66,7 @@ class Mean:
         self._prob = prob
         self._blocks: list[int] = []
         self._sum = np.zeros((targets, *self._shape))
-        self._squares = np.zeros((targets, *self._shape))
+        self._squares = np.zeros(targets)
         self._block = np.empty((targets, self._shape[0] * self._shape[1]))
         self._basis = boxes(size, self._shape)
 
@@ -77,12 +77,11 @@ class Mean:
 
     def add(self, projected: Doubles, scores: Doubles) -> None:
         """Take a block of masks in."""
+        masks = projected.reshape(len(scores), -1)
         # in place: maps of a thousand classes are large, and new memory costs more than sums
-        block = np.matmul(scores.T, projected.reshape(len(scores), -1), out=self._block)
-        self._sum += block.reshape(self._sum.shape)
-        np.square(block, out=block)
-        block /= len(scores)
-        self._squares += block.reshape(self._sum.shape)
+        self._sum += np.matmul(scores.T, masks, out=self._block).reshape(self._sum.shape)
+        # the mean square of the block's maps, out of the products of its masks: without a look at any map
+        self._squares += ((masks @ masks.T @ scores) * scores).sum(axis=0) / masks.shape[1] / len(scores)
         self._blocks.append(len(scores))
 
     def estimate(self) -> Estimate:
@@ -91,8 +90,8 @@ class Mean:
         maps = self._sum / max(count, 1)
         error = np.full(len(maps), np.inf)
         if blocks >= _LEAST_BLOCKS:
-            variance = np.clip(self._squares / count - maps**2, 0, None) * blocks / (blocks - 1)
-            error = np.sqrt(variance.mean(axis=(1, 2)) / blocks)
+            variance = np.clip(self._squares / count - (maps**2).mean(axis=(1, 2)), 0, None)
+            error = np.sqrt(variance / (blocks - 1))
         return Estimate((maps / self._prob).astype(np.float32), _relative(error, maps))
 
 

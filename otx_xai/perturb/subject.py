@@ -88,9 +88,11 @@ def masking(subject: Subject) -> Callable[[FloatArray], NDArray[Any]]:
     """
     kind, layout = subject.image.dtype, subject.layout
     values = np.broadcast_to(np.array(subject.fill, np.float32), subject.channels)
-    fill = values.reshape([-1 if axis == "C" else 1 for axis in layout])
     even = bool((values == values[0]).all())
+    fill = values.reshape([-1 if axis == "C" else 1 for axis in layout])
     contrast = np.ascontiguousarray(subject.image.astype(np.float32) - fill)
+    # in full, as adding it to all pixels is much faster than broadcasting a few channels
+    fill = np.ascontiguousarray(np.broadcast_to(fill, contrast.shape))
     spread = tuple(slice(None) if axis != "C" else None for axis in layout)
     is_image = layout == "HWC" and kind == np.uint8 and values.min() >= 0 and values.max() <= 255
     rows_first = layout.index("H") < layout.index("W")

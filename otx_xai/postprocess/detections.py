@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from otx_xai.errors import ModelError
 from otx_xai.postprocess.geometry import Placement, place
+from otx_xai.postprocess.overlaps import suppress
 from otx_xai.postprocess.scores import sigmoid
 from otx_xai.records import XAI_OUTPUTS, Detections, FloatArray, InputGeometry, IntArray, Size
 
@@ -50,7 +51,7 @@ def read_detections(
         geometry: how it was fitted into the network's input.
         num_classes: ``K``, which raw outputs are told apart by.
         threshold: score from which a box counts.
-        iou_threshold: overlap from which the lesser one of two boxes of a class is dropped, in raw outputs.
+        iou_threshold: overlap above which the lesser one of two boxes of a class is dropped, in raw outputs.
         first_label: what the model calls class 0: 1 where labels start with one for "nothing".
 
     Raises:
@@ -67,7 +68,7 @@ def read_detections(
             candidates = _raw_candidates(only, num_classes, geometry.size)
             if candidates is None:
                 raise _unknown(arrays, num_classes)
-            boxes, labels, scores = suppress(*candidates, threshold=threshold, iou_threshold=iou_threshold)
+            boxes, labels, scores = _best_candidates(*candidates, threshold, iou_threshold)
             first_label = 0
     elif len(labelled) == 1:
         labels = labelled[0].reshape(-1).astype(np.int64)
@@ -135,42 +136,6 @@ def pasted_mask(
     return pasted
 
 
-def suppress(
-    boxes: FloatArray, scores: FloatArray, *, threshold: float, iou_threshold: float
-) -> tuple[FloatArray, IntArray, FloatArray]:
-    """Keep of every class the best of boxes that overlap.
-
-    Args:
-        boxes: ``(P, 4)`` xyxy.
-        scores: ``(P, K)``; a box stands for its best class.
-        threshold: score from which a box counts.
-        iou_threshold: overlap from which the lesser of two boxes is dropped.
-
-    Returns:
-        Boxes ``(M, 4)``, labels ``(M,)`` and scores ``(M,)``, best first.
-    """
-    labels, best = scores.argmax(axis=1), scores.max(axis=1)
-    order = np.argsort(-best, kind="stable")
-    order = order[best[order] >= threshold][:_CANDIDATES]
-    kept: list[int] = []
-    while order.size:
-        first, order = order[0], order[1:]
-        kept.append(int(first))
-        rivals = (labels[order] == labels[first]) & (overlaps(boxes[first], boxes[order]) > iou_threshold)
-        order = order[~rivals]
-    return boxes[kept].astype(np.float32), labels[kept].astype(np.int64), best[kept].astype(np.float32)
-
-
-def overlaps(box: FloatArray, boxes: FloatArray) -> FloatArray:
-    """Return the intersection over union of one box ``(4,)`` with each of ``(M, 4)``; 0 where both are empty."""
-    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=1)
-    areas = np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=1)
-    union = np.prod(np.clip(box[2:] - box[:2], 0, None)) + areas - shared
-    result: FloatArray = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return result
-
-
 def _xyxy(placement: Placement) -> tuple[FloatArray, FloatArray]:
     (scale_y, scale_x), (offset_y, offset_x) = placement.scale, placement.offset
     offset = np.array([offset_x, offset_y, offset_x, offset_y], np.float32)
@@ -230,6 +195,17 @@ def _detection_output(output: NDArray[Any], size: Size) -> tuple[FloatArray, Int
     height, width = size
     boxes = rows[:, 3:] * np.array([width, height, width, height], np.float32)
     return boxes, rows[:, 1].astype(np.int64), rows[:, 2]
+
+
+def _best_candidates(
+    boxes: FloatArray, scores: FloatArray, threshold: float, iou_threshold: float
+) -> tuple[FloatArray, IntArray, FloatArray]:
+    """Return boxes, labels and scores of what non-maximum suppression leaves; a box stands for its best class."""
+    labels, best = scores.argmax(axis=1), scores.max(axis=1)
+    chosen = np.flatnonzero(best >= threshold)
+    chosen = chosen[np.argsort(-best[chosen], kind="stable")[:_CANDIDATES]]
+    chosen = chosen[suppress(boxes[chosen], labels[chosen], best[chosen], iou_threshold=iou_threshold)]
+    return boxes[chosen], labels[chosen].astype(np.int64), best[chosen]
 
 
 def _raw_candidates(output: NDArray[Any], num_classes: int | None, size: Size) -> tuple[FloatArray, FloatArray] | None:

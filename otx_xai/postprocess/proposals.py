@@ -82,17 +82,3 @@ def read_proposals(
 def one_hot(labels: IntArray, num_classes: int) -> FloatArray:
     """Return class scores ``float32`` ``(P, K)`` that are 1 for each label and 0 elsewhere."""
     return np.asarray(labels[:, None] == np.arange(num_classes), np.float32)
-
-
-def pairwise_overlaps(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Return the intersection over union of each box of ``(M, 4)`` with each of ``(P, 4)``: ``float32`` ``(M, P)``.
-
-    It is 0 where both are empty.
-    """
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=2)
-    areas = [np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=1) for boxes in (first, second)]
-    union = areas[0][:, None] + areas[1] - shared
-    result: FloatArray = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return result

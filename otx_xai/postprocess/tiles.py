@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from otx_xai.postprocess.detections import boxes_on_image, overlaps
+from otx_xai.postprocess.detections import boxes_on_image
 from otx_xai.postprocess.geometry import Line, Span, cell_lines, place
-from otx_xai.records import Detections, FloatArray, InputGeometry, IntArray, MapGrid, Size, Tiling, UInt8Array
+from otx_xai.postprocess.overlaps import suppress
+from otx_xai.records import Detections, FloatArray, InputGeometry, MapGrid, Size, Tiling, UInt8Array
 
 Box = tuple[int, int, int, int]
 
@@ -93,7 +94,7 @@ def merge_detections(parts: Sequence[Detections], *, iou_threshold: float, limit
 
     Args:
         parts: one a tile, at least one, on the image.
-        iou_threshold: overlap from which the lesser of two boxes of a class is dropped.
+        iou_threshold: overlap above which the lesser of two boxes of a class is dropped.
         limit: number of detections at most, the best ones.
 
     Returns:
@@ -102,7 +103,7 @@ def merge_detections(parts: Sequence[Detections], *, iou_threshold: float, limit
     boxes = np.concatenate([part.boxes for part in parts])
     labels = np.concatenate([part.labels for part in parts])
     scores = np.concatenate([part.scores for part in parts])
-    kept = _not_overlapping(boxes, labels, scores, iou_threshold, limit)
+    kept = suppress(boxes, labels, scores, iou_threshold=iou_threshold)[:limit]
     merged = Detections(boxes[kept], labels[kept], scores[kept])
     if parts[0].masks is None:
         return merged
@@ -110,22 +111,9 @@ def merge_detections(parts: Sequence[Detections], *, iou_threshold: float, limit
     mask_boxes = np.concatenate([part.mask_boxes for part in parts if part.mask_boxes is not None])
     return replace(
         merged,
-        masks=np.stack([masks[i] for i in kept]) if kept else parts[0].masks[:0],
+        masks=np.stack([masks[i] for i in kept]) if len(kept) else parts[0].masks[:0],
         mask_boxes=mask_boxes[kept],
     )
-
-
-def _not_overlapping(
-    boxes: FloatArray, labels: IntArray, scores: FloatArray, iou_threshold: float, limit: int
-) -> list[int]:
-    order = np.argsort(-scores, kind="stable")
-    kept: list[int] = []
-    while order.size and len(kept) < limit:
-        first, order = order[0], order[1:]
-        kept.append(int(first))
-        rivals = (labels[order] == labels[first]) & (overlaps(boxes[first], boxes[order]) > iou_threshold)
-        order = order[~rivals]
-    return kept
 
 
 class Mosaic:

@@ -78,8 +78,23 @@ def _threads_end() -> Iterator[None]:
 @pytest.mark.parametrize("batch", [1, 2, 4])
 @pytest.mark.parametrize("count", [0, 1, 3, 41])
 def test_results_come_in_order_and_the_last_batch_is_padded(batch: int, count: int) -> None:
-    results = list(Session(sum_model(batch)).stream(range(count), read, finish))
-    assert results == [(value, right(value)) for value in range(count)]
+    session = Session(sum_model(batch))
+    for light in (False, True):
+        results = list(session.stream(range(count), read, finish, light=light))
+        assert results == [(value, right(value)) for value in range(count)]
+
+
+def test_a_light_stream_has_no_threads_of_its_own(session: Session) -> None:
+    readers = set()
+
+    def noted(value: int) -> tuple[np.ndarray, int]:
+        readers.add(threading.current_thread())
+        assert not our_threads()
+        return read(value)
+
+    for _ in session.stream(range(100), noted, finish, light=True):
+        assert not our_threads()
+    assert readers == {threading.current_thread()}
 
 
 def test_order_is_kept_whatever_is_slow(session: Session) -> None:
@@ -160,8 +175,9 @@ def test_only_named_outputs_are_copied_under_any_of_their_names(session: Session
     assert len(next(iter(session.stream([0], read, names)))[1]) == 2
 
 
+@pytest.mark.parametrize("light", [False, True])
 @pytest.mark.parametrize("batch", [1, 4])
-def test_an_image_error_is_the_result_of_its_image(batch: int) -> None:
+def test_an_image_error_is_the_result_of_its_image(batch: int, light: bool) -> None:
     def picky_read(value: int) -> tuple[np.ndarray, int]:
         if value % 5 == 0:
             raise ImageError(f"read {value}")
@@ -172,7 +188,7 @@ def test_an_image_error_is_the_result_of_its_image(batch: int) -> None:
             raise ImageError(f"finish {value}")
         return finish(value, outputs)
 
-    results = dict(Session(sum_model(batch)).stream(range(50), picky_read, picky_finish))
+    results = dict(Session(sum_model(batch)).stream(range(50), picky_read, picky_finish, light=light))
     assert list(results) == list(range(50))
     for value, result in results.items():
         if value % 5 == 0:
@@ -192,7 +208,8 @@ def test_images_that_all_fail(session: Session) -> None:
 
 @pytest.mark.parametrize("error", [KeyError, TimeoutError, OSError, SystemError])
 @pytest.mark.parametrize("stage", ["read", "finish", "sources"])
-def test_another_error_ends_the_stream(session: Session, stage: str, error: type[Exception]) -> None:
+@pytest.mark.parametrize("light", [False, True])
+def test_another_error_ends_the_stream(session: Session, light: bool, stage: str, error: type[Exception]) -> None:
     def failing(at: str, value: int) -> None:
         if at == stage and value == 20:
             raise error("broken")
@@ -212,7 +229,7 @@ def test_another_error_ends_the_stream(session: Session, stage: str, error: type
 
     taken = []
     with pytest.raises(error, match="broken"):
-        taken.extend(value for value, _ in session.stream(sources(), failing_read, failing_finish))
+        taken.extend(value for value, _ in session.stream(sources(), failing_read, failing_finish, light=light))
     assert len(taken) <= 20
 
 

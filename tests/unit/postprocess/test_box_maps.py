@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from otx_xai.postprocess.box_maps import box_maps
-from otx_xai.postprocess.detections import overlaps
+from otx_xai.postprocess.overlaps import overlaps
 from otx_xai.records import Detections, InputGeometry, ResizeType
 
 SIZE = (64, 96)
@@ -25,7 +25,7 @@ def test_votes_are_the_overlap_of_the_moved_box() -> None:
             for column in range(12):
                 shift = np.array([(column + 0.5) * 8, (row + 0.5) * 8]) - middle
                 moved = (box + np.tile(shift, 2)).astype(np.float32)
-                expected = maps[label, row, column] * overlaps(box, moved[None])[0]
+                expected = maps[label, row, column] * overlaps(box[None], moved[None])[0, 0]
                 assert result[index, row, column] == pytest.approx(float(expected), abs=1e-5)
 
 

@@ -2,18 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from torchvision.ops import box_iou, nms
 
 from otx_xai.errors import ModelError
 from otx_xai.postprocess.detections import (
     Detections,
     boxes_on_image,
     boxes_on_input,
-    overlaps,
     pasted_mask,
     read_detections,
-    suppress,
 )
 from otx_xai.postprocess.geometry import fit
 from otx_xai.records import InputGeometry, ResizeType
@@ -147,32 +143,6 @@ def test_yolo_with_and_without_objectness() -> None:
     np.testing.assert_allclose(older.boxes, newer.boxes, rtol=1e-5)
     np.testing.assert_allclose(older.scores, newer.scores, rtol=1e-5)
     assert newer.labels.tolist() == older.labels.tolist()
-
-
-def test_suppression_is_that_of_torchvision() -> None:
-    rng = np.random.default_rng(3)
-    low = rng.uniform(0, 50, (80, 2))
-    boxes = np.concatenate([low, low + rng.uniform(5, 40, (80, 2))], 1).astype(np.float32)
-    scores = rng.uniform(size=(80, 2)).astype(np.float32)
-    kept, labels, best = suppress(boxes, scores, threshold=0.3, iou_threshold=0.4)
-    expected = []
-    for label in range(2):
-        mine = np.flatnonzero((scores.argmax(1) == label) & (scores.max(1) >= 0.3))
-        chosen = nms(torch.from_numpy(boxes[mine]), torch.from_numpy(scores[mine, label]), 0.4).numpy()
-        expected += [(scores[i, label], label, i) for i in mine[chosen]]
-    expected.sort(key=lambda item: -item[0])
-    np.testing.assert_array_equal(kept, boxes[[item[2] for item in expected]])
-    assert labels.tolist() == [item[1] for item in expected]
-    np.testing.assert_array_equal(best, [item[0] for item in expected])
-
-
-def test_overlaps_are_those_of_torchvision() -> None:
-    rng = np.random.default_rng(4)
-    low = rng.uniform(0, 10, (9, 2))
-    boxes = np.concatenate([low, low + rng.uniform(1, 10, (9, 2))], 1).astype(np.float32)
-    expected = box_iou(torch.from_numpy(boxes[:1]), torch.from_numpy(boxes))[0].numpy()
-    np.testing.assert_allclose(overlaps(boxes[0], boxes), expected, rtol=1e-5)
-    assert overlaps(np.zeros(4, np.float32), np.zeros((1, 4), np.float32)).tolist() == [0]
 
 
 def test_masks_inside_boxes() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from otx_xai.postprocess.detections import overlaps, read_detections
-from otx_xai.postprocess.proposals import pairwise_overlaps, read_proposals
+from otx_xai.postprocess.detections import read_detections
+from otx_xai.postprocess.overlaps import overlaps
+from otx_xai.postprocess.proposals import read_proposals
 from otx_xai.records import InputGeometry
 
 SIZE = (40, 60)
@@ -32,7 +33,7 @@ def test_raw_outputs_give_the_boxes_and_classes_of_detections() -> None:
         best = read_detections(outputs, SIZE, InputGeometry(SIZE), num_classes=3, threshold=0.05, iou_threshold=1)
         assert 0 < len(found) < 12
         assert (found.objectness >= 0.3).all()
-        alike = pairwise_overlaps(found.boxes, best.boxes) > 0.6  # detections are clipped
+        alike = overlaps(found.boxes, best.boxes) > 0.6  # detections are clipped
         same = found.classes.argmax(axis=1)[:, None] == best.labels
         assert (alike & same).any(axis=1).all()
         if not objectness:
@@ -49,12 +50,3 @@ def test_labelled_boxes_have_one_class() -> None:
     np.testing.assert_array_equal(found.boxes, [[1, 2, 11, 12], [8, 8, 30, 30]])
     np.testing.assert_array_equal(found.classes, [[0, 0, 1], [0, 1, 0]])
     np.testing.assert_allclose(found.objectness, [0.9, 0.5])
-
-
-def test_pairwise_overlaps_are_those_of_single_boxes() -> None:
-    corners = RANDOM.uniform(0, 30, (7, 2, 2)).astype(np.float32)
-    boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
-    boxes[2] = 5  # empty
-    found = pairwise_overlaps(boxes[:3], boxes)
-    np.testing.assert_allclose(found, np.stack([overlaps(box, boxes) for box in boxes[:3]]))
-    assert found.shape == (3, 7)
