@@ -35,22 +35,18 @@ def run(verb: str, argv: list[str]) -> int:
 
 def explain_parser() -> Any:
     """Declare the options of ``otx explain``."""
-    from otx_xai.records import (
-        DumpContent,
-        ExplainConfig,
-        ExplainMode,
-        ImageFormat,
-        Method,
-        Preset,
-        ResizeType,
-        TargetExplainGroup,
-        Task,
-    )
-
-    defaults = ExplainConfig()
     parser = make_parser("explain", _EXAMPLES)
+    _add_model(parser.add_argument_group("Model"))
+    _add_input(parser.add_argument_group("Model input, where the model does not tell"))
+    _add_explained(parser.add_argument_group("What is explained"))
+    _add_black_box(parser.add_argument_group("Black box"))
+    _add_written(parser.add_argument_group("What is written"))
+    return parser
 
-    group = parser.add_argument_group("Model")
+
+def _add_model(group: Any) -> None:
+    from otx_xai.records import Task
+
     add(group, "checkpoint", "FILE", "model: .xml (with its .bin), .onnx, .tflite, .ckpt or .pth")
     add(group, "model", "NAME", "architecture of a plain state dict, where its keys do not tell: mobilenet_v2, timm/…")
     add(group, "labels", "FILE|a,b,c", "class names, where the model does not tell: one a line, a JSON list, or a,b,c")
@@ -59,7 +55,10 @@ def explain_parser() -> Any:
     add(group, "batch_size", "N", "images an inference, where the model leaves its batch open", 1)
     add(group, "output_model", "FILE", "also save the model with its saliency_map output to this .xml")
 
-    group = parser.add_argument_group("Model input, where the model does not tell")
+
+def _add_input(group: Any) -> None:
+    from otx_xai.records import ResizeType
+
     add(group, "input.mean", "X[,X,X]", "(x - mean) / scale on the 0-255 scale; one number, or one a channel")
     add(group, "input.scale", "X[,X,X]", "see --input.mean")
     add(group, "input.resize_type", "TYPE", f"how images are fitted in: {words(ResizeType)}")
@@ -68,7 +67,11 @@ def explain_parser() -> Any:
     add(group, "input.size", "H[,W]", "size of a dynamic input, one number for a square")
     add(group, "input.layout", "NCHW|NHWC", "axes of the input")
 
-    group = parser.add_argument_group("What is explained")
+
+def _add_explained(group: Any) -> None:
+    from otx_xai.records import ExplainConfig, Method, TargetExplainGroup
+
+    defaults = ExplainConfig()
     add(
         group,
         "data_root",
@@ -110,7 +113,11 @@ def explain_parser() -> Any:
         "score from which a detector's box counts; the model's own by default, or 0.5",
         kind=float,
     )
-    group = parser.add_argument_group("Black box")
+
+
+def _add_black_box(group: Any) -> None:
+    from otx_xai.records import ExplainMode, Preset
+
     add(
         group,
         "explain_mode",
@@ -123,7 +130,11 @@ def explain_parser() -> Any:
     add(group, "tolerance", "X", "end at this standard error of a map, a part of its range, such as 0.05", kind=float)
     add(group, "seed", "N", "of the masks", 0)
 
-    group = parser.add_argument_group("What is written")
+
+def _add_written(group: Any) -> None:
+    from otx_xai.records import DumpContent, ExplainConfig, ImageFormat
+
+    defaults = ExplainConfig()
     add(group, "work_dir", "FOLDER", "results; otx-workspace/<timestamp> by default")
     add(group, "dump", "BOOL", "write pictures, not only predictions.jsonl", False)
     add(
@@ -156,4 +167,3 @@ def explain_parser() -> Any:
         defaults.crop_padded_map,
     )
     add(group, "resume", "BOOL", "go on with an interrupted run of the same settings, else begin anew", True)
-    return parser

@@ -14,22 +14,21 @@ from otx_xai.data import find_images
 from otx_xai.engine.explaining import (
     Images,
     absolute,
+    begin_run,
     images_of,
     is_file,
+    open_session,
     positive,
     reconcile,
     save_explained,
-    settings_of,
 )
 from otx_xai.engine.workspace import explain_run, new_run, newest_checkpoint
 from otx_xai.errors import ConfigError
 from otx_xai.explainer.prepare import prepare
-from otx_xai.ir import embed_preprocessing
 from otx_xai.recipe import override, read_recipe
 from otx_xai.records import ExplainConfig, ExplainMode, InputOptions, Method, Preset, Task
-from otx_xai.report.manifest import Manifest, write_config
-from otx_xai.run import ExplainRun, Run
-from otx_xai.runtime import Session
+from otx_xai.report.manifest import write_config
+from otx_xai.run import ExplainRun
 
 if TYPE_CHECKING:
     from otx_xai.data.datamodule import OTXDataModule
@@ -360,9 +359,8 @@ class Engine:
             batch=positive(batch_size),
         )
         if output_model is not None:
-            save_explained(source, Path(output_model), prepared.info.task, method, target_layer)
-        feedable = prepared.model if data.normalised else embed_preprocessing(prepared.model, prepared.info)
-        session = Session(feedable, self.device)
+            save_explained(source, Path(output_model), prepared.info.task, method, target_layer, its_labels)
+        session = open_session(prepared, self.device, normalised=data.normalised)
         work_dir = explain_run(self.work_dir)
         keep = keep_explanations and not dump
         arguments = {
@@ -388,11 +386,7 @@ class Engine:
             "resume": resume,
             "seed": seed,
         }
-        write_config(work_dir, arguments)
-        manifest = Manifest(
-            work_dir, "explain", settings_of(arguments, prepared, session), model_file, len(data.images)
-        )
-        run = Run(work_dir, manifest, prepared, config, data.images, dump=dump, keep=keep, loader=data.loader)
+        run = begin_run(work_dir, arguments, prepared, session, model_file, data, config, dump=dump, keep=keep)
         return run.execute(session, resume=resume and not keep and data.loader is None)
 
     def _readable(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,8 +19,11 @@ from otx_xai.errors import ConfigError, OutputError
 from otx_xai.explainer.insertion import insert_xai
 from otx_xai.explainer.prepare import Prepared
 from otx_xai.explainer.targets import BOXES
+from otx_xai.ir import embed_preprocessing
 from otx_xai.ir.read import first_line
 from otx_xai.records import ExplainConfig, ImageInfo, Method, Size, TargetExplainGroup, Task
+from otx_xai.report.manifest import Manifest, write_config
+from otx_xai.run import Run
 from otx_xai.runtime import Session
 
 logger = logging.getLogger("otx_xai")
@@ -87,6 +91,11 @@ def positive(batch_size: int) -> int:
     return batch_size
 
 
+def open_session(prepared: Prepared, device: str, *, normalised: bool) -> Session:
+    """Compile a model for an OpenVINO device, with its pre-processing inside unless images come normalised."""
+    return Session(prepared.model if normalised else embed_preprocessing(prepared.model, prepared.info), device)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # What the run leaves behind, apart from its results.
 
@@ -101,7 +110,41 @@ def is_file(labels: Any) -> TypeGuard[str | Path]:
     return isinstance(labels, str | Path) and os.path.isfile(os.path.expanduser(labels))
 
 
-def settings_of(arguments: dict[str, Any], prepared: Prepared, session: Session) -> dict[str, Any]:
+def begin_run(
+    work_dir: Path,
+    arguments: dict[str, Any],
+    prepared: Prepared,
+    session: Session,
+    model_file: Path,
+    data: Images,
+    config: ExplainConfig,
+    *,
+    dump: bool,
+    keep: bool,
+) -> Run:
+    """Write ``config.yaml``, and return the run with its manifest, ready to be executed.
+
+    Args:
+        work_dir: folder of the run, which exists.
+        arguments: what repeats the run.
+        prepared: the model.
+        session: it, compiled.
+        model_file: where it comes from.
+        data: the images.
+        config: what to write.
+        dump: write pictures.
+        keep: keep the explanations in memory, to return them.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    write_config(work_dir, arguments)
+    settings = _settings_of(arguments, prepared, session)
+    manifest = Manifest(work_dir, "explain", settings, model_file, len(data.images))
+    return Run(work_dir, manifest, prepared, config, data.images, dump=dump, keep=keep, loader=data.loader)
+
+
+def _settings_of(arguments: dict[str, Any], prepared: Prepared, session: Session) -> dict[str, Any]:
     """Return everything that decides the results: the arguments, and what was found out about the model."""
     irrelevant = ("work_dir", "output_model", "resume")
     settings = {name: value for name, value in arguments.items() if name not in irrelevant}
@@ -116,14 +159,19 @@ def settings_of(arguments: dict[str, Any], prepared: Prepared, session: Session)
 
 
 def save_explained(
-    source: Path | ov.Model, output_model: Path, task: Task, method: Method | None, target_layer: str | None
+    source: Path | ov.Model,
+    output_model: Path,
+    task: Task,
+    method: Method | None,
+    target_layer: str | None,
+    labels: str | Path | Sequence[str] | None,
 ) -> None:
     """Save the model with its saliency branch; the ``.xml``, which comes last, never lacks its ``.bin``."""
     if output_model.suffix.lower() != ".xml":
         raise ConfigError(f"--output_model is {str(output_model)!r}; expected the name of an .xml file.")
     if isinstance(source, Path) and output_model.exists() and output_model.samefile(source):
         raise ConfigError(f"--output_model {output_model} is the checkpoint itself; expected another name.")
-    model = insert_xai(source, task, method, target_layer)
+    model = insert_xai(source, task, method, target_layer, labels=labels)
     part = output_model.with_name(f".{output_model.stem}.part.xml")
     try:
         output_model.parent.mkdir(parents=True, exist_ok=True)

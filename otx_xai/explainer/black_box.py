@@ -209,6 +209,6 @@ def _choice(
     result: PerturbationMaps,
     detections: Detections | None,
 ) -> Choice:
-    said = [(name, why) for name, whys in zip(map_names(targets), result.warnings, strict=True) for why in whys]
-    warnings = tuple(f"{name}: {why}" for name, why in said)
+    names = map_names(targets, predictions)
+    warnings = tuple(f"{name}: {why}" for name, whys in zip(names, result.warnings, strict=True) for why in whys)
     return Choice(predictions, targets, min_max(result.maps), detections, warnings)

@@ -117,7 +117,7 @@ def choose_boxes(
         if len(maps) == len(labels):
             maps = maps[indices]
     shown = maps / np.float32(255) if scaled else min_max(maps)
-    return Choice(predictions, targets, shown, found, constant_maps(targets, shown))
+    return Choice(predictions, targets, shown, found, constant_maps(targets, predictions, shown))
 
 
 def predictions_of(found: Detections, labels: Sequence[str]) -> tuple[Prediction, ...]:

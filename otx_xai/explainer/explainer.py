@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,8 @@ class Explainer:
         postprocess_fn: makes class scores ``(N, K)`` or logits of the model's raw output, an ``OVDict``; of a
             detector's, boxes ``(M, 4)`` xyxy in pixels of the input, scores ``(M,)`` and labels ``(M,)``. They decide
             which classes are predicted; without it what is found in the graph does.
-        explain_mode: white box, black box, or auto. This version has white-box methods only.
+        explain_mode: white box, black box, or auto: a branch where the analysis of the graph finds a place for one, and
+            perturbation otherwise.
         explain_method: a white-box method of the task; see :func:`otx_xai.insert_xai`. Task and graph decide when
             ``None``.
         target_layer: layer whose features are perturbed, by name; the last one that has places by default. Of a
@@ -167,35 +168,10 @@ class Explainer:
         """
         setting = self._setting_of_call(explain_mode, explain_method, target_layer, embed_scaling)
         look = Look(output_size, resize, colormap, overlay, overlay_weight)
-        prepared = self._prepare(setting)
-        if prepared.black_box is not None:
-            has_boxes = not prepared.info.task.is_classification
-            prepared = replace(prepared, black_box=black_box(has_boxes, prepared.black_box.method, method_kwargs))
-        elif method_kwargs:
-            logger.warning("%s: no effect with %s.", ", ".join(method_kwargs), prepared.method)
-        labels = _names(label_names, prepared)
-        wanted = resolve_wanted(
-            targets if target_explain_labels is None else target_explain_labels,
-            labels,
-            prepared.wanted.threshold,
-            has_boxes=not prepared.info.task.is_classification,
-        )
+        wanted = targets if target_explain_labels is None else target_explain_labels
+        prepared = self._prepared_for_call(setting, wanted, label_names, method_kwargs)
         inputs = over(original_input_image, self._inputs(np.asarray(data), prepared))
-        explanations = []
-        prepared = replace(prepared, info=replace(prepared.info, labels=labels), wanted=wanted)
-        for canvas, geometry, choice in self._choices(inputs, setting, prepared):
-            keys = map_keys(choice.targets)
-            shown = show(choice.maps, canvas, look)
-            if look.overlay and choice.detections is not None:
-                shown = (
-                    _framed(picture, target, choice, canvas, geometry)
-                    for picture, target in zip(shown, choice.targets, strict=True)
-                )
-            pictures = dict(zip(keys, shown, strict=True))
-            method = f"{prepared.method} ({prepared.reason})" if prepared.reason else prepared.method
-            explanations.append(
-                Explanation(pictures, labels, choice.predictions, method=method, warnings=choice.warnings)
-            )
+        explanations = [_explanation(prepared, look, *one) for one in self._choices(inputs, setting, prepared)]
         return explanations[0] if len(explanations) == 1 else explanations
 
     def _setting_of_call(
@@ -228,6 +204,20 @@ class Explainer:
                 embed_scaling=setting.embed_scaling,
             )
         return self._prepared[setting]
+
+    def _prepared_for_call(
+        self, setting: _Setting, targets: Any, label_names: Sequence[str] | None, options: Mapping[str, Any]
+    ) -> Prepared:
+        """Return the prepared model with the names, targets and options of a black-box method that a call gives."""
+        prepared = self._prepare(setting)
+        has_boxes = not prepared.info.task.is_classification
+        if prepared.black_box is not None:
+            prepared = replace(prepared, black_box=black_box(has_boxes, prepared.black_box.method, options))
+        elif options:
+            logger.warning("%s: no effect with %s.", ", ".join(options), prepared.method)
+        labels = _names(label_names, prepared)
+        wanted = resolve_wanted(targets, labels, prepared.wanted.threshold, has_boxes=has_boxes)
+        return replace(prepared, info=replace(prepared.info, labels=labels), wanted=wanted)
 
     def _inputs(self, data: NDArray[Any], prepared: Prepared) -> Inputs:
         """Make the model's input of what the caller gave."""
@@ -351,6 +341,21 @@ class Explainer:
             model = embed_preprocessing(prepared.model, prepared.info) if as_images else prepared.model
             self._sessions[key] = Session(model, self._device, latency=prepared.black_box is None)
         return self._sessions[key]
+
+
+def _explanation(
+    prepared: Prepared, look: Look, canvas: Canvas, geometry: InputGeometry, choice: Choice
+) -> Explanation:
+    """Show the maps of one image as the caller wants to see them."""
+    shown = show(choice.maps, canvas, look)
+    if look.overlay and choice.detections is not None:
+        shown = (
+            _framed(picture, target, choice, canvas, geometry)
+            for picture, target in zip(shown, choice.targets, strict=True)
+        )
+    pictures = dict(zip(map_keys(choice.targets, choice.predictions), shown, strict=True))
+    method = f"{prepared.method} ({prepared.reason})" if prepared.reason else prepared.method
+    return Explanation(pictures, prepared.info.labels, choice.predictions, method=method, warnings=choice.warnings)
 
 
 def _framed(

@@ -10,7 +10,7 @@ from typing import Any
 from otx_xai.errors import ConfigError, TargetError
 from otx_xai.explainer.targets import resolve_targets
 from otx_xai.records import PER_IMAGE_TARGET, ImageFormat, Prediction, UInt8Array
-from otx_xai.report import slug, slugs, write_picture
+from otx_xai.report import box_numbers, slug, slugs, write_picture
 
 logger = logging.getLogger("otx_xai")
 
@@ -18,11 +18,21 @@ PER_IMAGE_MAP = "per_image_map"
 """Key of the one map of an image."""
 
 
-def map_keys(targets: Sequence[Prediction]) -> list[int | str]:
-    """Return what the maps of these targets are called: class indices, ``"per_image_map"``, or ``"box_<n>"``."""
+def map_keys(targets: Sequence[Prediction], predictions: Sequence[Prediction]) -> list[int | str]:
+    """Return what the maps of some targets are called.
+
+    Args:
+        targets: what is explained of an image.
+        predictions: of the image, best first.
+
+    Returns:
+        For each target its class index, ``"per_image_map"``, or ``"box_<n>"``, ``n`` being its place among the
+        predictions.
+    """
+    numbers = box_numbers(targets, predictions)
     return [
-        PER_IMAGE_MAP if target.target == PER_IMAGE_TARGET else target.target if target.box is None else f"box_{i}"
-        for i, target in enumerate(targets)
+        PER_IMAGE_MAP if target.target == PER_IMAGE_TARGET else target.target if number is None else f"box_{number}"
+        for target, number in zip(targets, numbers, strict=True)
     ]
 
 
@@ -31,7 +41,7 @@ class Explanation:
 
     Args:
         saliency_map: class index → map, or ``"per_image_map"`` → the one map of the image, or ``"box_<n>"`` → the map
-            of the n-th prediction. Maps are ``uint8``: grey ``(H, W)``, or RGB ``(H, W, 3)`` when coloured or overlaid.
+            of ``predictions[n]``. Maps are ``uint8``: grey ``(H, W)``, or RGB ``(H, W, 3)`` when coloured or overlaid.
         label_names: class names in order; empty when unknown.
         predictions: what the model predicts, best first.
         name: of the image, where it is known.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ def insert_xai(
     *,
     targets: Any = -1,
     feature_vector: bool = False,
+    labels: str | Path | Sequence[str] | None = None,
 ) -> ov.Model:
     """Return a copy of a model with a ``saliency_map`` output, to be saved, and run by plain OpenVINO.
 
@@ -52,10 +52,12 @@ def insert_xai(
             one-stage detector its class heads, a sequence or ``"a,b,c"``.
         embed_scaling: scale each map to [0, 255] in the graph; else maps hold class scores before soft-max (of
             detectors, probabilities).
-        targets: ``-1``: a map for every class. Indices or names (those in the model's ``model_info``): maps of these,
-            in this order. ``"predicted"``: a map for the best class of each image, and the class, ``int32`` ``(N, 1)``,
-            in the output ``saliency_targets``. An activation map knows no classes.
+        targets: ``-1``: a map for every class. Indices or names: maps of these, in this order. ``"predicted"``: a
+            map for the best class of each image, and the class, ``int32`` ``(N, 1)``, in the output
+            ``saliency_targets``. An activation map knows no classes.
         feature_vector: add the output ``feature_vector``, ``float32`` ``(N, C)``: the pooled features.
+        labels: class names: a file with one a line, ``"a,b"``, or a sequence; those in the model's ``model_info`` when
+            ``None``. An instance segmentation model whose graph does not tell the number of its classes needs them.
 
     Returns:
         The model with ``saliency_map``, ``float32`` ``(N, K, h, w)`` with a map for each of ``K`` targets, or
@@ -63,7 +65,8 @@ def insert_xai(
 
     Raises:
         ModelError: the model cannot be read, or does something else (TaskError).
-        ConfigError: a black-box method, or a target that is no class (TargetError).
+        ConfigError: a black-box method, a target that is no class (TargetError), or names that are needed and missing,
+            or not one for each class (LabelError).
         GraphError: the graph gives no place for the method; the message lists layers for ``target_layer``.
 
     References:
@@ -81,27 +84,44 @@ def insert_xai(
         log_own_map(method, target_layer)
         return source
     if not task.is_classification:
-        return _insert_into_detector(source, task, method, layers, targets, embed_scaling=embed_scaling)
+        return _insert_into_detector(source, task, method, layers, targets, labels, embed_scaling=embed_scaling)
     if method is not None and method in _ONLY_BOXES:
         raise ConfigError(f"explain_method {method} explains no {task}. Leave it out to let the graph decide.")
-    logits = find_logits(source)
-    return insert_branch(
-        source,
-        logits,
-        method=method,
-        target_layer=only_layer(layers),
-        embed_scaling=embed_scaling,
-        classes=None if method is Method.ACTIVATIONMAP else _inserted_classes(source, logits, targets),
-        feature_vector=feature_vector,
-        layout=input_layout(source),
+    return _insert_into_classifier(
+        source, method, layers, targets, labels, embed_scaling=embed_scaling, feature_vector=feature_vector
     )
 
 
-def _inserted_classes(model: ov.Model, logits: Logits, targets: Any) -> Classes:
+def _insert_into_classifier(
+    model: ov.Model,
+    method: Method | None,
+    target_layers: Sequence[str],
+    targets: Any,
+    labels: str | Path | Sequence[str] | None,
+    *,
+    embed_scaling: bool,
+    feature_vector: bool,
+) -> ov.Model:
+    logits = find_logits(model)
+    return insert_branch(
+        model,
+        logits,
+        method=method,
+        target_layer=only_layer(target_layers),
+        embed_scaling=embed_scaling,
+        classes=None if method is Method.ACTIVATIONMAP else _inserted_classes(model, logits, targets, labels),
+        feature_vector=feature_vector,
+        layout=input_layout(model),
+    )
+
+
+def _inserted_classes(
+    model: ov.Model, logits: Logits, targets: Any, labels: str | Path | Sequence[str] | None
+) -> Classes:
     """Return what the graph has to explain: all classes, the best one of each image, or some in the user's order."""
-    if isinstance(targets, int) and targets == -1:  # so that wrong names in the model do not matter
+    if labels is None and _is_everything(targets):  # so that wrong names in the model do not matter
         return None
-    names, _ = class_names(None, model_info(model), logits.num_classes)
+    names, _ = class_names(labels, model_info(model), logits.num_classes)
     indices = at_least_one(resolve_targets(targets, names))
     if indices is None:
         return 1
@@ -114,24 +134,24 @@ def _insert_into_detector(
     method: Method | None,
     target_layers: Sequence[str],
     targets: Any,
+    labels: str | Path | Sequence[str] | None,
     *,
     embed_scaling: bool,
 ) -> ov.Model:
     info = model_info(model)
-    known = known_classes(model, None, method, target_layers)
-    indices = None
-    if not (isinstance(targets, int) and targets == -1):
-        indices = at_least_one(resolve_targets(targets, box_class_names(None, info, known)[0]))
-        if indices is None:
+    known = known_classes(model, labels, method, target_layers)
+    count, first_label, indices = known.count, 0, None
+    is_plain = labels is None and _is_everything(targets) and task is Task.DETECTION
+    if count is None or not is_plain:  # so that wrong names in the model do not matter
+        names, _, first_label = box_class_names(labels, info, known)
+        count = len(names)
+        indices = None if _is_everything(targets) else at_least_one(resolve_targets(targets, names))
+        if indices is None and not _is_everything(targets):
             raise TargetError("targets 'predicted' is not known to a detector's graph; expected -1, names or indices.")
-    first_label = 0
-    if known.count is None or task is Task.INSTANCE_SEGMENTATION:
-        names, _, first_label = box_class_names(None, info, known)
-        known = replace(known, count=len(names))
     explained, _ = insert_box_maps(
         model,
         task,
-        num_classes=known.count,
+        num_classes=count,
         first_label=first_label,
         threshold=read_share(info, "confidence_threshold"),
         method=method,
@@ -142,7 +162,13 @@ def _insert_into_detector(
     return explained
 
 
-def known_classes(model: ov.Model, labels: Any, method: Method | None, target_layers: Sequence[str] = ()) -> BoxClasses:
+def _is_everything(targets: Any) -> bool:
+    return isinstance(targets, int) and targets == -1
+
+
+def known_classes(
+    model: ov.Model, labels: str | Path | Sequence[str] | None, method: Method | None, target_layers: Sequence[str] = ()
+) -> BoxClasses:
     """Tell what is known of a detector's classes, reading its graph only as far as the method needs it.
 
     Args:

@@ -20,6 +20,7 @@ from otx_xai.graph.features import dissect
 from otx_xai.graph.insert import branch_grid, default_method, has_saliency_map, insert_branch, insert_scores
 from otx_xai.graph.insert_boxes import insert_box_maps
 from otx_xai.ir import describe, find_logits, find_task, fix_shapes, input_layout, log_line, read_model
+from otx_xai.ir.labels import BoxClasses
 from otx_xai.ir.logits import Activation
 from otx_xai.perturb import Subject, Watch
 from otx_xai.records import (
@@ -41,6 +42,9 @@ logger = logging.getLogger("otx_xai")
 EMBEDDED = "embedded"
 """Name of the method of a model that came with its own ``saliency_map``."""
 
+_ANY_SIZE = (-1, -1)
+"""Height and width of a network's input that are open, and stay so."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -54,7 +58,6 @@ class Prepared:
         scaled: the graph has scaled the maps to [0, 255].
         reason: why this method, in words.
         black_box: how images are perturbed, where the model has no ``saliency_map``.
-        open_size: the model takes images of any size, and none was chosen: ``info.geometry.size`` is ``(-1, -1)``.
         grid: where the places of the maps lie in the network's input; ``None`` where they divide it evenly, as those of
             class probabilities and masks do, or where it is not known, as of a model's own maps.
     """
@@ -64,7 +67,6 @@ class Prepared:
     wanted: Wanted
     method: str
     scaled: bool
-    open_size: bool = False
     reason: str = ""
     black_box: BlackBox | None = None
     grid: MapGrid | None = None
@@ -121,6 +123,11 @@ class Prepared:
         return explain_boxes(
             session, subject, self.info, self.wanted, self.black_box, image_size, found=read, watch=watch
         )
+
+    @property
+    def open_size(self) -> bool:
+        """Whether the model takes images of any size, and none was chosen."""
+        return self.info.geometry.size == _ANY_SIZE
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -180,50 +187,67 @@ def prepare(
     forced = mode is ExplainMode.BLACKBOX or (method is not None and not method.is_white_box)
     may_fall_back = mode is ExplainMode.AUTO and method is None and not target_layer
     model = read_model(checkpoint)
-    options = options or InputOptions()
-    open_size = keep_open and options.size is None and _has_open_size(model)
-    if open_size:
-        options = replace(options, size=1)  # describe() insists on one
-    kind, _ = find_task(model, task)
-    layers = split_layers(target_layer)
     classes, refusal = None, None
-    if not kind.is_classification:
-        try:
-            classes = known_classes(model, labels, Method.ACTIVATIONMAP if forced else method, layers)
-        except GraphError as error:  # the graph's analysis says that it has no class heads
-            if not (forced or may_fall_back):
-                raise
-            refusal = error
-    info = describe(model, task=task, labels=labels, options=options, classes=classes)
-    if open_size:
-        any_size = replace(info.geometry, size=(-1, -1))
-        info = replace(info, geometry=any_size, sources=info.sources | {"input": "height and width are open"})
+    if not find_task(model, task)[0].is_classification:
+        reader, layers = Method.ACTIVATIONMAP if forced else method, split_layers(target_layer)
+        classes, refusal = _read_classes(model, labels, reader, layers, may_refuse=forced or may_fall_back)
+    info = _describe(model, task, labels, options or InputOptions(), classes, keep_open=keep_open)
     if confidence_threshold is not None:
         info = replace(info, confidence_threshold=confidence_threshold)
     logger.info("%s", log_line(info))
     wanted = resolve_wanted(targets, info.labels, threshold, has_boxes=not info.task.is_classification)
     at_least_one(wanted.indices)
-    embed_scaling = embed_scaling and info.tiling is None  # scaled one by one, maps of tiles could not be merged
     fixed = model if keep_open else fix_shapes(model, info, batch)
     if has_saliency_map(fixed) and not forced:
         log_own_map(method, target_layer)
-        return _with_own_map(fixed, info, wanted, open_size=open_size)
+        return _with_own_map(fixed, info, wanted)
     if forced or refusal is not None:
-        return _without_branch(fixed, info, wanted, method, method_options, refusal, open_size=open_size)
+        return _without_branch(fixed, info, wanted, method, method_options, refusal)
+    reason = "asked for" if method is not None or mode is not ExplainMode.AUTO else "white box: the graph allows it"
     try:
-        explained, chosen, grid = _with_branch(fixed, info, wanted, method, target_layer, embed_scaling=embed_scaling)
+        prepared = _with_branch(fixed, info, wanted, method, target_layer, reason, embed_scaling=embed_scaling)
     except GraphError as error:  # the graph's analysis says that it has no place for the branch
         if not may_fall_back:
             raise
-        return _without_branch(fixed, info, wanted, method, method_options, error, open_size=open_size)
-    unused = [name for name, value in (method_options or {}).items() if value is not None and name != "seed"]
-    if unused:
-        logger.warning("%s: no effect with %s.", ", ".join(unused), chosen)
-    reason = "asked for" if method is not None or mode is not ExplainMode.AUTO else "white box: the graph allows it"
-    logger.info("Explaining with %s (%s).", chosen, reason)
-    return Prepared(
-        explained, info, wanted, chosen.value, scaled=embed_scaling, open_size=open_size, reason=reason, grid=grid
-    )
+        return _without_branch(fixed, info, wanted, method, method_options, error)
+    _warn_of_unused(method_options, prepared.method)
+    logger.info("Explaining with %s (%s).", prepared.method, reason)
+    return prepared
+
+
+def _read_classes(
+    model: ov.Model,
+    labels: str | Path | Sequence[str] | None,
+    method: Method | None,
+    target_layers: Sequence[str],
+    *,
+    may_refuse: bool,
+) -> tuple[BoxClasses | None, GraphError | None]:
+    """Read the classes of a model that finds boxes off its graph, or return why it has no class heads."""
+    try:
+        return known_classes(model, labels, method, target_layers), None
+    except GraphError as error:
+        if not may_refuse:
+            raise
+        return None, error
+
+
+def _describe(
+    model: ov.Model,
+    task: Task | None,
+    labels: str | Path | Sequence[str] | None,
+    options: InputOptions,
+    classes: BoxClasses | None,
+    *,
+    keep_open: bool,
+) -> ModelInfo:
+    """Describe a model whose height and width may stay open."""
+    if not keep_open or options.size is not None or not _has_open_size(model):
+        return describe(model, task=task, labels=labels, options=options, classes=classes)
+    # describe() insists on a size
+    info = describe(model, task=task, labels=labels, options=replace(options, size=1), classes=classes)
+    sources = info.sources | {"input": "height and width are open"}
+    return replace(info, geometry=replace(info.geometry, size=_ANY_SIZE), sources=sources)
 
 
 def _without_branch(
@@ -233,8 +257,6 @@ def _without_branch(
     method: Method | None,
     options: Mapping[str, Any] | None,
     refusal: GraphError | None,
-    *,
-    open_size: bool,
 ) -> Prepared:
     """Leave the graph as it is, but for the scores of a classifier: it is explained by perturbing the image."""
     info = replace(info, tiling=None)
@@ -243,9 +265,7 @@ def _without_branch(
     if info.task.is_classification:
         model = insert_scores(model, find_logits(model), _activation(info))
     logger.info("Explaining with %s (%s).", box.method, reason)
-    return Prepared(
-        model, info, wanted, box.method.value, scaled=False, open_size=open_size, reason=reason, black_box=box
-    )
+    return Prepared(model, info, wanted, box.method.value, scaled=False, reason=reason, black_box=box)
 
 
 def _with_branch(
@@ -254,55 +274,53 @@ def _with_branch(
     wanted: Wanted,
     method: Method | None,
     target_layer: str | None,
+    reason: str,
     *,
     embed_scaling: bool,
-) -> tuple[ov.Model, Method, MapGrid | None]:
-    """Insert the branch that fits the task, and tell where the places of its maps lie."""
+) -> Prepared:
+    """Insert the branch that fits the task."""
+    embed_scaling = embed_scaling and info.tiling is None  # scaled one by one, maps of tiles could not be merged
     if info.task.is_classification:
-        return _explained_classifier(model, info, wanted, method, target_layer, embed_scaling=embed_scaling)
-    count, layers = len(info.labels), split_layers(target_layer)
-    explained, chosen = insert_box_maps(
-        model,
-        info.task,
-        num_classes=count,
-        first_label=info.first_label,
-        threshold=info.confidence_threshold,
-        method=method,
-        target_layers=layers,
-        classes=wanted.indices if wanted.indices is not None and len(wanted.indices) < count else None,
-        embed_scaling=embed_scaling,
-    )
-    # Training gives the places of a detector to the middles of even cells, whatever they look at
-    return explained, chosen, None
+        logits = find_logits(model)
+        anatomy = dissect(model, logits, info.input_layout)
+        method = method or default_method(anatomy)
+        classes = wanted.classes(logits.num_classes, exclusive=not info.multilabel)
+        model = insert_branch(
+            model,
+            logits,
+            method=method,
+            target_layer=target_layer,
+            classes=None if method is Method.ACTIVATIONMAP else classes,
+            scores=_activation(info),
+            anatomy=anatomy,
+            embed_scaling=embed_scaling,
+        )
+        grid = branch_grid(anatomy, method, target_layer)
+    else:
+        count = len(info.labels)
+        model, method = insert_box_maps(
+            model,
+            info.task,
+            num_classes=count,
+            first_label=info.first_label,
+            threshold=info.confidence_threshold,
+            method=method,
+            target_layers=split_layers(target_layer),
+            classes=wanted.indices if wanted.indices is not None and len(wanted.indices) < count else None,
+            embed_scaling=embed_scaling,
+        )
+        grid = None  # training gives the places of a detector to the middles of even cells, whatever they look at
+    return Prepared(model, info, wanted, method.value, scaled=embed_scaling, reason=reason, grid=grid)
 
 
-def _explained_classifier(
-    model: ov.Model,
-    info: ModelInfo,
-    wanted: Wanted,
-    method: Method | None,
-    target_layer: str | None,
-    *,
-    embed_scaling: bool,
-) -> tuple[ov.Model, Method, MapGrid | None]:
-    logits = find_logits(model)
-    anatomy = dissect(model, logits, info.input_layout)
-    method = method or default_method(anatomy)
-    classes = wanted.classes(logits.num_classes, exclusive=not info.multilabel)
-    explained = insert_branch(
-        model,
-        logits,
-        method=method,
-        target_layer=target_layer,
-        classes=None if method is Method.ACTIVATIONMAP else classes,
-        scores=_activation(info),
-        anatomy=anatomy,
-        embed_scaling=embed_scaling,
-    )
-    return explained, method, branch_grid(anatomy, method, target_layer)
+def _warn_of_unused(options: Mapping[str, Any] | None, method: str) -> None:
+    """Say which options of black-box methods a branch does without."""
+    unused = [name for name, value in (options or {}).items() if value is not None and name != "seed"]
+    if unused:
+        logger.warning("%s: no effect with %s.", ", ".join(unused), method)
 
 
-def _with_own_map(model: ov.Model, info: ModelInfo, wanted: Wanted, *, open_size: bool) -> Prepared:
+def _with_own_map(model: ov.Model, info: ModelInfo, wanted: Wanted) -> Prepared:
     """Use the maps that the model came with."""
     _check_own_map(model, len(info.labels), info.first_label)
     if info.tiling is not None:
@@ -313,7 +331,7 @@ def _with_own_map(model: ov.Model, info: ModelInfo, wanted: Wanted, *, open_size
         )
     if info.task.is_classification:
         model = insert_scores(model, find_logits(model), _activation(info))
-    return Prepared(model, info, wanted, EMBEDDED, scaled=False, open_size=open_size)
+    return Prepared(model, info, wanted, EMBEDDED, scaled=False)
 
 
 def _activation(info: ModelInfo) -> Activation:

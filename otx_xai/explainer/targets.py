@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from otx_xai.errors import ImageError, TargetError
 from otx_xai.postprocess import min_max, predict
 from otx_xai.records import PER_IMAGE_TARGET, SALIENCY_MAP, SALIENCY_TARGETS, SCORES, Detections, FloatArray, Prediction
+from otx_xai.report import box_numbers
 
 logger = logging.getLogger("otx_xai")
 
@@ -192,20 +193,22 @@ class Choice:
     warnings: tuple[str, ...] = ()
 
 
-def map_names(targets: Sequence[Prediction]) -> list[str]:
-    """Return what to call the maps of these targets in messages."""
+def map_names(targets: Sequence[Prediction], predictions: Sequence[Prediction]) -> list[str]:
+    """Return what to call the maps of these targets of an image in messages; boxes are numbered as predictions are."""
     return [
         "the map of the image"
         if target.target == PER_IMAGE_TARGET
-        else f"class {target.label!r}" + (f", box {i}" if target.box is not None else "")
-        for i, target in enumerate(targets)
+        else f"class {target.label!r}" + ("" if number is None else f", box {number}")
+        for target, number in zip(targets, box_numbers(targets, predictions), strict=True)
     ]
 
 
-def constant_maps(targets: Sequence[Prediction], maps: FloatArray) -> tuple[str, ...]:
+def constant_maps(
+    targets: Sequence[Prediction], predictions: Sequence[Prediction], maps: FloatArray
+) -> tuple[str, ...]:
     """Return a warning for each map in [0, 1] that is the same everywhere, and so was scaled to zeros."""
     flat = ~maps.any(axis=(1, 2))
-    names = map_names(targets)
+    names = map_names(targets, predictions)
     return tuple(f"{names[i]}: the map is constant, and says nothing about any place" for i in np.flatnonzero(flat))
 
 
@@ -244,7 +247,7 @@ def choose(outputs: Mapping[str, NDArray[Any]], labels: Sequence[str], wanted: W
         maps = maps[[target.target for target in targets]]
     require_finite(maps, "saliency maps")
     shown = maps / np.float32(255) if scaled else min_max(maps)
-    return Choice(predictions, targets, shown, warnings=constant_maps(targets, shown))
+    return Choice(predictions, targets, shown, warnings=constant_maps(targets, predictions, shown))
 
 
 def require_finite(values: NDArray[Any], what: str) -> None:

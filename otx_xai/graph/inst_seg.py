@@ -19,11 +19,12 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from otx_xai.errors import ConfigError, GraphError, TargetError
-from otx_xai.graph.detection_outputs import DetectionOutputs, describe_outputs, find_detection_outputs
 from otx_xai.graph.scaling import scale_maps
 from otx_xai.graph.surgery import Twin, add_outputs, cut, reshape, size_of
 from otx_xai.graph.view import View, dimensions
+from otx_xai.ir.detection_outputs import DetectionOutputs, find_detection_outputs
 from otx_xai.ir.layout import image_input, input_layout
+from otx_xai.ir.outputs import describe_outputs
 from otx_xai.records import SALIENCY_MAP, Method, Size
 
 PREFIX = f"xai/{Method.INSTSEGEXPLAINALGO.value}"
@@ -101,7 +102,7 @@ def insert_instance_maps(
     if found.masks is None:
         raise GraphError(
             f"{Method.INSTSEGEXPLAINALGO} needs the masks of an instance segmenter, [1,N,h,w] beside boxes and labels; "
-            f"the outputs of the model are {describe_outputs(model.outputs)}."
+            f"the outputs of the model are {describe_outputs(model.outputs, with_types=True)}."
         )
     if any(SALIENCY_MAP in output.get_names() for output in model.outputs):
         raise GraphError(f"The model already has an output {SALIENCY_MAP}. Use it, or export the model without it.")

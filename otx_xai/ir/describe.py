@@ -8,11 +8,12 @@ from pathlib import Path
 import openvino as ov
 
 from otx_xai.errors import TaskError
+from otx_xai.ir.detection_outputs import box_evidence
 from otx_xai.ir.inputs import describe_input
 from otx_xai.ir.labels import BoxClasses, box_class_names, class_names
 from otx_xai.ir.logits import Logits, find_logits
 from otx_xai.ir.model_info import malformed, model_info, parse_numbers, read_flag, read_share
-from otx_xai.ir.outputs import box_evidence, describe_outputs
+from otx_xai.ir.outputs import describe_outputs
 from otx_xai.records import InputOptions, ModelInfo, Task, Tiling
 
 _NO_OPTIONS = InputOptions()
@@ -193,7 +194,7 @@ def _flavour(model: ov.Model, info: dict[str, str], task: Task | None, logits: L
         return found, source
     if logits.activation == "sigmoid":
         return Task.MULTI_LABEL_CLS, "graph: it ends in a sigmoid"
-    return Task.MULTI_CLASS_CLS, source or f"graph: output {describe_outputs(model, [logits.result_index])}"
+    return Task.MULTI_CLASS_CLS, source or f"graph: output {describe_outputs([model.outputs[logits.result_index]])}"
 
 
 def _claimed_flavour(info: dict[str, str], task: Task | None) -> tuple[Task | None, str]:

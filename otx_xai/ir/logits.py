@@ -8,8 +8,9 @@ from typing import Literal
 import openvino as ov
 
 from otx_xai.errors import ModelError, TaskError
+from otx_xai.ir.detection_outputs import Evidence, box_evidence
 from otx_xai.ir.layout import is_unit
-from otx_xai.ir.outputs import Evidence, box_evidence, describe_outputs
+from otx_xai.ir.outputs import describe_outputs
 from otx_xai.records import XAI_OUTPUTS
 
 Activation = Literal["softmax", "sigmoid"]
@@ -53,8 +54,9 @@ def find_logits(model: ov.Model) -> Logits:
         raise TaskError(_no_classifier(model, evidence))
     found = [_trace(model, index) for index in named or scores]
     if len({logits.port for logits in found}) > 1:
+        candidates = describe_outputs(model.outputs[index] for index in named or scores)
         raise ModelError(
-            f"Several outputs of the model could be its class scores: {describe_outputs(model, named or scores)}. "
+            f"Several outputs of the model could be its class scores: {candidates}. "
             "Name the tensor of the right one 'logits' and save the model again."
         )
     return found[0]
@@ -86,8 +88,8 @@ def _trace(model: ov.Model, index: int) -> Logits:
     classes = port.partial_shape[axis]
     if classes.is_dynamic:
         raise ModelError(
-            f"The output {describe_outputs(model, [index])} has no fixed number of classes; expected [N, classes]. "
-            "Export the model with a static class axis."
+            f"The output {describe_outputs([model.outputs[index]])} has no fixed number of classes; expected "
+            "[N, classes]. Export the model with a static class axis."
         )
     return Logits(port, index, activation, int(classes.get_length()))
 
@@ -155,7 +157,7 @@ def _before_quantisation(value: ov.Output) -> ov.Output:
 
 
 def _no_classifier(model: ov.Model, evidence: Evidence | None) -> str:
-    found = f"The model is no classifier: its outputs are {describe_outputs(model)}"
+    found = f"The model is no classifier: its outputs are {describe_outputs(model.outputs)}"
     expected = "expected one output of class scores [N, classes]"
     if evidence is None:
         return f"{found}; {expected}. Export the model with its classification head."

@@ -22,8 +22,6 @@ _PUBLISHED_NUM_MASKS = {Preset.SPEED: 1000, Preset.BALANCE: 5000, Preset.QUALITY
 
 _LENGTHS = (0.18,)
 """Parts of the shorter side over which maps of classes vary."""
-_FEW = 100
-"""Masks up to which coarser ones give better maps."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class RiseOptions:
             10000.
         num_masks: forward passes at most.
         num_cells: cells along the shorter side of the input, those along the longer one are as large; or rows and
-            columns. By default 5 for classes (4 of at most 100 masks) and 10 for boxes; with ``estimator="mean"`` 8
+            columns. By default 5 for classes and 10 for boxes; with ``estimator="mean"`` 8
             and 16 as published.
         prob: probability of a cell to be seen, in (0, 1). Paired masks have ``prob`` and ``1 - prob`` by turns.
         seed: of the masks; the same seed gives the same maps, whatever the batch and the number of streams.
@@ -107,7 +105,7 @@ def rise(
         RISE: https://arxiv.org/abs/1806.07421.
     """
     options = options or RiseOptions()
-    num_cells = 8 if options.estimator == "mean" else 4 if options.passes <= _FEW else 5
+    num_cells = 8 if options.estimator == "mean" else 5
     return explain(scorer, subject, targets, options, num_cells=num_cells, lengths=_LENGTHS, watch=watch)
 
 

@@ -24,7 +24,7 @@ from otx_xai.records import (
 )
 from otx_xai.report.boxes import Frame, draw_frames, frames_of
 from otx_xai.report.files import write_picture
-from otx_xai.report.names import slugs
+from otx_xai.report.names import box_numbers, slugs
 from otx_xai.report.pictures import TILE_SIZE, annotate, overlay, sheet, shrink
 
 MAP_FOLDER = "saliency_map"
@@ -44,8 +44,8 @@ class Dump:
       of this class (all boxes on the map of the whole image), and the outlines of their masks,
     * ``<stem>_sheet.png``, the image and all its overlays on one page,
 
-    without ``_class_<label>`` for a map of the whole image (target -1), with ``_box_<n>`` behind it for the map of the
-    n-th box (from 0, best first), and with ``.jpg`` for JPEG.
+    without ``_class_<label>`` for a map of the whole image (target -1), with ``_box_<n>`` behind it for the map of a
+    single box, ``n`` being its place among the predictions (from 0, best first), and with ``.jpg`` for JPEG.
 
     Args:
         work_dir: folder of the run.
@@ -84,18 +84,19 @@ class Dump:
         """
         if self._config.content is DumpContent.SHEET:
             return (self._write_picture(f"{explained.info.stem}_sheet", self._sheet(explained)),)
+        numbers = box_numbers(explained.targets, explained.predictions)
         return tuple(
             self._write_picture(name, picture)
-            for target, saliency_map in zip(explained.targets, explained.maps, strict=True)
-            for name, picture in self._render(explained, target, saliency_map)
+            for target, number, saliency_map in zip(explained.targets, numbers, explained.maps, strict=True)
+            for name, picture in self._render(explained, target, number, saliency_map)
         )
 
     def _render(
-        self, explained: ExplainedImage, target: Prediction, saliency_map: FloatArray
+        self, explained: ExplainedImage, target: Prediction, number: int | None, saliency_map: FloatArray
     ) -> Iterator[tuple[str, UInt8Array]]:
         stem = f"{explained.info.stem}{self._class_part(target)}"
-        if target.box is not None:
-            stem += f"_box_{explained.predictions.index(target)}"
+        if number is not None:
+            stem += f"_box_{number}"
         content = self._config.content
         wants_overlay = content in (DumpContent.OVERLAYS, DumpContent.BOTH)
         on_image = self._on_image(explained, saliency_map) if wants_overlay or self._config.postprocess else None

@@ -3,10 +3,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import openvino as ov
 import pytest
+from openvino import opset13 as ops
 
 from otx_xai.errors import ImageError, LabelError, ModelError
+from otx_xai.explainer import Explainer
 from otx_xai.explainer.boxes import choose_boxes, find_boxes
+from otx_xai.explainer.explanation import map_keys
 from otx_xai.explainer.targets import Wanted
 from otx_xai.records import Detections, InputGeometry, ModelInfo, ResizeType, Task
 
@@ -101,3 +105,37 @@ def test_one_map_an_image() -> None:
 def test_maps_of_another_shape_are_told() -> None:
     with pytest.raises(ModelError, match=r"saliency_map is \[3, 2, 4\] for one image"):
         choose_boxes({"saliency_map": MAPS[0]}, detections([1], [0.9]), LABELS, Wanted(None, 0.3), scaled=False)
+
+
+@pytest.mark.parametrize("equal", [False, True])
+def test_boxes_of_a_chosen_class_keep_their_numbers(equal: bool) -> None:
+    """In the keys of maps and in warnings: of the boxes of three, the second and the third are dogs."""
+    rows = np.float32([[2, 2, 20, 20, 0.9], [4, 8, 24, 30, 0.8], [4, 8, 24, 30, 0.8 if equal else 0.7]])
+    image = ops.parameter([1, 3, 32, 32], np.float32)
+    image.set_layout(ov.Layout("NCHW"))
+    zero = ops.multiply(ops.reduce_sum(image, np.array([0, 1, 2, 3])), ops.constant(np.float32(0)))
+    boxes, found = ops.add(ops.constant(rows[None]), zero), ops.constant(np.array([[0, 1, 1]], np.int64))
+    boxes.output(0).get_tensor().set_names({"boxes"})
+    model = ov.Model([ops.result(boxes), ops.result(found)], [image])
+    explainer = Explainer(model, explain_method="drise", labels=LABELS)
+    explanation = explainer(np.full((32, 32, 3), 128, np.uint8), targets="dog", num_masks=8)
+    assert (explanation.predictions[1] == explanation.predictions[2]) is equal
+    assert explanation.targets == ["box_1", "box_2"]
+    assert [text.partition(":")[0] for text in explanation.warnings] == ["class 'dog', box 1", "class 'dog', box 2"]
+
+
+def test_keys_of_maps() -> None:
+    found = detections([2, 0, 2], [0.9, 0.8, 0.7])
+    per_box = choose_boxes(
+        {"saliency_map": MAPS},
+        found,
+        LABELS,
+        Wanted(None, 0.75, per_box=True),
+        placed=((2, 4), INFO.geometry),
+        scaled=True,
+    )
+    assert map_keys(per_box.targets, per_box.predictions) == ["box_0", "box_1"]
+    by_class = choose_boxes({"saliency_map": MAPS}, found, LABELS, Wanted((1, 2), 0.3), scaled=True)
+    assert map_keys(by_class.targets, by_class.predictions) == [1, 2]
+    whole = choose_boxes({"saliency_map": MAPS[:, 0]}, found, LABELS, Wanted(None, 0.3), scaled=True)
+    assert map_keys(whole.targets, whole.predictions) == ["per_image_map"]

@@ -65,6 +65,17 @@ def test_given_classes_in_their_order(model: ov.Model, targets: object):
     )
 
 
+def test_names_of_the_caller_outrank_those_of_the_model(model: ov.Model, tmp_path: Path):
+    everything = run(insert_xai(model))["saliency_map"]
+    names = ["a", "b", "c", "d"]
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    for labels in (names, "a,b,c,d", tmp_path / "names.txt"):
+        maps = run(insert_xai(model, targets=["c", "a"], labels=labels))["saliency_map"]
+        np.testing.assert_allclose(maps, everything[:, [2, 0]], atol=0.05)
+    with pytest.raises(TargetError, match="'red' is no class"):
+        insert_xai(model, targets="red", labels=names)
+
+
 def test_all_classes_in_another_order(model: ov.Model):
     everything = run(insert_xai(model))["saliency_map"]
     turned = run(insert_xai(model, targets=[3, 2, 1, 0]))["saliency_map"]
@@ -149,6 +160,7 @@ def test_names_in_the_model_do_not_matter_where_all_classes_are_wanted():
         ({"targets": [4]}, TargetError, "from 0 to 3"),
         ({"targets": "gren"}, TargetError, "'green'"),
         ({"targets": []}, TargetError, "targets is empty"),
+        ({"labels": "a,b,c"}, LabelError, "3 names .* the model has 4 classes"),
     ],
 )
 def test_refusals(model: ov.Model, options: dict[str, object], error: type[Exception], message: str):

@@ -40,6 +40,18 @@ def test_masks_are_outlined_at_one_half() -> None:
     assert picture[50, 50].max() == 0
 
 
+def test_the_map_of_a_box_shows_this_box_alone() -> None:
+    boxes = np.tile(np.float32([[20, 10, 80, 90]]), (3, 1))
+    found = Detections(boxes, np.array([0, 0, 1]), np.array([0.9, 0.9, 0.9], np.float32))
+    first, equal, other = (Prediction(target, "a", 0.9, (20, 10, 80, 90)) for target in (0, 0, 1))
+    predictions, geometry = (first, equal, other), InputGeometry(SIZE)
+    assert first == equal
+    shown = [len(frames_of(predictions, found, one, SIZE, geometry)) for one in predictions]
+    assert shown == [1, 1, 1]
+    assert len(frames_of(predictions, found, Prediction(0, "a", 0.9), SIZE, geometry)) == 2
+    assert len(frames_of(predictions, found, Prediction(-1, "", 1.0), SIZE, geometry)) == 3
+
+
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (1, 300), (300, 1), (64, 64)])
 def test_any_picture_and_boxes_over_its_edge(size: tuple[int, int]) -> None:
     picture = np.zeros((*size, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Boxes, labels, scores and masks are told apart by rank, shape and type."""
+"""Boxes, labels, scores and masks are told apart by rank, shape and type, and tell what a model does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from openvino import opset13 as ops
 
 from otx_xai.errors import GraphError
-from otx_xai.graph.detection_outputs import find_detection_outputs
+from otx_xai.ir.detection_outputs import box_evidence, find_detection_outputs
+from otx_xai.records import Task
 
 Output = tuple[str, str, list[int]]
 """Name, element type, shape; -1 is any size."""
@@ -93,3 +94,38 @@ def test_other_outputs_are_listed(outputs: tuple[Output, ...]) -> None:
     listed = re.escape(f"{name} [{sizes}] {element_type}")
     with pytest.raises(GraphError, match=rf"outputs of the model are .*{listed}; expected .* boxes \[1,N,5\]"):
         find_detection_outputs(model(*outputs))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "task"),
+    [
+        ((BOXES, LABELS), Task.DETECTION),
+        ((BOXES, LABELS, MASKS), Task.INSTANCE_SEGMENTATION),
+        ((("", "f32", [1, 9, 4]), ("", "i64", [1, 9])), Task.DETECTION),
+        ((("", "f32", [-1, 4]), ("", "i64", [-1]), ("", "f32", [-1])), Task.DETECTION),
+        ((("", "f32", [-1, -1, -1]), ("", "i64", [-1, -1]), ("", "f32", [-1, -1])), Task.DETECTION),
+        # the number of detections is an integer, too
+        (
+            (("", "i32", [1, 1]), ("", "f32", [1, 9, 4]), ("", "f32", [1, 9]), ("", "i32", [1, 9])),
+            Task.DETECTION,
+        ),
+        (
+            (("", "f32", [-1, 4]), ("", "i64", [-1]), ("", "f32", [-1]), ("", "f32", [-1, 1, 480, 640])),
+            Task.INSTANCE_SEGMENTATION,
+        ),
+        # a name is enough
+        ((("bboxes", "f32", [-1, 4]), ("", "i64", [-1])), Task.DETECTION),
+        ((("bboxes", "f32", [-1, 6]), ("", "i64", [-1]), ("", "f32", [-1, 28, 28])), Task.INSTANCE_SEGMENTATION),
+        # boxes without scores, or the scores of four classes and the best class
+        ((("", "f32", [-1, 4]), ("", "i64", [-1])), None),
+        ((("", "f32", [-1, 5]), ("", "i64", [-1])), None),
+        ((("", "f32", [1, 4]), ("", "i64", [1]), ("", "f32", [1, 512])), None),
+        # features are no masks, nor are maps
+        ((("", "f32", [-1, 9]), ("", "i64", [-1]), ("", "f32", [-1, 512, 7, 7])), None),
+        ((("", "f32", [-1, 9]), ("", "i64", [-1]), ("", "f32", [-1, 197, 768])), None),
+        ((("", "f32", [1, 9]), ("saliency_map", "f32", [1, 9, 4])), None),
+    ],
+)
+def test_what_outputs_say_of_the_task(outputs: tuple[Output, ...], task: Task | None) -> None:
+    evidence = box_evidence(model(*outputs))
+    assert (evidence and evidence.task) == task
