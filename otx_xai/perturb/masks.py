@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from otx_xai.errors import ConfigError
 from otx_xai.records import FloatArray, Size
 
+_DRAWN_AT_ONCE = 32
+"""Grids of one generator: to set one up takes longer than to draw them."""
+
 
 @dataclass(frozen=True)
 class CellMasks:
     """Masks of RISE (arXiv 1806.07421, section 3.2): random grids of on and off, enlarged bilinearly and shifted.
 
-    Mask ``i`` depends on ``seed`` and ``i`` only (Philox, a counter-based generator): any of them can be made at any
-    time, in any thread, and none has to be kept.
+    Mask ``i`` depends on ``seed`` and ``i`` only: any of them can be made at any time, in any thread, and none has to
+    be kept.
 
     Args:
         size: ``(height, width)`` of the masks.
@@ -59,10 +62,10 @@ class CellMasks:
     def grid(self, index: int) -> tuple[FloatArray, Size]:
         """Return the grid of a mask, ``float32`` of 0 and 1, and its shift down and right in pixels."""
         number, odd = divmod(index, 2) if self.paired else (index, 0)
-        random = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, number]))
-        on = random.random(self.cells) < self.prob
-        shift = random.integers(0, self.cell_size)
-        return (on != bool(odd)).astype(np.float32), (int(shift[0]), int(shift[1]))
+        block, place = divmod(number, _DRAWN_AT_ONCE)
+        grids, shifts = _draw(self.seed, block, self.cells, self.prob, self.cell_size)
+        grid: FloatArray = 1 - grids[place] if odd else grids[place]
+        return grid, shifts[place]
 
     def mask(self, index: int, out: FloatArray | None = None) -> FloatArray:
         """Return a mask, ``float32`` ``(height, width)`` in [0, 1], made in ``out`` where that is given."""
@@ -105,6 +108,15 @@ class CellMasks:
     @cached_property
     def _cache(self) -> dict[Basis, tuple[NDArray[np.float64], NDArray[np.float64]]]:
         return {}
+
+
+@lru_cache(maxsize=16)
+def _draw(seed: int, block: int, cells: Size, prob: float, cell_size: Size) -> tuple[FloatArray, list[Size]]:
+    """Draw the grids ``float32`` ``(B, rows, columns)`` and shifts of a block of masks; it may be called by threads."""
+    random = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, block))))
+    on = random.random((_DRAWN_AT_ONCE, *cells)) < prob
+    shifts = random.integers(0, cell_size, (_DRAWN_AT_ONCE, 2)).tolist()
+    return on.astype(np.float32), [(y, x) for y, x in shifts]
 
 
 @dataclass(frozen=True, eq=False)

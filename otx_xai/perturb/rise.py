@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from otx_xai.errors import ConfigError
 from otx_xai.perturb.engine import PerturbationMaps, Scorer, Watch, estimate_maps
 from otx_xai.perturb.estimates import Estimator, Mean, Regression
@@ -60,8 +62,8 @@ class RiseOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "preset", Preset(self.preset))
-        if self.num_masks is not None and self.num_masks < 2:
-            raise ConfigError(f"num_masks is {self.num_masks}; expected 2 or more.")
+        if self.num_masks is not None and not (isinstance(self.num_masks, int | np.integer) and self.num_masks >= 2):
+            raise ConfigError(f"num_masks is {self.num_masks!r}; expected a whole number from 2 on.")
         if self.sampling not in ("paired", "independent"):
             raise ConfigError(f"sampling is {self.sampling!r}; expected 'paired' or 'independent'.")
         if self.estimator not in ("regression", "mean"):

@@ -170,7 +170,7 @@ def test_methods_that_do_not_fit(options: dict[str, str], error: type[Exception]
 def test_values_that_do_not_fit() -> None:
     explainer = Explainer(brightness_model(), explain_method=Method.RISE)
     image = np.zeros((*SIZE, 3), np.uint8)
-    with pytest.raises(ConfigError, match="num_masks is 1; expected 2 or more"):
+    with pytest.raises(ConfigError, match="num_masks is 1; expected a whole number from 2 on"):
         explainer(image, targets=[0], num_masks=1)
     with pytest.raises(TargetError, match="a classifier has none"):
         explainer(image, targets="boxes")
