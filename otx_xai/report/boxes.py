@@ -19,7 +19,7 @@ from otx_xai.records import (
     Size,
     UInt8Array,
 )
-from otx_xai.report.text import Colour, letter_size, shorten, text_width, write
+from otx_xai.report.text import LARGEST_PART, Colour, band_height, letter_size, shorten, text_width, write
 
 Outline = NDArray[np.int32]
 
@@ -119,16 +119,29 @@ def _outlines(found: Detections, index: int, image_size: Size, geometry: InputGe
     return tuple(np.asarray(line, np.int32) for line in lines)
 
 
+def _tag_top(box: FloatArray, tag_height: int, height: int, band: int) -> int:
+    """Return the first row of a tag: outside of the box, where that is possible, since it would hide what is in it."""
+    top, bottom = round(float(box[1])), round(float(box[3])) + 1
+    if top - tag_height >= band:
+        return top - tag_height
+    if bottom + tag_height <= height:
+        return bottom
+    return int(np.clip(top, 0, height - tag_height))
+
+
 def _tag(picture: UInt8Array, frame: Frame, colour: Colour, size: int) -> None:
-    """Write the caption on a dark tag inside the upper left corner of the box, shifted so that all of it is visible."""
+    """Write the caption on a dark tag above the box, or below it, where there is room; else inside of its top.
+
+    It is shifted so that all of it is visible, and keeps out of the band of the picture's own caption.
+    """
     height, width = picture.shape[:2]
     pad = max(2, size // 4)
     text = shorten(frame.caption, width - 2 * pad, size)
     tag_width, tag_height = text_width(text, size) + 2 * pad, size + 2 * pad
-    if not text or tag_height > height:
+    if not text or tag_height > LARGEST_PART * height:
         return
     left = int(np.clip(frame.box[0], 0, width - tag_width))
-    top = int(np.clip(frame.box[1], 0, height - tag_height))
+    top = _tag_top(frame.box, tag_height, height, band_height(min(height, width)))
     tag = picture[top : top + tag_height, left : left + tag_width]
     tag[:] = _DARK
     write(tag, text, pad, size, colour)

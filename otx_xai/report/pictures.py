@@ -10,7 +10,7 @@ import numpy as np
 
 from otx_xai.postprocess import to_uint8
 from otx_xai.records import FloatArray, Size, UInt8Array
-from otx_xai.report.text import Colour, letter_size, shorten, write
+from otx_xai.report.text import LARGEST_PART, Colour, band_height, letter_size, shorten, write
 
 TILE_SIZE: Size = (240, 240)
 """``(height, width)`` of the pictures on a contact sheet."""
@@ -74,15 +74,15 @@ def annotate(picture: UInt8Array, text: str, *, in_place: bool = False) -> UInt8
         in_place: write over ``picture`` itself rather than a copy.
 
     Returns:
-        The picture with the caption; without it where nothing fits.
+        The picture with the caption; without it where nothing fits, or it would hide the picture.
     """
     annotated = picture if in_place else picture.copy()
     height, width = picture.shape[:2]
     size = letter_size(min(height, width))
     pad = max(2, size // 2)
-    band = annotated[: size + 2 * (pad * 2 // 3)]
+    band = annotated[: band_height(min(height, width))]
     shown = shorten(text, width - 2 * pad, size)
-    if shown:
+    if shown and len(band) <= LARGEST_PART * height:
         cv2.convertScaleAbs(band, dst=band, alpha=0.35)
         write(band, shown, pad, size, _WHITE)
     return annotated

@@ -18,6 +18,9 @@ from otx_xai.records import UInt8Array
 
 Colour = tuple[int, int, int]
 
+LARGEST_PART = 0.4
+"""Part of a picture's height that letters over it may cover: below about 30 pixels there are none."""
+
 _HAS_TRUETYPE = hasattr(cv2, "FontFace")
 _HERSHEY = cv2.FONT_HERSHEY_SIMPLEX
 _ELLIPSIS = "..."  # the font draws the single sign for Chinese, at half height
@@ -28,6 +31,12 @@ _local = threading.local()
 def letter_size(side: int) -> int:
     """Return the height of letters for a picture whose shorter side is ``side``, in pixels."""
     return max(8, round(0.9 * math.sqrt(side)))
+
+
+def band_height(side: int) -> int:
+    """Return the height of the band that holds the caption of a picture whose shorter side is ``side``, in pixels."""
+    size = letter_size(side)
+    return size + 2 * (max(2, size // 2) * 2 // 3)
 
 
 def write(strip: UInt8Array, text: str, left: int, size: int, colour: Colour) -> None:

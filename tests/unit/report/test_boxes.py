@@ -66,3 +66,12 @@ def test_a_tag_stays_in_the_picture_and_the_best_is_on_top() -> None:
     draw_frames(only, [better])
     assert (both[-20:, -60:] != 128).any()
     np.testing.assert_array_equal(both[80:, 120:], only[80:, 120:])
+
+
+@pytest.mark.parametrize("top", [60, 30], ids=["above", "below"])
+def test_a_tag_hides_nothing_of_its_box_where_there_is_room(top: int) -> None:
+    picture = np.full((200, 200, 3), 128, np.uint8)
+    draw_frames(picture, [frame((40, top, 160, 160), "cat 0.93")])
+    assert (picture[top + 4 : 157, 44:157] == 128).all()
+    tagged = picture[:top] if top == 60 else picture[163:]
+    assert (tagged[3:-3, 60:100] != 128).any()

@@ -147,3 +147,10 @@ def test_sheet_keeps_the_aspect_ratio():
 def test_there_is_one_rounding():
     saliency_map = np.array([[0.5, 0.25]], np.float32)
     np.testing.assert_array_equal(colormap(saliency_map)[0], colormap(to_uint8(saliency_map) / np.float32(255))[0])
+
+
+def test_small_pictures_have_no_caption():
+    """Letters are 8 pixels high at least; over twenty rows they would hide what the picture shows."""
+    small, larger = noise(20, 200), noise(60, 200)
+    np.testing.assert_array_equal(annotate(small, "cat 0.93"), small)
+    assert (annotate(larger, "cat 0.93") != larger).any()
