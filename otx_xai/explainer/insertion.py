@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import openvino as ov
 
-from otx_xai.errors import ConfigError, TargetError
+from otx_xai.errors import ConfigError, GraphError, TargetError
 from otx_xai.explainer.targets import resolve_targets
 from otx_xai.graph.box_classes import read_box_classes
 from otx_xai.graph.heads import Classes
-from otx_xai.graph.insert import has_saliency_map, insert_branch
-from otx_xai.graph.insert_boxes import insert_box_maps, only_layer
-from otx_xai.ir import Logits, find_logits, input_layout, read_model
+from otx_xai.graph.insert import CLASS_METHODS, has_saliency_map, insert_branch
+from otx_xai.graph.insert_boxes import BOX_METHODS, insert_box_maps, only_layer
+from otx_xai.ir import Logits, find_logits, find_task, input_layout, read_model
+from otx_xai.ir.detection_outputs import raw_evidence
 from otx_xai.ir.labels import BoxClasses, box_class_names, class_names, count_names
 from otx_xai.ir.model_info import model_info, read_share
 from otx_xai.records import SALIENCY_MAP, Method, Task
 
 logger = logging.getLogger("otx_xai")
-
-_ONLY_BOXES = (Method.DETCLASSPROBABILITYMAP, Method.INSTSEGEXPLAINALGO)
 
 
 def insert_xai(
@@ -83,13 +83,25 @@ def insert_xai(
     if has_saliency_map(source):
         log_own_map(method, target_layer)
         return source
+    check_task_of(method, task)
     if not task.is_classification:
         return _insert_into_detector(source, task, method, layers, targets, labels, embed_scaling=embed_scaling)
-    if method is not None and method in _ONLY_BOXES:
-        raise ConfigError(f"explain_method {method} explains no {task}. Leave it out to let the graph decide.")
     return _insert_into_classifier(
         source, method, layers, targets, labels, embed_scaling=embed_scaling, feature_vector=feature_vector
     )
+
+
+def check_task_of(method: Method | None, task: Task) -> None:
+    """Refuse a white-box method that explains another task.
+
+    Raises:
+        ConfigError: it does.
+    """
+    known = CLASS_METHODS if task.is_classification else BOX_METHODS[task]
+    if method is not None and method.is_white_box and method not in known:
+        raise ConfigError(
+            f"explain_method {method} explains no {task}; expected one of {', '.join(known)}. Or leave it out."
+        )
 
 
 def _insert_into_classifier(
@@ -138,6 +150,7 @@ def _insert_into_detector(
     *,
     embed_scaling: bool,
 ) -> ov.Model:
+    find_task(model, task)  # raises where the graph contradicts it
     info = model_info(model)
     known = known_classes(model, labels, method, target_layers)
     count, first_label, indices = known.count, 0, None
@@ -186,9 +199,12 @@ def known_classes(
         is_known = shape.rank.is_static and shape.rank.get_length() == 4 and shape[1].is_static
         return BoxClasses(int(shape[1].get_length()) if is_known else None)
     names = count_names(labels, model_info(model))
-    if names is not None and method is Method.ACTIVATIONMAP:
-        return BoxClasses(names)
-    return read_box_classes(model, num_classes=names, target_layers=target_layers)
+    if names is None or method is not Method.ACTIVATIONMAP:
+        return read_box_classes(model, num_classes=names, target_layers=target_layers)
+    if raw_evidence(model) is not None:  # the host reads them by the number of classes
+        with suppress(GraphError):
+            return read_box_classes(model, num_classes=names)
+    return BoxClasses(names)
 
 
 def own_map(model: ov.Model) -> ov.Output | None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from otx_xai.errors import ConfigError, GraphError
 from otx_xai.explainer.black_box import BlackBox, black_box, explain_boxes, explain_classes
 from otx_xai.explainer.boxes import choose_boxes, find_boxes
-from otx_xai.explainer.insertion import at_least_one, known_classes, log_own_map, split_layers
+from otx_xai.explainer.insertion import at_least_one, check_task_of, known_classes, log_own_map, split_layers
 from otx_xai.explainer.targets import Choice, Wanted, choose, resolve_wanted
 from otx_xai.graph.features import dissect
 from otx_xai.graph.insert import branch_grid, default_method, has_saliency_map, insert_branch, insert_scores
@@ -188,8 +188,10 @@ def prepare(
     may_fall_back = mode is ExplainMode.AUTO and method is None and not target_layer
     model = read_model(checkpoint)
     classes, refusal = None, None
-    if not find_task(model, task)[0].is_classification:
-        reader, layers = Method.ACTIVATIONMAP if forced else method, split_layers(target_layer)
+    kind, _ = find_task(model, task)
+    check_task_of(None if has_saliency_map(model) else method, kind)  # a map of its own is used as it is
+    if not kind.is_classification:
+        reader, layers = (Method.ACTIVATIONMAP, ()) if forced else (method, split_layers(target_layer))
         classes, refusal = _read_classes(model, labels, reader, layers, may_refuse=forced or may_fall_back)
     info = _describe(model, task, labels, options or InputOptions(), classes, keep_open=keep_open)
     if confidence_threshold is not None:
@@ -202,7 +204,7 @@ def prepare(
         log_own_map(method, target_layer)
         return _with_own_map(fixed, info, wanted)
     if forced or refusal is not None:
-        return _without_branch(fixed, info, wanted, method, method_options, refusal)
+        return _without_branch(fixed, info, wanted, method, method_options, refusal, target_layer=target_layer)
     reason = "asked for" if method is not None or mode is not ExplainMode.AUTO else "white box: the graph allows it"
     try:
         prepared = _with_branch(fixed, info, wanted, method, target_layer, reason, embed_scaling=embed_scaling)
@@ -257,10 +259,14 @@ def _without_branch(
     method: Method | None,
     options: Mapping[str, Any] | None,
     refusal: GraphError | None,
+    *,
+    target_layer: str | None = None,
 ) -> Prepared:
     """Leave the graph as it is, but for the scores of a classifier: it is explained by perturbing the image."""
     info = replace(info, tiling=None)
     box = black_box(not info.task.is_classification, method, options or {})
+    if target_layer:
+        logger.warning("target_layer: no effect with %s.", box.method)
     reason = "asked for" if refusal is None else f"black box, because the graph gives no place for a branch: {refusal}"
     if info.task.is_classification:
         model = insert_scores(model, find_logits(model), _activation(info))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import openvino as ov
 
+from otx_xai.errors import GraphError
 from otx_xai.graph.axes import RESHAPES, cut_of
 from otx_xai.graph.class_heads import find_class_heads, score_way
 from otx_xai.graph.shared_features import pooled_features
@@ -24,7 +26,8 @@ def read_box_classes(
 
     Args:
         model: the detector.
-        num_classes: number of names that the user gives, which decides where raw outputs can be read in two ways.
+        num_classes: number of names that the user gives, which decides where raw outputs can be read in two ways; where
+            they cannot, the number of the graph is told.
         target_layers: class heads that the user names, one a level.
 
     Returns:
@@ -37,7 +40,8 @@ def read_box_classes(
     if not pooled_features(view):
         heads = find_class_heads(view, target_layers=target_layers, num_classes=num_classes if target_layers else None)
         if num_classes not in (None, heads.num_classes):
-            heads = find_class_heads(view, num_classes=num_classes)
+            with suppress(GraphError):  # where there is no other reading, the number of names is wrong
+                heads = find_class_heads(view, num_classes=num_classes)
         return BoxClasses(heads.num_classes, background_first=heads.background == 0)
     return _of_regions(view)
 

@@ -423,7 +423,11 @@ def _from_raw_outputs(plan: _Plan, num_classes: int | None) -> ClassHeads | None
             classes.append(scores)
             factors += factor
     alike = len(whole) == len(outputs) and len({group.size for group in whole}) == 1
-    if whole and alike and (num_classes is None or whole[0].size > num_classes + 1):  # nothing else holds the boxes
+    scored = alike and _activation(way, numbers, sorted({head for group in whole for head in group.heads})) == "softmax"
+    if whole and alike and not scored and (num_classes is None or whole[0].size > num_classes + 1):
+        # nothing else holds the boxes
+        if any(set(plan.labels.get(port_of(output), ())) == set("NCHW") for output in outputs):
+            raise _unreadable(plan, f"nothing tells boxes from classes among the {whole[0].size} channels of its maps")
         for group in whole:
             scores, factor = _parts(plan, numbers, [group], num_classes)
             classes.append(scores)
@@ -435,7 +439,7 @@ def _from_raw_outputs(plan: _Plan, num_classes: int | None) -> ClassHeads | None
     tables = {
         head: _only_of(numbers, group.rows, head) for group in classes for head in sorted(group.heads) if group.size
     }
-    return _raw_heads(way, numbers, tables, factors, num_classes)
+    return _raw_heads(way, numbers, tables, factors, num_classes) if tables else None
 
 
 def _passing(way: Way, numbers: Numbers, operations: Set[str]) -> NDArray[np.bool_]:
@@ -537,7 +541,8 @@ def _raw_heads(
                     paired[head] = _only_of(numbers, group.rows, other)[:, 0]
     activation = _activation(way, numbers, list(tables))
     width = next(iter(tables.values())).shape[1]
-    background = 0 if activation == "softmax" and num_classes == width - 1 else None
+    # where there is objectness, it stands for what a background would
+    background = 0 if activation == "softmax" and not factors and num_classes == width - 1 else None
     return _heads(way, numbers, tables, activation, background, paired)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from otx_xai.errors import GraphError
+from otx_xai.errors import ConfigError, GraphError
 from otx_xai.graph.activation_map import activation_map
 from otx_xai.graph.features import (
     Anatomy,
@@ -29,6 +29,9 @@ from otx_xai.graph.view import View, dimensions
 from otx_xai.graph.vit_recipro_cam import vit_recipro_cam
 from otx_xai.ir.logits import Activation, Logits
 from otx_xai.records import FEATURE_VECTOR, SALIENCY_MAP, SALIENCY_TARGETS, SCORES, MapGrid, Method
+
+CLASS_METHODS = (Method.RECIPROCAM, Method.VITRECIPROCAM, Method.ACTIVATIONMAP)
+"""White-box methods of classifiers."""
 
 
 def has_saliency_map(model: ov.Model) -> bool:
@@ -71,6 +74,7 @@ def insert_branch(
         ``saliency_targets``, ``int32`` ``(N, k)``.
 
     Raises:
+        ConfigError: the method does not explain classifiers.
         GraphError: the graph gives no place for the method; the message lists layers for ``target_layer``.
     """
     anatomy = anatomy or dissect(model, logits, layout)
@@ -142,10 +146,10 @@ def _mapped_features(anatomy: Anatomy, method: Method, target: Features | None) 
 
 
 def _check_method(anatomy: Anatomy, method: Method, *, has_picks: bool) -> None:
-    if method not in (Method.ACTIVATIONMAP, Method.RECIPROCAM, Method.VITRECIPROCAM):
-        raise GraphError(
-            f"{method} is no white-box method for classification. Expected one of {Method.ACTIVATIONMAP}, "
-            f"{Method.RECIPROCAM}, {Method.VITRECIPROCAM}."
+    if method not in CLASS_METHODS:
+        raise ConfigError(
+            f"explain_method {method} explains no classification; expected one of {', '.join(CLASS_METHODS)}. Or leave "
+            "it out."
         )
     if method is Method.VITRECIPROCAM and not has_picks:
         raise GraphError(

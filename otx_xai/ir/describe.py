@@ -8,7 +8,7 @@ from pathlib import Path
 import openvino as ov
 
 from otx_xai.errors import TaskError
-from otx_xai.ir.detection_outputs import box_evidence
+from otx_xai.ir.detection_outputs import box_evidence, lacks_masks
 from otx_xai.ir.inputs import describe_input
 from otx_xai.ir.labels import BoxClasses, box_class_names, class_names
 from otx_xai.ir.logits import Logits, find_logits
@@ -103,11 +103,16 @@ def find_task(model: ov.Model, task: Task | None = None) -> tuple[Task, str]:
         ``CLASSIFICATION`` or the flavour that was named, ``DETECTION`` or ``INSTANCE_SEGMENTATION``, and the source.
 
     Raises:
-        TaskError: ``model_info`` names a task that the package does not know.
+        TaskError: ``model_info`` names a task that the package does not know, or instance segmentation is claimed of a
+            detector without masks.
     """
-    if task is not None:
-        return task, f"--task {task}"
-    declared, source = _declared(model_info(model))
+    declared, source = (task, f"--task {task}") if task is not None else _declared(model_info(model))
+    if declared is Task.INSTANCE_SEGMENTATION and lacks_masks(model):
+        raise TaskError(
+            f"{source} says instance segmentation, but the model gives no masks: its outputs are "
+            f"{describe_outputs(model.outputs)}; expected masks [1,N,h,w] beside boxes and labels. It looks like a "
+            "model for --task detection."
+        )
     if isinstance(declared, Task):
         return declared, source
     if declared is not None:
@@ -192,6 +197,9 @@ def _flavour(model: ov.Model, info: dict[str, str], task: Task | None, logits: L
         )
     if found is not None:
         return found, source
+    if logits.activation is None and logits.num_classes == 1:
+        # a soft-max over one score is 1, whatever the score
+        return Task.MULTI_LABEL_CLS, "graph: it has a single class score, which is read by a sigmoid"
     if logits.activation == "sigmoid":
         return Task.MULTI_LABEL_CLS, "graph: it ends in a sigmoid"
     return Task.MULTI_CLASS_CLS, source or f"graph: output {describe_outputs([model.outputs[logits.result_index]])}"

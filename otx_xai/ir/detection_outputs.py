@@ -10,10 +10,12 @@ import openvino as ov
 from otx_xai.errors import GraphError
 from otx_xai.ir.layout import is_unit
 from otx_xai.ir.outputs import describe_outputs
+from otx_xai.ir.raw_predictions import predictions_in
 from otx_xai.records import XAI_OUTPUTS, Task
 
 _BOX_NAMES = frozenset({"bboxes", "boxes"})
 _BOX_COLUMNS = (4, 5)
+_DETECTION_OUTPUT = (1, 1, -1, 7)
 _ANY = -1
 _PICKS_BOXES = frozenset(
     {
@@ -25,6 +27,7 @@ _PICKS_BOXES = frozenset(
         "NonMaxSuppression",
         "Proposal",
         "ROIAlign",
+        "RegionYolo",
     }
 )
 
@@ -92,7 +95,7 @@ def box_evidence(model: ov.Model) -> Evidence | None:
     """Tell from outputs and operations whether a model finds boxes; ``None`` where nothing says so.
 
     Outputs say so that are boxes beside integer labels, or are called boxes; masks beside both make an instance
-    segmentation model. So do an operation that picks boxes, and a lone output with many values for each class.
+    segmentation model. So do an operation that picks boxes, and raw predictions (:func:`predictions_in`).
     """
     outputs = _own_outputs(model)
     called = [output for output in outputs if output.get_names() & _BOX_NAMES]
@@ -107,9 +110,27 @@ def box_evidence(model: ov.Model) -> Evidence | None:
     kinds = {node.get_type_name() for node in model.get_ops()} & _PICKS_BOXES
     if kinds:
         return Evidence(Task.DETECTION, f"its graph holds {', '.join(sorted(kinds))}")
-    if outputs and all(_rank(output) > 2 and _wide(output) > 1 for output in outputs):
-        return Evidence(Task.DETECTION, "it has many values for each class, as boxes or places have")
-    return None
+    raw = raw_evidence(model)
+    return None if raw is None else Evidence(Task.DETECTION, raw)
+
+
+def raw_evidence(model: ov.Model) -> str | None:
+    """Tell why the outputs of a model are raw predictions, in words to follow "and"; ``None`` where nothing says so."""
+    outputs = _own_outputs(model)
+    if not outputs or any(_rank(output) <= 2 or _wide(output) <= 1 for output in outputs):
+        return None
+    if len(outputs) == 1 and _fits(outputs[0], _DETECTION_OUTPUT) and _columns(outputs[0]) == _DETECTION_OUTPUT[-1]:
+        return f"{describe_outputs(outputs)} holds seven numbers for each box"
+    return predictions_in(outputs)
+
+
+def lacks_masks(model: ov.Model) -> bool:
+    """Whether a model finds boxes, and none of its outputs can hold their masks."""
+    evidence = box_evidence(model)
+    if evidence is None or evidence.task is not Task.DETECTION:
+        return False
+    outputs = _own_outputs(model)
+    return len(outputs) == 1 or not any(_may_be_masks(output) for output in outputs)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -133,6 +154,12 @@ def _own_outputs(model: ov.Model) -> list[ov.Output]:
 
 def _may_be_labels(output: ov.Output) -> bool:
     return output.get_element_type() in (ov.Type.i32, ov.Type.i64) and _rank(output) in (1, 2)
+
+
+def _may_be_masks(output: ov.Output) -> bool:
+    """Whether an output may hold a map for each detection: rows of four or five columns are boxes."""
+    rank = _rank(output)
+    return rank == 0 or rank > 3 or (rank == 3 and _columns(output) not in _BOX_COLUMNS)
 
 
 def _beside(labels: ov.Output, outputs: Sequence[ov.Output]) -> _Candidates:

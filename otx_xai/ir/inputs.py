@@ -8,7 +8,7 @@ from typing import Any
 import openvino as ov
 
 from otx_xai.errors import ConfigError, ModelError
-from otx_xai.ir.layout import declared_layout, image_input, is_layout, layout_of_operations
+from otx_xai.ir.layout import declared_layout, image_input, is_layout, layout_of_channels, layout_of_operations
 from otx_xai.ir.model_info import malformed, parse_numbers, read_flag
 from otx_xai.ir.zero import graph_zero
 from otx_xai.records import InputGeometry, InputOptions, ResizeType, Size
@@ -88,12 +88,16 @@ def _layout(model: ov.Model, options: InputOptions) -> tuple[str, str]:
     if given:
         return given, "--input.layout"
     declared = declared_layout(model)
-    if declared is None:
+    if declared is not None:
+        return declared, "declared by the model"
+    counted = layout_of_channels(model)
+    if counted is None:
         raise ConfigError(
             f"The order of axes of the model's input {image_input(model).output(0).partial_shape} cannot be derived "
-            "from its graph. Pass --input.layout NCHW or --input.layout NHWC."
+            "from its graph or its shape. Pass --input.layout NCHW or --input.layout NHWC, in Python "
+            "input_options=InputOptions(layout='NCHW') or 'NHWC'."
         )
-    return declared, "declared by the model"
+    return counted, "number of channels"
 
 
 def _channels(shape: ov.PartialShape, layout: str) -> int:

@@ -1,7 +1,8 @@
 """Which axis of the image input is batch, channel, height and width, derived from what operations mean.
 
 OpenVINO's convolutions and poolings are NCHW by definition. The axes of the input are followed forward through
-operations that keep them apart, and the first of these operations that they reach names them.
+operations that keep them apart, and the first of these operations that they reach names them. Where none does, and
+nobody declares the layout, the axis with as many entries as pictures have channels decides.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ Axes = tuple[int | None, ...]
 """For each axis of a tensor the axis of the input that it is; ``None`` for one that is none of them."""
 
 _LETTERS = "NCHW"
+_CHANNELS = (1, 3)
 
 _READS_NCHW = frozenset(
     {
@@ -95,12 +97,13 @@ def image_input(model: ov.Model) -> ov.Node:
 def input_layout(model: ov.Model) -> str | None:
     """The axes of the image input, a permutation of ``NCHW``; ``None`` if they cannot be known.
 
-    The graph's operations are asked first, then the layout that the input or ``model_info/layout`` declares.
+    The graph's operations are asked first, then the layout that the input or ``model_info/layout`` declares, then the
+    number of channels.
 
     Raises:
         ModelError: the model has no single input of four axes.
     """
-    return layout_of_operations(model) or declared_layout(model)
+    return layout_of_operations(model) or declared_layout(model) or layout_of_channels(model)
 
 
 def declared_layout(model: ov.Model) -> str | None:
@@ -108,6 +111,18 @@ def declared_layout(model: ov.Model) -> str | None:
     texts = [image_input(model).layout.to_string(), model_info(model).get("layout", "").rpartition(":")[2]]
     plain = [text.strip(" []").replace(",", "").replace(" ", "").upper() for text in texts]
     return next((text for text in plain if is_layout(text)), None)
+
+
+def layout_of_channels(model: ov.Model) -> str | None:
+    """``NCHW`` or ``NHWC``, where one of the axes behind the batch and at the end surely has 1 or 3 entries, not both.
+
+    No network takes pictures that are 1 or 3 pixels high or wide, so that axis holds the channels.
+    """
+    shape = image_input(model).output(0).partial_shape
+    first, last = (shape[axis].is_static and shape[axis].get_length() in _CHANNELS for axis in (1, 3))
+    if first is last:
+        return None
+    return "NCHW" if first else "NHWC"
 
 
 def is_layout(text: str) -> bool:

@@ -160,5 +160,10 @@ def _no_classifier(model: ov.Model, evidence: Evidence | None) -> str:
     found = f"The model is no classifier: its outputs are {describe_outputs(model.outputs)}"
     expected = "expected one output of class scores [N, classes]"
     if evidence is None:
-        return f"{found}; {expected}. Export the model with its classification head."
+        return (
+            f"{found}; {expected}, and it is no detector whose outputs are known. Export a classifier with its "
+            "classification head; semantic segmentation, depth and features cannot be explained. If the model is a "
+            "detector, pass --task detection and --labels, or in Python Explainer(model, task='detection', labels=..., "
+            "explain_mode='blackbox', postprocess_fn=...), which reads its boxes by a function of your own."
+        )
     return f"{found}, and {evidence.reason}; {expected}. It looks like a model for --task {evidence.task}."

@@ -144,4 +144,5 @@ def _adopt_onnx_metadata(model: ov.Model) -> None:
 
 
 def _wanted() -> str:
-    return ", ".join(_SUFFIXES)
+    own, torch = ", ".join(_SUFFIXES), ", ".join(_TORCH_SUFFIXES)
+    return f"{own}; `otx explain` and Engine.explain also take {torch}"

@@ -22,6 +22,17 @@ Outputs = Mapping[str, NDArray[Any]]
 _CANDIDATES = 3000
 """Boxes of raw outputs that enter non-maximum suppression at most, the best ones."""
 
+_SLACK = 0.02
+"""How far scores may lie outside of [0, 1]: 8-bit numbers go in steps."""
+
+_SOFTMAX_SLACK = 0.15
+"""How far the sum of a soft-max may lie from 1: 8-bit numbers lose many small scores."""
+
+_NOT_RAW = (
+    "If the model is no detector, it has no boxes to be explained; else export it with its non-maximum suppression, or "
+    "read its boxes by a postprocess_fn of your own in Python."
+)
+
 
 def read_detections(
     outputs: Outputs,
@@ -55,7 +66,7 @@ def read_detections(
         first_label: what the model calls class 0: 1 where labels start with one for "nothing".
 
     Raises:
-        ModelError: the outputs are of no known convention.
+        ModelError: the outputs are of no known convention, or what should be their scores is none.
     """
     arrays = {name: np.asarray(value) for name, value in outputs.items() if name not in XAI_OUTPUTS}
     labelled = [value for value in arrays.values() if _is_labels(value)]
@@ -214,18 +225,39 @@ def _raw_candidates(output: NDArray[Any], num_classes: int | None, size: Size) -
         return None
     single = output[0].astype(np.float32, copy=False)
     if single.ndim == 3 and single.shape[0] == 5 + num_classes:
-        return _fastestdet(single, size)
-    if single.ndim == 2 and single.shape[0] == 4 + num_classes:
-        return corners(single[:4].T), single[4:].T
-    if single.ndim == 2 and single.shape[1] == 5 + num_classes:
-        return corners(single[:, :4]), single[:, 4:5] * single[:, 5:]
-    return None
+        decoded = _fastestdet(single, size)
+    elif single.ndim == 2 and single.shape[0] == 4 + num_classes:
+        decoded = corners(single[:4].T), single[4:].T
+    elif single.ndim == 2 and single.shape[1] == 5 + num_classes:
+        decoded = corners(single[:, :4]), single[:, 4:5] * single[:, 5:]
+    else:
+        return None
+    _require_shares(decoded[1], "class scores")
+    return decoded
+
+
+def _require_shares(values: FloatArray, what: str) -> None:
+    """Raise ``ModelError`` unless all values are in [0, 1], up to the steps of 8-bit numbers; NaN passes."""
+    if (values < -_SLACK).any() or (values > 1 + _SLACK).any():
+        raise ModelError(
+            f"The output of the detector was read as raw predictions, but what should be its {what} is from "
+            f"{np.nanmin(values):.3g} to {np.nanmax(values):.3g}; expected 0 to 1. {_NOT_RAW}"
+        )
 
 
 def _fastestdet(output: FloatArray, size: Size) -> tuple[FloatArray, FloatArray]:
     """Decode ``(5 + K, h, w)``: objectness, offsets and logarithmic sizes of boxes, class scores."""
+    _require_shares(output[:1], "objectness")
+    _require_shares(output[5:], "class scores")
+    total = float(output[5:].sum(axis=0).mean())
+    if abs(total - 1) > _SOFTMAX_SLACK:
+        raise ModelError(
+            f"The output of the detector was read as FastestDet's [1,5+K,h,w], but its class scores add up to "
+            f"{total:.3g}; expected 1, by a soft-max over the last {len(output) - 5} channels. {_NOT_RAW}"
+        )
     # weights of the authors' own post-processing
-    scores = output[:1] ** 0.6 * output[5:] ** 0.4
+    positive: FloatArray = np.maximum(output, np.float32(0))
+    scores = positive[:1] ** 0.6 * positive[5:] ** 0.4
     everywhere = np.arange(output.shape[1] * output.shape[2])
     return fastestdet_boxes(output, size, everywhere), scores.reshape(len(scores), -1).T
 
@@ -256,9 +288,9 @@ def corners(boxes: FloatArray) -> FloatArray:
 def _unknown(outputs: Outputs, num_classes: int | None) -> ModelError:
     found = ", ".join(f"{name} {list(value.shape)} {value.dtype}" for name, value in outputs.items())
     classes = "an unknown number of classes" if num_classes is None else f"{num_classes} classes"
+    fix = "Give the labels by --labels, or export the model with its non-maximum suppression."
     return ModelError(
         f"The outputs of the detector are of no known convention: {found}, with {classes}. Expected boxes [1,N,5] and "
         f"integer labels [1,N] (and scores [1,N], masks [1,N,h,w]), DetectionOutput's [1,1,N,7], or a raw output "
-        f"[1,5+K,h,w], [1,4+K,P] or [1,P,5+K] of K classes. Give the labels by --labels, or export the model with its "
-        f"non-maximum suppression."
+        f"[1,5+K,h,w], [1,4+K,P] or [1,P,5+K] of K classes. {fix if num_classes is None else _NOT_RAW}"
     )

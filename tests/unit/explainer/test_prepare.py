@@ -3,16 +3,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import classifiers
+import detectors
 import numpy as np
 import openvino as ov
 import pytest
+from openvino import opset13 as ops
 
-from otx_xai.errors import ConfigError, GraphError, LabelError, ModelError, TargetError
+from otx_xai.errors import ConfigError, GraphError, LabelError, ModelError, TargetError, TaskError
 from otx_xai.explainer import insert_xai
 from otx_xai.explainer.prepare import EMBEDDED, prepare
 from otx_xai.explainer.targets import choose
 from otx_xai.ir import core
-from otx_xai.records import Method, Task
+from otx_xai.records import ExplainMode, Method, Task
 
 INFO = {
     "task_type": "classification",
@@ -152,7 +154,8 @@ def test_names_in_the_model_do_not_matter_where_all_classes_are_wanted():
     ("options", "error", "message"),
     [
         ({"task": "instance_segmentation"}, GraphError, "class heads"),
-        ({"task": "detection", "explain_method": "reciprocam"}, GraphError, "class heads"),
+        ({"task": "detection", "explain_method": "reciprocam"}, ConfigError, "reciprocam explains no detection"),
+        ({"explain_method": "detclassprobabilitymap"}, ConfigError, "explains no classification; .* vitreciprocam"),
         ({"explain_method": "rise"}, ConfigError, "perturbs the input"),
         ({"explain_method": "instsegexplainalgo"}, ConfigError, "explains no classification"),
         ({"explain_method": Method.VITRECIPROCAM}, GraphError, "class token"),
@@ -227,3 +230,43 @@ def test_prepared_for_any_size(caplog: pytest.LogCaptureFixture):
     assert prepared.open_size
     assert prepared.info.geometry.size == (-1, -1)
     assert "input -1x-1 NCHW standard (height and width are open)" in caplog.text
+
+
+@pytest.mark.parametrize("mode", ExplainMode)
+@pytest.mark.parametrize("count", [4, 6, 3])
+def test_names_for_raw_outputs_are_counted_before_anything_runs(mode: ExplainMode, count: int):
+    """Soft-max over five classes beside objectness: no class is a background, and no method gets round the names."""
+    with pytest.raises(LabelError, match=rf"{count} names .* the model has 5 classes"):
+        prepare(detectors.case("fastestdet").model, labels=[f"name {i}" for i in range(count)], mode=mode)
+
+
+def test_a_detector_without_masks_segments_nothing():
+    model = detectors.case("fastestdet").model
+    for refuse in (prepare, insert_xai):
+        with pytest.raises(TaskError, match="gives no masks"):
+            refuse(model, task=Task.INSTANCE_SEGMENTATION, labels="a,b,c,d,e")
+
+
+@pytest.mark.parametrize("method", [Method.DETCLASSPROBABILITYMAP, Method.INSTSEGEXPLAINALGO])
+def test_methods_of_other_tasks(model: ov.Model, method: Method):
+    with pytest.raises(ConfigError, match=f"{method} explains no classification"):
+        prepare(model, method=method)
+    with pytest.raises(ConfigError, match="reciprocam explains no detection"):
+        prepare(detectors.case("fastestdet").model, method=Method.RECIPROCAM)
+
+
+def test_black_box_needs_no_layer(model: ov.Model, caplog: pytest.LogCaptureFixture):
+    prepare(model, mode=ExplainMode.BLACKBOX, target_layer="nope")
+    assert "target_layer: no effect with rise" in caplog.text
+
+
+def test_a_single_logit_is_no_certainty():
+    image = ops.parameter([1, 3, 8, 8], np.float32)
+    features = ops.relu(
+        ops.convolution(image, ops.constant(np.ones((2, 3, 1, 1), np.float32)), [1] * 2, *[[0] * 2] * 2, [1] * 2)
+    )
+    pooled = ops.reduce_mean(features, ops.constant(np.array([2, 3])))
+    one = ov.Model([ops.matmul(pooled, ops.constant(np.array([[-0.1], [-0.2]], np.float32)), False, False)], [image])
+    for value in (0, 1, 9):
+        found = run(prepare(one, targets=-1).model, np.full((1, 3, 8, 8), value, np.float32))["saliency_scores"]
+        np.testing.assert_allclose(found, [[1 / (1 + np.exp(0.9 * value))]], rtol=1e-4)

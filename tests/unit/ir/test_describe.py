@@ -310,11 +310,49 @@ def test_layout_that_the_graph_does_not_tell():
         flat = ops.reshape(image, ops.constant(np.array([1, 27])), special_zero=False)
         return ov.Model([ops.matmul(flat, ops.constant(np.ones((27, 4), np.float32)), False, False)], [image])
 
-    with pytest.raises(ConfigError, match=r"Pass --input\.layout NCHW or --input\.layout NHWC"):
+    with pytest.raises(ConfigError, match=r"--input\.layout NHWC, in Python input_options=InputOptions\(layout='NCHW'"):
         describe(model())
     assert describe(model("NHWC")).input_layout == "NHWC"
     given = describe(model("NHWC"), options=InputOptions(layout="nchw"))
     assert (given.input_layout, given.sources["input"].split("; ")[1]) == ("NCHW", "layout: --input.layout")
+
+
+def test_a_layout_by_the_number_of_channels():
+    image = ops.parameter([1, 6, 5, 3], np.float32)
+    info = describe(ov.Model([ops.reduce_max(image, ops.constant(np.array([1, 2])))], [image]))
+    assert (info.input_layout, info.geometry.size) == ("NHWC", (6, 5))
+    assert "layout: number of channels" in log_line(info)
+
+
+@pytest.mark.parametrize(
+    ("activation", "task", "expected"),
+    [
+        (None, None, Task.MULTI_LABEL_CLS),
+        ("sigmoid", None, Task.MULTI_LABEL_CLS),
+        ("softmax", None, Task.MULTI_CLASS_CLS),
+        (None, Task.CLASSIFICATION, Task.MULTI_LABEL_CLS),
+        (None, Task.MULTI_CLASS_CLS, Task.MULTI_CLASS_CLS),
+    ],
+)
+def test_a_single_class_score_goes_through_a_sigmoid(build_classifier, activation, task, expected):
+    assert describe(build_classifier(classes=1, activation=activation), task=task).task is expected
+
+
+@pytest.mark.parametrize("info", [{}, {"task_type": "instance_segmentation"}])
+def test_no_masks_no_instance_segmentation(info):
+    def model(*shapes):
+        parameters = [ops.parameter(shape, kind) for kind, shape in shapes]
+        result = ov.Model([ops.result(ops.abs(parameter)) for parameter in parameters], parameters)
+        for key, value in info.items():
+            result.set_rt_info(value, ["model_info", key])
+        return result
+
+    task = None if info else Task.INSTANCE_SEGMENTATION
+    boxes, labels, masks = (np.float32, [1, 9, 5]), (np.int64, [1, 9]), (np.float32, [1, 9, 28, 28])
+    assert find_task(model(boxes, labels, masks), task)[0] is Task.INSTANCE_SEGMENTATION
+    for outputs in ((boxes, labels), ((np.float32, [1, 1, 100, 7]),)):
+        with pytest.raises(TaskError, match=r"(--task|task_type).*gives no masks.*--task detection"):
+            find_task(model(*outputs), task)
 
 
 def test_the_model_is_not_changed(build_classifier):

@@ -160,14 +160,35 @@ def test_mixed_axes_are_not_guessed(build_classifier):
             ops.transpose(blocks, _constant(0, 3, 5, 1, 2, 4)), _constant(1, 3, 8, 12), special_zero=False
         )
 
-    assert input_layout(build_classifier(stem=stem)) is None
+    assert layout_of_operations(build_classifier(stem=stem)) is None
 
 
 def test_adding_a_transposed_image_is_not_guessed(build_classifier):
     def stem(x):
         return ops.add(x, ops.transpose(x, _constant(0, 1, 3, 2)))
 
-    assert input_layout(build_classifier((1, 3, 8, 8), stem=stem)) is None
+    assert layout_of_operations(build_classifier((1, 3, 8, 8), stem=stem)) is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout"),
+    [
+        ((1, 3, 64, 64), "NCHW"),
+        ((-1, 1, -1, -1), "NCHW"),
+        ((1, 64, 48, 3), "NHWC"),
+        ((1, 64, 64, 1), "NHWC"),
+        ((1, 3, 64, 3), None),
+        ((1, 1, 64, 3), None),
+        ((1, 8, 64, 64), None),
+        ((3, 64, 64, 8), None),
+    ],
+)
+def test_the_number_of_channels_decides_last(shape, layout):
+    image = ops.parameter(list(shape), np.float32)
+    model = ov.Model([ops.abs(image)], [image])
+    assert input_layout(model) == layout
+    image.layout = ov.Layout("NHWC")
+    assert input_layout(model) == "NHWC"
 
 
 def test_several_inputs():

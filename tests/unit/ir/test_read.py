@@ -82,7 +82,9 @@ def test_torch_checkpoint(tmp_path, suffix):
 
 
 def test_wrong_suffix(ir):
-    with pytest.raises(ModelError, match=r"suffix '\.bin'; expected \.xml, \.onnx, \.tflite\. Pass .*model\.xml"):
+    with pytest.raises(
+        ModelError, match=r"suffix '\.bin'; expected \.xml, \.onnx, \.tflite; .*also take \.pth.* Pass .*model\.xml"
+    ):
         read_model(ir.with_suffix(".bin"))
     with pytest.raises(ModelError, match=r"suffix ''"):
         read_model(ir.rename(ir.with_suffix("")))

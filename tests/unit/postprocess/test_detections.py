@@ -133,6 +133,22 @@ def test_fastestdet_as_its_authors_decode_it() -> None:
     np.testing.assert_allclose(found.boxes, [item[2] for item in expected], rtol=1e-4, atol=1e-3)
 
 
+def test_maps_of_something_else_are_no_raw_outputs() -> None:
+    """Logits, features and a soft-max over all channels have the shape [1,5+K,h,w], too."""
+    rng = np.random.default_rng(3)
+    logits = rng.normal(size=(1, 21, 8, 8)).astype(np.float32)
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    for output, reason in (
+        (logits, "objectness is from -"),
+        (np.abs(logits) * 3, "objectness is from .* expected 0 to 1"),
+        (softmax, "class scores add up to 0.*expected 1, by a soft-max over the last 16 channels"),
+        (logits.reshape(1, 21, 64), "class scores is from -"),
+    ):
+        classes = 17 if output.ndim == 3 else 16
+        with pytest.raises(ModelError, match=rf"{reason}.*postprocess_fn"):
+            read_detections({"o": output}, (100, 200), PLAIN, num_classes=classes)
+
+
 def test_yolo_with_and_without_objectness() -> None:
     rng = np.random.default_rng(2)
     boxes, classes, obj = rng.uniform(20, 60, (30, 4)), rng.uniform(size=(30, 3)), rng.uniform(size=(30, 1))

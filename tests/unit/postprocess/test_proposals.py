@@ -19,6 +19,8 @@ def raw(shape: tuple[int, ...]) -> np.ndarray:
     if output.ndim == 3:
         boxes = output[:, :4] if shape[1] < shape[2] else output[:, :, :4].transpose(0, 2, 1)
         boxes[:, :2], boxes[:, 2:] = boxes[:, :2] * 10 + 20, boxes[:, 2:] * 10 + 3
+    else:
+        output[:, 5:] /= output[:, 5:].sum(axis=1, keepdims=True)  # a soft-max
     return output
 
 

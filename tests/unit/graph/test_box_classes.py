@@ -1,0 +1,49 @@
+"""The number of classes is the one of the graph wherever the graph tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import detectors
+import numpy as np
+import openvino as ov
+import pytest
+from openvino import opset13 as ops
+
+from otx_xai.errors import GraphError
+from otx_xai.graph.box_classes import read_box_classes
+from otx_xai.ir.detection_outputs import box_evidence, raw_evidence
+from otx_xai.ir.labels import BoxClasses
+from otx_xai.records import Task
+
+
+@pytest.mark.parametrize("names", [None, 5, 4, 6, 3, 77])
+@pytest.mark.parametrize("family", ["fastestdet", "yolov8"])
+def test_names_do_not_change_what_the_graph_tells(family: str, names: int | None) -> None:
+    """One name less than channels of a soft-max is no background where there is objectness."""
+    assert read_box_classes(detectors.case(family).model, num_classes=names) == BoxClasses(detectors.CLASSES)
+
+
+@pytest.mark.parametrize("family", ["fastestdet", "yolox", "yolov8", "yolov5", "classes_first"])
+def test_raw_outputs_of_every_family_are_seen(family: str) -> None:
+    model = detectors.case(family).model
+    evidence = box_evidence(model)
+    assert raw_evidence(model) is not None
+    assert evidence is not None
+    assert evidence.task is Task.DETECTION
+
+
+def one_map(channels: int, activate: Callable[[ov.Node], ov.Node] = lambda maps: maps) -> ov.Model:
+    image = ops.parameter([1, 3, 32, 32], np.float32)
+    kernel = ops.constant(np.ones((channels, 3, 3, 3), np.float32))
+    return ov.Model([activate(ops.convolution(image, kernel, [4, 4], [1, 1], [1, 1], [1, 1]))], [image])
+
+
+@pytest.mark.parametrize("channels", [1, 21])
+def test_one_map_tells_nothing(channels: int) -> None:
+    with pytest.raises(GraphError, match=rf"nothing tells boxes from classes among the {channels} channels"):
+        read_box_classes(one_map(channels))
+
+
+def test_a_soft_max_over_a_map_is_over_classes() -> None:
+    assert read_box_classes(one_map(21, lambda maps: ops.softmax(maps, 1))).count == 21
