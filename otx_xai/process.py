@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from threading import Event, current_thread, main_thread
+from threading import Event, Thread, current_thread, main_thread
 from typing import Any
 
 import cv2
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
+
+logger = logging.getLogger("otx_xai")
 
 
 @contextmanager
@@ -28,28 +31,46 @@ def progress(total: int, done: int) -> Iterator[tqdm[Any]]:
 
 
 @contextmanager
-def interruptible() -> Iterator[Event]:
-    """Give an event that the first Ctrl-C (or SIGTERM) sets; a second one interrupts as ever."""
-    stop = Event()
+def interruptible(notice: str) -> Iterator[Event]:
+    """Give an event that the first Ctrl-C (or SIGTERM) sets; a second one raises :class:`KeyboardInterrupt`.
+
+    Outside of the main thread signals are left alone, and nothing ever sets the event.
+
+    Args:
+        notice: is logged at the first signal: what ends now, and what a second signal does.
+    """
+    stop, woken = Event(), Event()
     if current_thread() is not main_thread():
         yield stop
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
 
     def on_signal(_number: int, _frame: object) -> None:
         stop.set()
-        restore()
-
-    def restore() -> None:
+        woken.set()
+        # By default SIGTERM would end the process on the spot, whatever it is writing
         for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            signal.signal(number, signal.default_int_handler if handler is signal.SIG_DFL else handler)
 
+    # A thread logs: the handler may have interrupted the very code that writes the log
+    teller = Thread(target=_tell, args=(notice, woken, stop), name="otx_xai_notice", daemon=True)
+    teller.start()
     for number in before:
         signal.signal(number, on_signal)
     try:
         yield stop
     finally:
-        restore()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        woken.set()
+        teller.join()
+
+
+def _tell(notice: str, woken: Event, stop: Event) -> None:
+    """Log the notice when woken, unless it is only the end of the run."""
+    woken.wait()
+    if stop.is_set():
+        logger.warning("%s", notice)
 
 
 @contextmanager

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -30,14 +28,16 @@ from otx_xai.perturb import Progress, Subject, Watch, image_subject
 from otx_xai.postprocess import fit, to_uint8
 from otx_xai.process import interruptible, one_thread_each, progress
 from otx_xai.records import ExplainConfig, ExplainedImage, ImageInfo, UInt8Array
-from otx_xai.report import Dump, Journal, read_journal, record
-from otx_xai.report.files import write_atomic
+from otx_xai.report import Dump, Journal, locked, record, restore_order, take_up
 from otx_xai.report.manifest import Manifest
 from otx_xai.runtime import Arrays, Session
 
 logger = logging.getLogger("otx_xai")
 
 JOURNAL = "predictions.jsonl"
+
+_STOPPING = "Stopping: images on their way are finished; Ctrl-C again ends at once."
+_GIVING_UP = "Stopping: the image in hand is left to the next run; Ctrl-C again ends at once."
 
 Line = dict[str, Any]
 """One image in the journal."""
@@ -150,7 +150,7 @@ class Run:
         self._dump = Dump(work_dir, info.labels, config, info.geometry, prepared.grid) if dump else None
         self._keep = keep
         self._loader = loader
-        self._explained = self._files = self._warned = 0
+        self._explained = self._files = self._warned = self._found = 0
         self._failures: dict[str, str] = {}
         self._explanations: list[Explanation] = []
 
@@ -162,35 +162,47 @@ class Run:
             resume: go on with an unfinished run of the same settings.
 
         Raises:
-            OutputError: results cannot be written.
+            OutputError: results cannot be written, or another run is writing into the work directory.
             ModelError: the model fails.
+            KeyboardInterrupt: the second Ctrl-C or termination signal; the first one only ends the run early.
         """
-        start = time.monotonic()
-        done = self._take_up() if resume and self._manifest.continues() else set()
-        todo = [image for image in self._images if image.name not in done]
-        try:
-            self._stream(session, todo, resumed=len(done))
-            if done:
-                self._restore_order()
-        except BaseException as error:
-            with suppress(OutputError):  # the disk may be what failed
-                status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-                self._manifest.write(status, self._explained, self._failures, error=str(error))
-            raise
-        seconds = time.monotonic() - start
+        is_black_box = self._prepared.black_box is not None
+        with locked(self._work_dir), interruptible(_GIVING_UP if is_black_box else _STOPPING) as stop:
+            start = time.monotonic()
+            done = self._take_up() if resume and self._manifest.continues() else set()
+            todo = [image for image in self._images if image.name not in done]
+            try:
+                self._stream(session, todo, stop, resumed=len(done))
+                if done:
+                    restore_order(self._work_dir / JOURNAL, self._images)
+                return self._conclude(time.monotonic() - start, resumed=len(done))
+            except BaseException as error:
+                with suppress(OutputError):  # the disk may be what failed
+                    status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                    self._manifest.write(status, self._explained, self._failures, error=str(error))
+                raise
+
+    def _conclude(self, seconds: float, *, resumed: int) -> ExplainRun:
+        """Say what is remarkable about the run, write its manifest, and return what it did."""
         interrupted = self._explained + len(self._failures) < len(self._images)
-        status = "interrupted" if interrupted else "complete"
+        info = self._prepared.info
         if self._warned:
             logger.warning(
                 "%d images have maps that say little or nothing; %s tells which, and why.", self._warned, JOURNAL
             )
+        if self._explained and not self._found and not info.task.is_classification:
+            logger.warning(
+                "No box in any image has a score of %g or more. Lower --explain_config.confidence_threshold, or check "
+                "--input.* if boxes were to be expected.",
+                info.confidence_threshold,
+            )
         figures = {"seconds": round(seconds, 3), "files": self._files, "images_with_warnings": self._warned}
-        self._manifest.write(status, self._explained, self._failures, **figures)
+        self._manifest.write("interrupted" if interrupted else "complete", self._explained, self._failures, **figures)
         return ExplainRun(
             work_dir=self._work_dir,
             images=len(self._images),
             explained=self._explained,
-            resumed=len(done),
+            resumed=resumed,
             failures=self._failures,
             files=self._files,
             seconds=seconds,
@@ -198,11 +210,10 @@ class Run:
             explanations=tuple(self._explanations),
         )
 
-    def _stream(self, session: Session, todo: Sequence[ImageInfo], *, resumed: int) -> None:
+    def _stream(self, session: Session, todo: Sequence[ImageInfo], stop: Event, *, resumed: int) -> None:
         with (
             # The journal is emptied before the manifest claims it: a kill in between mixes no two runs
             Journal(self._work_dir / JOURNAL, resume=resumed > 0) as journal,
-            interruptible() as stop,
             one_thread_each(),
             progress(len(self._images), resumed) as bar,
         ):
@@ -229,11 +240,15 @@ class Run:
     def _perturbed(
         self, sources: Iterable[Source | _Tile], session: Session, bar: tqdm[Any], stop: Event
     ) -> Generator[tuple[Source | _Tile, Any], None, None]:
-        """Explain one image after the other: the perturbed versions of each keep the device busy."""
+        """Explain one image after the other: the perturbed versions of each keep the device busy.
+
+        Once stopped, the image in hand is given up: its map would rest on some of the passes only.
+        """
 
         def report(progress: Progress) -> None:
             bar.set_postfix_str(f"pass {progress.done} of {progress.total}, {progress.seconds_left:.0f} s left")
 
+        watch = Watch(report, stop)
         for source in sources:
             if stop.is_set():
                 return
@@ -243,9 +258,13 @@ class Run:
                 with _image_errors(read.info):
                     height, width = read.image.shape[:2]
                     subject = self._subject(tensor)
-                    choice = self._prepared.perturb(session, subject, (height, width), watch=Watch(report))
+                    choice = self._prepared.perturb(session, subject, (height, width), watch=watch)
+                    if stop.is_set():
+                        return
                     result = self._written(read, choice)
             except ImageError as error:
+                if stop.is_set():  # too few passes may be all that is wrong
+                    return
                 result = error
             yield source, result
 
@@ -344,40 +363,20 @@ class Run:
         self._explained += 1
         self._files += len(line["files"])
         self._warned += "warnings" in line
+        self._found += bool(line["predictions"])
         if explanation is not None:
             self._explanations.append(explanation)
 
     def _take_up(self) -> set[str]:
-        """Keep those lines of the journal whose image is still asked for and whose pictures are there."""
-        lines = read_journal(self._work_dir / JOURNAL)
-        wanted = {image.name: image.file for image in self._images}
-        kept = {
-            line["name"]: line
-            for line in lines
-            if wanted.get(line["name"]) == line["path"]
-            and all(os.path.exists(self._work_dir / file) for file in line["files"])
-        }
-        if len(kept) != len(lines):
-            self._write_lines(list(kept.values()))
+        """Return the names of the images that an unfinished run of the same settings has done."""
+        kept = take_up(self._work_dir / JOURNAL, self._images)
         if kept:
             logger.info("Resuming: %d of %d images are done.", len(kept), len(self._images))
         self._explained = len(kept)
-        self._files = sum(len(line["files"]) for line in kept.values())
-        self._warned = sum("warnings" in line for line in kept.values())
-        return set(kept)
-
-    def _restore_order(self) -> None:
-        """Bring the journal into the order of the images, which images that failed at first have left."""
-        place = {image.name: i for i, image in enumerate(self._images)}
-        lines = read_journal(self._work_dir / JOURNAL)
-        in_order = sorted(lines, key=lambda line: place[line["name"]])
-        if in_order != lines:
-            self._write_lines(in_order)
-
-    def _write_lines(self, lines: Sequence[Line]) -> None:
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        # File names that are no UTF-8 come as lone surrogates, which survive as escapes
-        write_atomic(self._work_dir / JOURNAL, text.encode("utf-8", "backslashreplace"))
+        self._files = sum(len(line["files"]) for line in kept)
+        self._warned = sum("warnings" in line for line in kept)
+        self._found = sum(bool(line["predictions"]) for line in kept)
+        return {line["name"] for line in kept}
 
 
 @contextmanager
@@ -385,6 +384,10 @@ def _image_errors(info: ImageInfo) -> Iterator[None]:
     """Turn what an image, or the model's answer to it, breaks in numpy and OpenCV into the failure of that image."""
     try:
         yield
+    except ImageError as error:
+        if info.file in str(error) or info.name in str(error):
+            raise
+        raise ImageError(f"The image {info.file!r} cannot be explained: {error}") from error
     except OtxXaiError:
         raise
     except cv2.error as error:

@@ -7,6 +7,8 @@ ever claim the same result file, on file systems that tell upper from lower case
 * A stem is an image's name without its suffix, unless another image of the run has that stem or that name.
 * A stem of the form ``x_class…`` keeps its suffix where ``x`` belongs to another image. As label parts hold no dot,
   ``x_class_a.jpg_…`` cannot be read as a result of ``x``.
+* A name is the path below the data root. What some file system refuses in it becomes ``_``; where that makes it the
+  name of another image, ``.2``, ``.3``, … is appended, but never to a name in which nothing was replaced.
 * Where a name has no suffix to keep, or differs from another in case only, ``.2``, ``.3``, … is appended.
 """
 
@@ -32,10 +34,19 @@ _LONGEST_SUFFIX = 10
 
 def name_images(found: Sequence[tuple[str, str]]) -> tuple[ImageInfo, ...]:
     """Turn pairs (path, relative path) into records; linear in their number."""
-    names = [_portable(relative) for _, relative in found]
-    names = _number_repeats(names, str, taken=set(names))
+    names = _names([relative for _, relative in found])
     stems = _stems(names)
     return tuple(ImageInfo(path, name, stem) for (path, _), name, stem in zip(found, names, stems, strict=True))
+
+
+def _names(relatives: Sequence[str]) -> list[str]:
+    """Make paths portable, and number those that become what another one is: it keeps its name."""
+    names = [_portable(relative) for relative in relatives]
+    unchanged_first = sorted(range(len(names)), key=lambda i: names[i] != relatives[i])
+    unique = _number_repeats((names[i] for i in unchanged_first), str, taken=set(names))
+    for i, name in zip(unchanged_first, unique, strict=True):
+        names[i] = name
+    return names
 
 
 def _portable(relative: str) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from otx_xai.errors import OutputError
-from otx_xai.records import ExplainedImage, Prediction
-from otx_xai.report.files import unwritable_text, utf8
+from otx_xai.records import ExplainedImage, ImageInfo, Prediction
+from otx_xai.report.files import unwritable_text, utf8, write_atomic
 
 
 class Journal:
@@ -44,7 +44,7 @@ class Journal:
         Raises:
             OutputError: the line cannot be written.
         """
-        line = utf8(json.dumps(record, ensure_ascii=False) + "\n")
+        line = _line(record)
         try:
             self._file.write(line)
             self._file.flush()
@@ -82,6 +82,50 @@ def read_journal(path: str | Path) -> list[dict[str, Any]]:
         return []
     except OSError as error:
         raise OutputError(f"The journal {str(path)!r} cannot be read: {error.strerror}. Check its rights.") from error
+
+
+def take_up(path: str | Path, images: Sequence[ImageInfo]) -> list[dict[str, Any]]:
+    """Keep of a journal what a run that goes on need not do again.
+
+    Args:
+        path: the file, in the folder of the run; it is rewritten if something has to go.
+        images: all images of the run.
+
+    Returns:
+        The records of those images that are still asked for, and whose pictures are there and not empty.
+
+    Raises:
+        OutputError: the file cannot be read or written, or is no journal.
+    """
+    records = read_journal(path)
+    wanted = {image.name: image.file for image in images}
+    folder = os.path.dirname(path)
+    kept = {
+        entry["name"]: entry
+        for entry in records
+        if wanted.get(entry["name"]) == entry["path"]
+        and all(_has_content(os.path.join(folder, file)) for file in entry["files"])
+    }
+    if len(kept) != len(records):
+        _rewrite(path, kept.values())
+    return list(kept.values())
+
+
+def restore_order(path: str | Path, images: Iterable[ImageInfo]) -> None:
+    """Bring a journal into the order of the images, which images that failed at first have left.
+
+    Args:
+        path: the file.
+        images: all that it has records of, in their order.
+
+    Raises:
+        OutputError: the file cannot be read or written, or is no journal.
+    """
+    place = {image.name: i for i, image in enumerate(images)}
+    records = read_journal(path)
+    in_order = sorted(records, key=lambda entry: place[entry["name"]])
+    if in_order != records:
+        _rewrite(path, in_order)
 
 
 def record(explained: ExplainedImage, files: Iterable[str], method: str) -> dict[str, object]:
@@ -122,6 +166,22 @@ def _plain(prediction: Prediction) -> dict[str, object]:
     if prediction.box is not None:
         plain["box"] = [round(float(side), 2) for side in prediction.box]
     return plain
+
+
+def _has_content(path: str) -> bool:
+    """Whether a file is there and not empty: a power failure may leave the name of a file without its content."""
+    try:
+        return os.stat(path).st_size > 0
+    except OSError:
+        return False
+
+
+def _rewrite(path: str | Path, records: Iterable[Mapping[str, Any]]) -> None:
+    write_atomic(path, b"".join(map(_line, records)))
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return utf8(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 def _whole_lines(path: Path) -> tuple[list[dict[str, Any]], int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import platform
 from collections.abc import Iterable, Mapping
@@ -20,9 +21,15 @@ import yaml
 from otx_xai import __version__
 from otx_xai.errors import OutputError
 from otx_xai.report.files import write_atomic, write_json
+from otx_xai.report.lock import locked
+
+logger = logging.getLogger("otx_xai")
 
 MANIFEST = "run.json"
 CONFIG = "config.yaml"
+
+_LONGEST_SHOWN = 60
+"""Characters of a setting up to which its value is shown where it differs; it is only named beyond that."""
 
 
 class Manifest:
@@ -56,6 +63,8 @@ class Manifest:
     def continues(self) -> bool:
         """Whether the work directory holds an unfinished run of the same settings, model and version.
 
+        Where it holds one of other settings, which is lost when this one begins, the log says what differs.
+
         Raises:
             OutputError: there is a ``run.json`` that cannot be read.
         """
@@ -68,9 +77,16 @@ class Manifest:
                 f"{self._path} cannot be read ({error}); expected the manifest of an earlier run. Remove it, or choose "
                 f"another --work_dir."
             ) from error
-        if not isinstance(before, dict):
+        if not isinstance(before, dict) or before.get("status") == "complete":
             return False
-        return before.get("fingerprint") == self._content["fingerprint"] and before.get("status") != "complete"
+        if before.get("fingerprint") == self._content["fingerprint"]:
+            return True
+        logger.warning(
+            "Beginning anew: the unfinished run in %s was another. What differs: %s. Another --work_dir keeps both.",
+            self._path.parent,
+            ", ".join(_differences(before, self._content)) or "its fingerprint",
+        )
+        return False
 
     def write(self, status: str, explained: int, failures: Mapping[str, str], **more: Any) -> None:
         """Replace the file.
@@ -101,10 +117,11 @@ def write_config(work_dir: Path, arguments: Mapping[str, Any]) -> None:
         arguments: of the command, defaults included; what is ``None`` is left out.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or another run is writing into the folder.
     """
     text = yaml.safe_dump(plain(arguments), sort_keys=False, allow_unicode=True)
-    write_atomic(work_dir / CONFIG, text.encode("utf-8", "backslashreplace"))
+    with locked(work_dir):  # a run that goes on there keeps the file that says what it does
+        write_atomic(work_dir / CONFIG, text.encode("utf-8", "backslashreplace"))
 
 
 def plain(value: Any) -> Any:
@@ -134,6 +151,36 @@ def hash_model(model_file: Path) -> str:
                 while block := file.read(2**22):
                     digest.update(block)
     return digest.hexdigest()
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say which entries of two manifests that decide about results differ; settings go by their dotted names."""
+    old, new = _decisive(before), _decisive(now)
+    words = []
+    for name in new | old:
+        was, is_now = (repr(entries[name]) if name in entries else "not given" for entries in (old, new))
+        if was != is_now:
+            shown = max(len(was), len(is_now)) <= _LONGEST_SHOWN
+            words.append(f"{name} ({was} before, {is_now} now)" if shown else name)
+    return words
+
+
+def _decisive(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    versions = manifest.get("versions") or {}
+    return {
+        "command": manifest.get("command"),
+        **_flat(manifest.get("settings") or {}),
+        "model_sha256": manifest.get("model_sha256"),
+        "otx_xai": versions.get("otx_xai"),
+    }
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return settings that may lie in sections by their dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
 
 
 def _versions() -> dict[str, str]:

@@ -250,6 +250,12 @@ class TestStems:
         assert len({info.name for info in infos}) == 4
         assert len({info.stem for info in infos}) == 4
 
+    def test_a_name_that_is_safe_stays_whatever_comes_before_it(self):
+        relatives = ["A_b.jpg", "a?b.jpg", "a_b.jpg", "a*b.jpg"]
+        infos = naming.name_images([(f"in/{relative}", relative) for relative in relatives])
+        assert [info.name for info in infos] == ["A_b.jpg", "a_b.jpg.2", "a_b.jpg", "a_b.jpg.3"]
+        assert [info.file for info in infos] == [f"in/{relative}" for relative in relatives]
+
     def test_nothing_leads_out_of_the_folder(self):
         for info in naming.name_images([("1", "../x.jpg"), ("2", "a/../../y.jpg"), ("3", "./z.jpg")]):
             assert not {"..", ".", ""} & set(info.name.split("/"))

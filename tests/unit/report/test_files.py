@@ -29,8 +29,10 @@ from otx_xai.report import (
     overlay,
     read_journal,
     record,
+    restore_order,
     slug,
     slugs,
+    take_up,
     write_atomic,
     write_json,
     write_picture,
@@ -362,6 +364,34 @@ class TestJournal:
             monkeypatch.setattr(journal, "_file", Full)
             with pytest.raises(OutputError, match="No space left"):
                 journal.append({})
+
+
+class TestGoingOn:
+    IMAGES = tuple(ImageInfo(f"in/{n}.jpg", f"{n}.jpg", str(n)) for n in range(4))
+
+    def journal(self, folder, numbers):
+        for number in numbers:
+            write_atomic(folder / f"{number}.png", b"picture")
+        records = [{"name": f"{n}.jpg", "path": f"in/{n}.jpg", "files": [f"{n}.png"]} for n in numbers]
+        with Journal(folder / "j.jsonl") as journal:
+            for entry in records:
+                journal.append(entry)
+        return records
+
+    def test_what_is_not_whole_is_done_again(self, tmp_path):
+        records = self.journal(tmp_path, range(4))
+        assert take_up(tmp_path / "j.jsonl", self.IMAGES) == records
+        (tmp_path / "1.png").unlink()
+        (tmp_path / "2.png").write_bytes(b"")  # as a power failure leaves it
+        assert take_up(tmp_path / "j.jsonl", self.IMAGES) == [records[0], records[3]]
+        moved = replace(self.IMAGES[0], file="elsewhere/0.jpg")
+        assert take_up(tmp_path / "j.jsonl", (moved, self.IMAGES[3])) == [records[3]]
+        assert read_journal(tmp_path / "j.jsonl") == [records[3]]
+
+    def test_order_is_that_of_the_images(self, tmp_path):
+        first, second = self.journal(tmp_path, (2, 0))
+        restore_order(tmp_path / "j.jsonl", self.IMAGES)
+        assert read_journal(tmp_path / "j.jsonl") == [second, first]
 
 
 def test_record(tmp_path):
