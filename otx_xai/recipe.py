@@ -52,9 +52,19 @@ def list_recipes(task: str | None = None) -> tuple[Recipe, ...]:
 
     Args:
         task: only those of this task, or of this folder.
+
+    Raises:
+        ConfigError: there are none of this task.
     """
     recipes = tuple(_recipe(path) for path in sorted(recipe_folder().glob("*/*.yaml")))
-    return recipes if task is None else tuple(recipe for recipe in recipes if task in (recipe.task, recipe.folder))
+    if task is None:
+        return recipes
+    wanted = task.strip().lower().replace("-", "_")
+    found = tuple(recipe for recipe in recipes if wanted in (recipe.task, recipe.folder))
+    if not found:
+        known = sorted({word for recipe in recipes for word in (recipe.task, recipe.folder) if word})
+        raise ConfigError(f"There are no recipes of the task {task!r}; expected one of {', '.join(known)}.")
+    return found
 
 
 def recipe_folder() -> Path:

@@ -47,7 +47,7 @@ def explain_parser() -> Any:
 def _add_model(group: Any) -> None:
     from otx_xai.records import Task
 
-    add(group, "checkpoint", "FILE", "model: .xml (with its .bin), .onnx, .tflite, .ckpt or .pth")
+    add(group, "checkpoint", "FILE", "model: .xml (with its .bin), .onnx, .tflite, .ckpt, .pth or .safetensors")
     add(group, "model", "NAME", "architecture of a plain state dict, where its keys do not tell: mobilenet_v2, timm/…")
     add(group, "labels", "FILE|a,b,c", "class names, where the model does not tell: one a line, a JSON list, or a,b,c")
     add(group, "task", "TASK", f"what the model does, where it does not tell: {words(Task)}")
@@ -83,7 +83,7 @@ def _add_explained(group: Any) -> None:
         "targets",
         "a,b",
         "classes, by name or index; -1: all; predicted (the default): those with a score from "
-        "--explain_config.predicted_maps_conf_thr, the best one where none has",
+        "--explain_config.predicted_maps_conf_thr, the best one where none has; boxes: each box of a detector",
     )
     add(group, "explain_method", "METHOD", f"{words(Method)}; chosen by default")
     add(
@@ -96,7 +96,7 @@ def _add_explained(group: Any) -> None:
         group,
         "explain_config.target_explain_group",
         "GROUP",
-        f"{words(TargetExplainGroup)}: one map for each class, for each predicted one, or one an image",
+        f"{words(TargetExplainGroup)}: one map for each class, for each predicted one, for each box, or one an image",
         defaults.target_explain_group,
     )
     add(

@@ -22,7 +22,7 @@ from otx_xai.engine.explaining import (
     reconcile,
     save_explained,
 )
-from otx_xai.engine.workspace import explain_run, new_run, newest_checkpoint
+from otx_xai.engine.workspace import explain_run, named_folder, new_run, newest_checkpoint
 from otx_xai.errors import ConfigError
 from otx_xai.explainer.prepare import prepare
 from otx_xai.recipe import override, read_recipe
@@ -61,7 +61,7 @@ class Engine:
         trainer_arguments: of Lightning's ``Trainer``: ``max_epochs``, ``callbacks``, ``logger``, …
 
     Raises:
-        ConfigError: there is no such task.
+        ConfigError: there is no such task, or the name of the folder is empty.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Engine:
         self.model = model
         self.datamodule = datamodule
         self.task = None if task is None else Task(task)
-        self.work_dir = None if work_dir is None else Path(work_dir).expanduser()
+        self.work_dir = named_folder(work_dir)
         self.checkpoint = checkpoint
         self.device = device
         self.data_root = data_root
@@ -301,8 +301,8 @@ class Engine:
         the same settings.
 
         Args:
-            checkpoint: model file: ``.xml``, ``.onnx``, ``.tflite``, ``.ckpt`` or ``.pth``; the last
-                two are exported first.
+            checkpoint: model file: ``.xml``, ``.onnx``, ``.tflite``; or ``.ckpt``, ``.pth``, ``.pt``, ``.safetensors``,
+                which are exported first.
             datamodule: images: an OTXDataModule, or anybody's LightningDataModule or DataLoader. Floating point tensors
                 of the latter count as normalised, and are fed as they are; the pictures below the maps are recovered
                 with the model's (or ``input``'s) mean and scale, or by stretching the range of the tensor.
@@ -317,7 +317,8 @@ class Engine:
                 ``activationmap``; ``rise``, ``aise`` or ``drise``; chosen by task and graph by default.
             target_layer: layer to perturb, by name; found by default.
             targets: ``predicted`` (the default: classes above the threshold, the best one where none is), ``-1`` for
-                all classes, class names or indices. Overrides ``explain_config.target_explain_group``.
+                all classes, ``boxes`` of a detector, class names or indices. Overrides
+                ``explain_config.target_explain_group``.
             preset: ``speed``, ``balance`` or ``quality`` of a black-box method.
             num_masks: forward passes at most an image of RISE and D-RISE; the preset decides by default.
             tolerance: standard error of a map, as a part of its range, from which RISE and D-RISE end before.
@@ -339,7 +340,8 @@ class Engine:
         if trainer_kwargs:
             logger.warning("%s: not used, explaining runs in OpenVINO.", ", ".join(trainer_kwargs))
         config, options = explain_config or ExplainConfig(), input or InputOptions()
-        method, wanted = reconcile(config, None if explain_method is None else Method(explain_method), targets)
+        mode, preset = ExplainMode(explain_mode), None if preset is None else Preset(preset)
+        method, wanted = reconcile(config, None if explain_method is None else Method(explain_method), mode, targets)
         model_file = self._checkpoint(checkpoint)
         data = self._images(datamodule, data_root)
         source, its_labels, its_options = self._readable(model_file, labels, options, data)
@@ -349,7 +351,7 @@ class Engine:
             task=self.task,
             labels=its_labels,
             options=its_options,
-            mode=ExplainMode(explain_mode),
+            mode=mode,
             method=method,
             method_options=method_options,
             target_layer=target_layer,
@@ -372,7 +374,7 @@ class Engine:
             "device": self.device,
             "labels": absolute(labels) if is_file(labels) else labels,
             "input": asdict(options),
-            "explain_mode": ExplainMode(explain_mode),
+            "explain_mode": mode,
             "explain_method": explain_method,
             "preset": preset,
             "num_masks": num_masks,

@@ -21,7 +21,7 @@ from otx_xai.explainer.prepare import Prepared
 from otx_xai.explainer.targets import BOXES
 from otx_xai.ir import embed_preprocessing
 from otx_xai.ir.read import first_line
-from otx_xai.records import ExplainConfig, ImageInfo, Method, Size, TargetExplainGroup, Task
+from otx_xai.records import ExplainConfig, ExplainMode, ImageInfo, Method, Size, TargetExplainGroup, Task
 from otx_xai.report.manifest import Manifest, write_config
 from otx_xai.run import Run
 from otx_xai.runtime import Session
@@ -67,10 +67,21 @@ def images_of(data: Any) -> Images:
     return Images(names, loader=loader, size=size, normalised=first.dtype != np.uint8)
 
 
-def reconcile(config: ExplainConfig, method: Method | None, targets: Any) -> tuple[Method | None, Any]:
-    """Reconcile ``target_explain_group`` with the method and the targets."""
+def reconcile(
+    config: ExplainConfig, method: Method | None, mode: ExplainMode, targets: Any
+) -> tuple[Method | None, Any]:
+    """Reconcile ``target_explain_group`` with the method, the mode and the targets.
+
+    Raises:
+        ConfigError: a map of the whole image is asked for, and a method or mode that does not give any.
+    """
     group = config.target_explain_group
     if group is TargetExplainGroup.IMAGE and targets is None:
+        if mode is ExplainMode.BLACKBOX:
+            raise ConfigError(
+                "explain_config.target_explain_group IMAGE asks for one map an image, which is a branch in the graph "
+                f"({Method.ACTIVATIONMAP}); explain_mode is {mode}. Leave it to 'auto', or use another group."
+            )
         if method not in (None, Method.ACTIVATIONMAP):
             raise ConfigError(
                 f"explain_config.target_explain_group IMAGE asks for one map an image, explain_method {method} gives "

@@ -19,6 +19,19 @@ CHECKPOINTS = ("best.ckpt", "last.ckpt")
 """What a training run leaves, the better first."""
 
 
+def named_folder(work_dir: str | Path | None) -> Path | None:
+    """Return the folder of results that a user names, ``~`` expanded; ``None`` where none is named.
+
+    Raises:
+        ConfigError: the name is empty, which would mean the current folder.
+    """
+    if work_dir is None:
+        return None
+    if not str(work_dir).strip():
+        raise ConfigError("--work_dir is empty; expected a folder. Write '.' for the current one, or leave it out.")
+    return Path(work_dir).expanduser()
+
+
 def new_run(work_dir: Path | None, verb: str) -> Path:
     """Create the folder ``<work_dir>/<timestamp>`` of a run, and link to it as ``<work_dir>/.latest/<verb>``.
 
@@ -82,4 +95,5 @@ def _link_latest(run: Path, latest: Path) -> None:
         latest.unlink(missing_ok=True)
         latest.symlink_to(os.path.relpath(run, latest.parent), target_is_directory=True)
     except OSError as error:  # a convenience, which some file systems do not have
-        logger.warning("%s does not lead to the latest run: %s.", latest, error.strerror)
+        if os.access(run, os.W_OK):  # else the run itself fails, and says why
+            logger.warning("%s does not lead to the latest run: %s.", latest, error.strerror)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from otx_xai.errors import ConfigError, ImageError
-from otx_xai.explainer.boxes import find_boxes, first, predictions_of
+from otx_xai.explainer.boxes import classes_without_box, find_boxes, first, predictions_of
 from otx_xai.explainer.targets import Choice, Wanted, map_names, not_finite
 from otx_xai.perturb import (
     AiseOptions,
@@ -180,8 +180,9 @@ def explain_boxes(
     detections = find_boxes(kept[0], image_size, info)
     predictions = predictions_of(detections, info.labels)
     numbers = _wanted_boxes(detections, wanted)
+    missing = _missing(predictions, wanted, info.labels)
     if not numbers:
-        return Choice(predictions, (), np.zeros((0, 1, 1), np.float32), detections)
+        return Choice(predictions, (), np.zeros((0, 1, 1), np.float32), detections, missing)
 
     def proposals(outputs: Arrays) -> Any:
         return read_proposals(read(outputs), info.geometry.size, len(info.labels), first_label=info.first_label)
@@ -192,7 +193,7 @@ def explain_boxes(
         result = aise_boxes(session, proposals, subject, boxes, labels, box.options, watch)
     else:
         result = drise(session, proposals, subject, boxes, labels, box.options, watch)
-    return _choice(predictions, tuple(predictions[i] for i in numbers), result, detections)
+    return _choice(predictions, tuple(predictions[i] for i in numbers), result, detections, missing)
 
 
 def _wanted_boxes(detections: Detections, wanted: Wanted) -> list[int]:
@@ -203,12 +204,23 @@ def _wanted_boxes(detections: Detections, wanted: Wanted) -> list[int]:
     return list(range(len(first(detections, count))))
 
 
+def _missing(predictions: Sequence[Prediction], wanted: Wanted, labels: Sequence[str]) -> tuple[str, ...]:
+    """Return a warning of classes that were chosen, unless all were, and that have no box to explain."""
+    if wanted.indices is None or len(wanted.indices) == len(labels):
+        return ()
+    chosen = [Prediction(i, labels[i], 0.0) for i in wanted.indices]
+    return classes_without_box(chosen, predictions, "there is no map of it", "there are no maps of them")
+
+
 def _choice(
     predictions: tuple[Prediction, ...],
     targets: tuple[Prediction, ...],
     result: PerturbationMaps,
     detections: Detections | None,
+    missing: tuple[str, ...] = (),
 ) -> Choice:
     names = map_names(targets, predictions)
-    warnings = tuple(f"{name}: {why}" for name, whys in zip(names, result.warnings, strict=True) for why in whys)
+    warnings = missing + tuple(
+        f"{name}: {why}" for name, whys in zip(names, result.warnings, strict=True) for why in whys
+    )
     return Choice(predictions, targets, min_max(result.maps), detections, warnings)

@@ -10,11 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otx_xai.errors import ImageError, LabelError, ModelError
-from otx_xai.explainer.targets import PER_IMAGE, Choice, Wanted, constant_maps, not_finite, require_finite
+from otx_xai.explainer.targets import (
+    PER_IMAGE,
+    Choice,
+    Wanted,
+    constant_maps,
+    map_warning,
+    not_finite,
+    require_finite,
+)
 from otx_xai.postprocess import min_max
 from otx_xai.postprocess.box_maps import box_maps
 from otx_xai.postprocess.detections import read_detections
 from otx_xai.records import (
+    PER_IMAGE_TARGET,
     SALIENCY_MAP,
     XAI_OUTPUTS,
     Detections,
@@ -117,7 +126,30 @@ def choose_boxes(
         if len(maps) == len(labels):
             maps = maps[indices]
     shown = maps / np.float32(255) if scaled else min_max(maps)
-    return Choice(predictions, targets, shown, found, constant_maps(targets, predictions, shown))
+    warnings = classes_without_box(
+        targets, predictions, "the map explains next to nothing", "the maps explain next to nothing"
+    )
+    return Choice(predictions, targets, shown, found, warnings + constant_maps(targets, predictions, shown))
+
+
+def classes_without_box(
+    targets: Sequence[Prediction], predictions: Sequence[Prediction], one: str, several: str
+) -> tuple[str, ...]:
+    """Return a warning of classes that are to be explained, and none of whose boxes counts; mostly nothing.
+
+    Args:
+        targets: what is to be explained of an image.
+        predictions: its boxes, from the confidence threshold.
+        one: what follows for a single class.
+        several: for more.
+    """
+    found = {prediction.target for prediction in predictions} | {PER_IMAGE_TARGET}
+    return map_warning(
+        [target for target in targets if target.target not in found],
+        predictions,
+        f"no box of the class reaches the confidence threshold: {one}",
+        f"no box of these classes reaches the confidence threshold: {several}",
+    )
 
 
 def predictions_of(found: Detections, labels: Sequence[str]) -> tuple[Prediction, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from otx_xai.postprocess import fit
 from otx_xai.records import (
     SALIENCY_MAP,
     SCORES,
+    XAI_OUTPUTS,
     ExplainMode,
     InputGeometry,
     InputOptions,
@@ -278,7 +280,7 @@ class Explainer:
             filled = np.concatenate([part, np.repeat(part[-1:], batch - len(part), axis=0)])
             raw = session.raw(np.ascontiguousarray(filled.transpose(order), dtype=kind))
             if prepared.info.task.is_classification:
-                outputs = self._scored(raw, prepared)
+                outputs = self._scored(raw, session, prepared)
                 yield from ({name: np.array(values[i]) for name, values in outputs.items()} for i in range(len(part)))
             else:
                 outputs = self._located(raw, session)
@@ -311,13 +313,15 @@ class Explainer:
             return lambda outputs: self._located(session.named(outputs), session)
         own, independent = self._postprocess_fn, prepared.info.multilabel
         assert own is not None
-        return lambda outputs: as_scores(own(session.named(outputs)), outputs[SCORES].shape, independent=independent)
+        return lambda outputs: as_scores(
+            _postprocessed(own, session.named(outputs), session), outputs[SCORES].shape, independent=independent
+        )
 
-    def _scored(self, raw: Any, prepared: Prepared) -> Arrays:
+    def _scored(self, raw: Any, session: Session, prepared: Prepared) -> Arrays:
         """Return scores and maps of a batch, the scores from the caller's ``postprocess_fn`` where there is one."""
         outputs = {name: raw[name] for name in (SCORES, SALIENCY_MAP)}
         if self._postprocess_fn is not None:
-            given = self._postprocess_fn(raw)
+            given = _postprocessed(self._postprocess_fn, raw, session)
             outputs[SCORES] = as_scores(given, outputs[SCORES].shape, independent=prepared.info.multilabel)
         return outputs
 
@@ -325,7 +329,7 @@ class Explainer:
         """Return boxes and maps of a batch, the boxes from the caller's ``postprocess_fn`` where there is one."""
         if self._postprocess_fn is None:
             return session.by_name(raw)
-        given = self._postprocess_fn(raw)
+        given = _postprocessed(self._postprocess_fn, raw, session)
         if not isinstance(given, tuple) or len(given) != 3:
             raise ConfigError(
                 f"postprocess_fn returned {type(given).__name__}; expected a tuple of boxes (M, 4) in pixels of the "
@@ -341,6 +345,20 @@ class Explainer:
             model = embed_preprocessing(prepared.model, prepared.info) if as_images else prepared.model
             self._sessions[key] = Session(model, self._device, latency=prepared.black_box is None)
         return self._sessions[key]
+
+
+def _postprocessed(function: Postprocess, outputs: Any, session: Session) -> Any:
+    """Call the caller's ``postprocess_fn``; where it looks for what is not there, its error tells what there is."""
+    try:
+        return function(outputs)
+    except LookupError as error:
+        names = (f"{number} ({name!r})" for number, name in enumerate(session.named({})) if name not in XAI_OUTPUTS)
+        note = f"postprocess_fn was given these outputs of the model, by number and by name: {', '.join(names)}."
+        if sys.version_info >= (3, 11):
+            error.add_note(note)
+        else:
+            logger.error("%s", note)
+        raise
 
 
 def _explanation(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from otx_xai.errors import ImageError, TargetError
 from otx_xai.postprocess import min_max, predict
+from otx_xai.postprocess.scores import NO_SCORE
 from otx_xai.records import PER_IMAGE_TARGET, SALIENCY_MAP, SALIENCY_TARGETS, SCORES, Detections, FloatArray, Prediction
 from otx_xai.report import box_numbers
 
@@ -20,6 +21,13 @@ logger = logging.getLogger("otx_xai")
 
 PREDICTED = "predicted"
 BOXES = "boxes"
+_ALL = "-1"
+_MEANING = {_ALL: "all classes", PREDICTED: "the classes that an image shows", BOXES: "each box by itself"}
+"""Words that are no classes, and what they mean."""
+
+_NAMED = 5
+"""Maps of an image that one warning names at most."""
+
 PER_IMAGE = Prediction(PER_IMAGE_TARGET, "", 1.0)
 """The target of a map that knows no classes."""
 
@@ -67,13 +75,19 @@ def resolve_wanted(targets: Any, labels: Sequence[str], threshold: float, *, has
         has_boxes: whether the model finds boxes.
 
     Raises:
-        TargetError: a target is no class, or boxes are wanted of a classifier.
+        TargetError: a target is no class, a word that must stand alone does not, or boxes are wanted of a classifier.
     """
-    if isinstance(targets, str) and _fold(targets) == BOXES and _Names(labels).find(targets) is None:
-        if not has_boxes:
+    if targets is None:
+        return Wanted(None, threshold)
+    names = _Names(labels, (PREDICTED, BOXES))
+    items = _items(targets, names)
+    if not has_boxes:
+        if any(names.word(item) == BOXES for item in items):
             raise TargetError("targets 'boxes' asks for a map of each box; a classifier has none. Leave it out.")
+        names = _Names(labels)
+    if _only_word(items, names) == BOXES:
         return Wanted(None, threshold, per_box=True)
-    return Wanted(resolve_targets(targets, labels), threshold)
+    return Wanted(_indices(items, names), threshold)
 
 
 def resolve_targets(targets: Any, labels: Sequence[str]) -> tuple[int, ...] | None:
@@ -83,33 +97,36 @@ def resolve_targets(targets: Any, labels: Sequence[str]) -> tuple[int, ...] | No
     A text that is no class name may list several of both, with commas between.
 
     Args:
-        targets: ``"predicted"`` (or ``None``), ``-1`` for all classes, an index, a name, ``"a,b"``, or a sequence or
-            array of indices and names.
+        targets: ``"predicted"`` (or ``None``) or ``-1`` for all classes, each by itself; an index, a name, ``"a,b"``,
+            or a sequence or array of indices and names.
         labels: class names in order.
 
     Returns:
         Class indices, or ``None`` for the predicted classes.
 
     Raises:
-        TargetError: a target is no class.
+        TargetError: a target is no class, or a word that must stand alone does not.
 
     >>> resolve_targets("dog, 0", ["cat", "dog"])
     (1, 0)
     """
-    names = _Names(labels)
-    if targets is None or (isinstance(targets, str) and _fold(targets) == PREDICTED and names.find(targets) is None):
+    if targets is None:
         return None
-    items = _items(targets, names)
-    if any(str(item).strip() == "-1" for item in items):
-        return tuple(range(len(labels)))
-    return tuple(dict.fromkeys(names.index(item) for item in items))
+    names = _Names(labels)
+    return _indices(_items(targets, names), names)
 
 
 class _Names:
-    """Class names, to be looked up as users write them."""
+    """Class names, to be looked up as users write them.
 
-    def __init__(self, labels: Sequence[str]) -> None:
+    Args:
+        labels: class names in order.
+        words: those that may stand in the place of classes, beside -1.
+    """
+
+    def __init__(self, labels: Sequence[str], words: Sequence[str] = (PREDICTED,)) -> None:
         self._labels = labels
+        self._words = words
         self._exact: dict[str, list[int]] = {}
         self._folded: dict[str, list[int]] = {}
         for index, label in enumerate(labels):
@@ -118,12 +135,20 @@ class _Names:
 
     def find(self, text: str) -> int | None:
         """Return the class of this name, the first where several have it."""
-        found = self._exact.get(text) or self._folded.get(_fold(text))
-        if found and len(found) > 1:
-            logger.warning(
-                "Classes %s are all called %r; explaining %d. Pass the index to choose.", found, text, found[0]
-            )
+        found = self._called(text)
         return found[0] if found else None
+
+    def word(self, item: Any) -> str | None:
+        """Return what ``item`` says in the place of classes: a word that is no class name, or -1."""
+        word = _fold(str(item))
+        if word == _ALL:
+            return word
+        is_word = isinstance(item, str) and word in self._words and self.find(item) is None
+        return word if is_word else None
+
+    def everything(self) -> tuple[int, ...]:
+        """Return all classes."""
+        return tuple(range(len(self._labels)))
 
     def index(self, item: Any) -> int:
         """Return the class that ``item``, an index or a name, means.
@@ -133,9 +158,13 @@ class _Names:
         """
         text = str(item).strip()
         is_number = isinstance(item, int | np.integer) and not isinstance(item, bool)
-        found = None if is_number else self.find(text)
-        if found is not None:
-            return found
+        found = [] if is_number else self._called(text)
+        if len(found) > 1:
+            logger.warning(
+                "Classes %s are all called %r; explaining %d. Pass the index to choose.", found, text, found[0]
+            )
+        if found:
+            return found[0]
         if not text.removeprefix("-").isdecimal():
             raise TargetError(self._unknown(text))
         if not 0 <= int(text) < len(self._labels):
@@ -144,9 +173,15 @@ class _Names:
             )
         return int(text)
 
+    def _called(self, text: str) -> list[int]:
+        """Return all classes of this name; those that are written exactly so, where there are any."""
+        return self._exact.get(text) or self._folded.get(_fold(text)) or []
+
     def _expected(self) -> str:
+        *others, last = "-1 (all classes)", *map(repr, self._words)
         return (
-            f"Expected an index from 0 to {len(self._labels) - 1}, a class name, -1 for all classes, or {PREDICTED!r}."
+            f"Expected an index from 0 to {len(self._labels) - 1} or a class name; or, by itself, {', '.join(others)} "
+            f"or {last}."
         )
 
     def _unknown(self, text: str) -> str:
@@ -168,6 +203,30 @@ def _items(targets: Any, names: _Names) -> list[Any]:
     if isinstance(targets, np.ndarray):
         return list(targets.reshape(-1))
     return list(targets) if isinstance(targets, Iterable) else [targets]
+
+
+def _only_word(items: Sequence[Any], names: _Names) -> str | None:
+    """Return the word that stands in the place of classes; ``None`` where classes are listed.
+
+    Raises:
+        TargetError: a word stands beside others, or beside classes.
+    """
+    words = [names.word(item) for item in items]
+    word = next(filter(None, words), None)
+    if word is None or set(words) == {word}:
+        return word
+    raise TargetError(
+        f"targets lists {', '.join(map(str, items))}; {word!r} means {_MEANING[word]}, and must stand alone. Expected "
+        f"{word!r} by itself, or classes only."
+    )
+
+
+def _indices(items: Sequence[Any], names: _Names) -> tuple[int, ...] | None:
+    """Return the classes that are listed, or that a word stands for; ``None``: the predicted ones."""
+    word = _only_word(items, names)
+    if word == PREDICTED:
+        return None
+    return names.everything() if word == _ALL else tuple(dict.fromkeys(names.index(item) for item in items))
 
 
 def _fold(label: str) -> str:
@@ -206,10 +265,44 @@ def map_names(targets: Sequence[Prediction], predictions: Sequence[Prediction]) 
 def constant_maps(
     targets: Sequence[Prediction], predictions: Sequence[Prediction], maps: FloatArray
 ) -> tuple[str, ...]:
-    """Return a warning for each map in [0, 1] that is the same everywhere, and so was scaled to zeros."""
-    flat = ~maps.any(axis=(1, 2))
-    names = map_names(targets, predictions)
-    return tuple(f"{names[i]}: the map is constant, and says nothing about any place" for i in np.flatnonzero(flat))
+    """Return a warning of maps in [0, 1] that are the same everywhere, and so were scaled to zeros; mostly nothing."""
+    flat = np.flatnonzero(~maps.any(axis=(1, 2)))
+    return map_warning(
+        [targets[int(i)] for i in flat],
+        predictions,
+        "the map is constant, and says nothing about any place",
+        "the maps are constant, and say nothing about any place",
+    )
+
+
+def targets_without_score(targets: Sequence[Prediction], predictions: Sequence[Prediction]) -> tuple[str, ...]:
+    """Return a warning of targets of an image whose score is practically 0; mostly nothing."""
+    low = [target for target in targets if not target.score > NO_SCORE]
+    best = max((target.score for target in low), default=0.0)
+    return map_warning(
+        low,
+        predictions,
+        f"the score of the target is {best:.3g} in the image: the map explains next to nothing",
+        f"the scores of the targets are at most {best:.3g} in the image: the maps explain next to nothing",
+    )
+
+
+def map_warning(
+    targets: Sequence[Prediction], predictions: Sequence[Prediction], one: str, several: str
+) -> tuple[str, ...]:
+    """Return what speaks against the maps of some targets of an image: one line, however many they are.
+
+    Args:
+        targets: those that it speaks against; nothing is said where there are none.
+        predictions: of the image, best first.
+        one: what to say of a single map.
+        several: of more.
+    """
+    names = map_names(targets[:_NAMED], predictions)
+    if len(targets) < 2:
+        return tuple(f"{name}: {one}" for name in names)
+    more = f" and {len(targets) - _NAMED} more" if len(targets) > _NAMED else ""
+    return (f"{'; '.join(names)}{more}: {several}",)
 
 
 def choose(outputs: Mapping[str, NDArray[Any]], labels: Sequence[str], wanted: Wanted, *, scaled: bool) -> Choice:
@@ -247,7 +340,8 @@ def choose(outputs: Mapping[str, NDArray[Any]], labels: Sequence[str], wanted: W
         maps = maps[[target.target for target in targets]]
     require_finite(maps, "saliency maps")
     shown = maps / np.float32(255) if scaled else min_max(maps)
-    return Choice(predictions, targets, shown, warnings=constant_maps(targets, predictions, shown))
+    warnings = targets_without_score(targets, predictions) + constant_maps(targets, predictions, shown)
+    return Choice(predictions, targets, shown, warnings=warnings)
 
 
 def require_finite(values: NDArray[Any], what: str) -> None:
@@ -259,6 +353,6 @@ def require_finite(values: NDArray[Any], what: str) -> None:
 def not_finite(what: str) -> str:
     """Say that the model overflowed on an image, and what to check."""
     return (
-        f"The model's {what} for this image are NaN or infinite; expected finite numbers. Check the weights of the "
-        "model and its pre-processing (normalisation, value range)."
+        f"The model's {what} are NaN or infinite; expected finite numbers. Check the weights of the model and its "
+        "pre-processing (normalisation, value range)."
     )

@@ -17,6 +17,7 @@ from otx_xai.perturb.estimates import Estimate, Estimator
 from otx_xai.perturb.masks import CellMasks
 from otx_xai.perturb.subject import Subject, masking
 from otx_xai.postprocess.maps import CONSTANT_RANGE
+from otx_xai.postprocess.scores import NO_SCORE
 from otx_xai.process import one_thread_each
 from otx_xai.records import FloatArray
 from otx_xai.runtime import Arrays, Session
@@ -28,8 +29,6 @@ BLOCK = 32
 """Masks that enter the sums at once: fixed, so that results do not depend on batches and streams."""
 _PATIENCE = 1.25
 """The standard error is looked at again when there are so many times more masks: looking costs time as well."""
-_NO_SCORE = 1e-6
-"""Scores of probabilities up to this are none: float32 cannot tell their differences from noise."""
 
 
 @dataclass(frozen=True)
@@ -300,10 +299,10 @@ def examined(
         said = []
         if broken[i]:
             said.append(f"the score was NaN or infinite in {broken[i]} of {passes + 1} forward passes; taken as 0")
-        if not plain[i] > _NO_SCORE:
+        if not plain[i] > NO_SCORE:
             said.append(f"the score of the target is {plain[i]:.3g} in the image: the map explains next to nothing")
         if flat[i]:
-            why = "no masked image has a score" if not high[i] > _NO_SCORE else "hiding parts changes nothing"
+            why = "no masked image has a score" if not high[i] > NO_SCORE else "hiding parts changes nothing"
             said.append(f"the map is constant: {why}")
         warnings.append(tuple(said))
     return np.where(flat[:, None, None], np.float32(0), maps).astype(np.float32), tuple(warnings)

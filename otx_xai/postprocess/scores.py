@@ -9,6 +9,9 @@ import numpy as np
 from otx_xai.errors import LabelError
 from otx_xai.records import FloatArray, Prediction
 
+NO_SCORE = 1e-6
+"""Scores of probabilities up to this are none: float32 cannot tell their differences from noise."""
+
 
 def softmax(logits: FloatArray) -> FloatArray:
     """Turn logits ``(..., K)`` into ``float32`` probabilities that sum to 1 along the last axis, without overflow."""

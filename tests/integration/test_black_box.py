@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
 import classifiers
 import cv2
@@ -16,6 +19,8 @@ from openvino import opset13 as ops
 from otx_xai import Engine, ExplainConfig, Explainer, InputOptions, Method
 from otx_xai.cli import main
 from otx_xai.errors import ConfigError, GraphError, TargetError
+from otx_xai.perturb import Progress, Watch
+from otx_xai.run import ExplainRun
 
 SIZE = (48, 64)
 
@@ -80,6 +85,50 @@ def test_a_graph_without_a_place_is_explained_without_a_flag(
     )
     other = cv2.imread(str(again.work_dir / "saliency_map" / "a_class_light_saliency_map.png"), cv2.IMREAD_GRAYSCALE)
     np.testing.assert_array_equal(grey, other)
+
+
+@pytest.mark.parametrize(
+    ("method", "number", "reports", "done"), [("rise", 100_000, 2, 0), ("rise", 64, 3, 1), ("aise", None, 1, 0)]
+)
+def test_an_image_whose_passes_are_cut_short_is_left_to_the_next_run(
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    number: int | None,
+    reports: int,
+    done: int,
+) -> None:
+    """Ctrl-C during the first image or the second one; 100 000 passes would take minutes."""
+    ov.save_model(brightness_model(), tmp_path / "model.xml")
+    out, seen = tmp_path / "out", []
+
+    def explain() -> ExplainRun:
+        options = {"explain_method": method, "num_masks": number, "preset": "speed", "targets": "light"}
+        return Engine(work_dir=out).explain(tmp_path / "model.xml", data_root=photos, dump=True, **options)
+
+    def watch(report: Callable[[Progress], None], stop: Event) -> Watch:
+        def reported(progress: Progress) -> None:
+            seen.append(progress.done)
+            report(progress)
+            if len(seen) == reports:
+                signal.raise_signal(signal.SIGINT)
+
+        return Watch(reported, stop)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("otx_xai.run.Watch", watch)
+        run = explain()
+    assert (run.explained, run.failures, run.interrupted, run.exit_code) == (done, {}, True, 130)
+    assert "Stopping: the image in hand is left to the next run" in caplog.text
+    assert max(seen) < 500
+    assert len((out / "predictions.jsonl").read_text().splitlines()) == done
+    assert len(list(out.rglob("*.png"))) == 2 * done
+    assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
+    if number != 100_000:
+        run = explain()
+        assert (run.resumed, run.explained, run.exit_code) == (done, 2, 0)
 
 
 def test_white_box_alone_refuses_such_a_graph() -> None:

@@ -21,6 +21,11 @@ def test_recipes_of_a_task_or_a_folder():
     assert {recipe.folder for recipe in list_recipes("detection")} == {"detection"}
     assert all(recipe.task == "multi_label_cls" for recipe in list_recipes("multi_label_cls"))
     assert len(list_recipes("classification")) > len(list_recipes("multi_class_cls"))
+    assert list_recipes("Multi-Label-Cls") == list_recipes("multi_label_cls")
+    with pytest.raises(
+        ConfigError, match="no recipes of the task 'cooking'; expected one of classification, detection"
+    ):
+        list_recipes("cooking")
 
 
 @pytest.mark.parametrize("recipe", list_recipes(), ids=lambda recipe: recipe.name)

@@ -118,6 +118,7 @@ def test_every_recipe_is_understood(calls: list[dict[str, Any]], recipe: Path) -
         (["--explain_config.nonsense", "3"], "nonsense"),
         (["--config", "absent.yaml"], "absent.yaml"),
         (["--task", "cooking"], "expected one of classification"),
+        (["--work_dir", ""], "--work_dir is empty"),
     ],
 )
 def test_a_wrong_option_ends_with_2_and_one_line(
@@ -129,6 +130,25 @@ def test_a_wrong_option_ends_with_2_and_one_line(
     assert words in message
     assert message.count("\n") == 1
     assert not calls
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--preset", "turbo"], "expected one of speed, balance, quality"),
+        (
+            ["--explain_config.target_explain_group", "IMAGE", "--explain_mode", "blackbox"],
+            "target_explain_group IMAGE asks for one map an image",
+        ),
+    ],
+)
+def test_a_wrong_option_is_refused_before_the_model_is_read(
+    capsys: pytest.CaptureFixture[str], argv: list[str], words: str
+) -> None:
+    assert run("--checkpoint", "absent.xml", "--data_root", "absent", *argv) == 2
+    message = capsys.readouterr().err
+    assert words in message
+    assert message.count("\n") == 1
 
 
 @pytest.mark.parametrize("text", ["dump: [\n  a", "just text", "foo: 3", "batch_size: many", "- 1\n- 2", "a: b: c"])

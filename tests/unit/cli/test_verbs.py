@@ -37,6 +37,12 @@ def test_find_lists_the_recipes(capsys: pytest.CaptureFixture[str]):
     assert all(line.startswith("detection/") for line in only)
 
 
+@pytest.mark.parametrize("argv", [["find", "--task", "cooking"], ["demo", "--work_dir", ""], ["export", "--work_dir="]])
+def test_what_would_do_nothing_or_harm_ends_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]):
+    assert cli.main(argv) == 2
+    assert "expected" in capsys.readouterr().err
+
+
 def test_a_recipe_is_put_in_the_place_of_its_name():
     argv, left_out = open_config(["--config", "fcos_resnet18", "--seed", "3"], leave_out=("model", "data"))
     assert argv == ['--config={"task": "detection", "trainer": {"max_epochs": 30}}', "--seed", "3"]

@@ -50,7 +50,7 @@ def test_labels_beyond_the_classes_are_told() -> None:
 
 
 def test_boxes_that_are_not_finite_fail_the_image() -> None:
-    with pytest.raises(ImageError, match="boxes and scores for this image are NaN"):
+    with pytest.raises(ImageError, match="boxes and scores are NaN"):
         find_boxes(outputs([[20, np.nan, 60, 50, 0.6]], [1]), (100, 200), INFO)
 
 
@@ -81,6 +81,34 @@ def test_wanted_classes_without_a_box_have_score_zero(given: str) -> None:
     choice = choose_boxes({"saliency_map": maps}, detections([0], [0.9]), LABELS, Wanted((1, 0), 0.3), scaled=True)
     assert [(target.label, round(target.score, 2)) for target in choice.targets] == [("dog", 0.0), ("cat", 0.9)]
     np.testing.assert_array_equal(choice.maps, MAPS[0, [1, 0]] / np.float32(255))
+
+
+@pytest.mark.parametrize(
+    ("indices", "warnings"),
+    [
+        ((0,), ()),
+        (
+            (1, 0),
+            ("class 'dog': no box of the class reaches the confidence threshold: the map explains next to nothing",),
+        ),
+        (
+            (0, 1, 2),
+            (
+                "class 'dog'; class 'cow': no box of these classes reaches the confidence threshold: "
+                "the maps explain next to nothing",
+            ),
+        ),
+    ],
+)
+def test_a_bright_map_of_a_class_without_a_box_is_no_silent_picture(
+    indices: tuple[int, ...], warnings: tuple[str, ...]
+) -> None:
+    found = detections([0], [0.9])
+    choice = choose_boxes({"saliency_map": MAPS}, found, LABELS, Wanted(indices, 0.3), scaled=False)
+    assert choice.maps.max(axis=(1, 2)).tolist() == [1] * len(indices)
+    assert choice.warnings == warnings
+    whole = choose_boxes({"saliency_map": MAPS[:, 0]}, found, LABELS, Wanted(indices, 0.3), scaled=False)
+    assert whole.warnings == ()
 
 
 def test_all_classes_in_another_order() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from otx_xai.errors import TargetError
-from otx_xai.explainer.targets import Wanted, choose, resolve_targets
+from otx_xai.explainer.targets import Wanted, choose, resolve_targets, resolve_wanted
 
 
 def chosen_of(*arguments, **options):
@@ -53,6 +53,7 @@ LABELS = ("cat", "African elephant, Loxodonta africana", "hot_dog", "hot tea", "
         (None, None),
         ("predicted", None),
         (" Predicted ", None),
+        (["predicted"], None),
     ],
 )
 def test_words_of_users(targets: object, expected: tuple[int, ...] | None):
@@ -72,8 +73,35 @@ def test_a_class_may_be_called_predicted():
 
 def test_of_two_classes_of_one_name_the_first_is_explained_and_the_log_says_so(caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING, "otx_xai"):
-        assert resolve_targets("crane", ("crane", "stork", "crane")) == (0,)
+        assert resolve_wanted("crane", ("crane", "stork", "crane"), 0.3, has_boxes=True) == Wanted((0,), 0.3)
+    assert len(caplog.records) == 1, "once is enough"
     assert "[0, 2]" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("targets", "word"),
+    [
+        ("cat,predicted", "'predicted' means the classes that an image shows"),
+        (["boxes", 0], "'boxes' means each box by itself"),
+        ([0, -1], "'-1' means all classes"),
+        ("predicted, boxes", "'predicted' means"),
+    ],
+)
+def test_words_for_all_of_something_stand_alone(targets: object, word: str):
+    with pytest.raises(TargetError, match=rf"{word}.*, and must stand alone"):
+        resolve_wanted(targets, LABELS, 0.3, has_boxes=True)
+
+
+def test_boxes_are_expected_of_models_that_find_them():
+    for boxes in ("boxes", ["Boxes"]):
+        assert resolve_wanted(boxes, LABELS, 0.3, has_boxes=True) == Wanted(None, 0.3, per_box=True)
+        with pytest.raises(TargetError, match="a classifier has none"):
+            resolve_wanted(boxes, LABELS, 0.3, has_boxes=False)
+    assert resolve_wanted("boxes", ("tins", "boxes"), 0.3, has_boxes=False) == Wanted((1,), 0.3)
+    with pytest.raises(TargetError, match=r"by itself, -1 \(all classes\), 'predicted' or 'boxes'\."):
+        resolve_wanted("zebra", LABELS, 0.3, has_boxes=True)
+    with pytest.raises(TargetError, match=r"by itself, -1 \(all classes\) or 'predicted'\."):
+        resolve_wanted("zebra", LABELS, 0.3, has_boxes=False)
 
 
 @pytest.mark.parametrize("target", [6, "6", -2, "-2", [0, 6], np.int64(99)])
@@ -175,6 +203,30 @@ def test_choose_the_map_of_the_image():
     assert names(predictions) == [1, 3]
     assert names(targets) == [-1]
     assert chosen.shape == (1, 2, 3)
+
+
+def test_maps_of_targets_without_a_score_are_told_in_one_line():
+    labels = [f"c{i}" for i in range(40)]
+    outputs = {"saliency_scores": np.zeros(40, np.float32), "saliency_map": np.tile(ALL_MAPS[:1], (40, 1, 1))}
+    outputs["saliency_scores"][[7, 8, 9]] = [1, 2e-6, 1e-7]
+    assert choose(outputs, labels, Wanted((7, 8), 0.3), scaled=False).warnings == ()
+    single = choose(outputs | {"saliency_map": ALL_MAPS[:2]}, labels, Wanted((7, 9), 0.3), scaled=False)
+    assert single.warnings == (
+        "class 'c9': the score of the target is 1e-07 in the image: the map explains next to nothing",
+    )
+    everything = choose(outputs, labels, Wanted(tuple(range(40)), 0.3), scaled=False)
+    assert everything.warnings == (
+        "class 'c0'; class 'c1'; class 'c2'; class 'c3'; class 'c4' and 33 more: the scores of the targets are at most "
+        "1e-07 in the image: the maps explain next to nothing",
+    )
+
+
+def test_constant_maps_are_told_in_one_line():
+    maps = ALL_MAPS * np.array([[[0]], [[1]], [[0]], [[1]]])
+    outputs = {"saliency_scores": SCORES + np.float32(0.1), "saliency_map": maps}
+    assert choose(outputs, "abcd", Wanted((2, 1, 0), 0.3), scaled=False).warnings == (
+        "class 'c'; class 'a': the maps are constant, and say nothing about any place",
+    )
 
 
 def test_choose_nothing():
