@@ -9,7 +9,7 @@ import numpy as np
 
 from otx_xai.errors import ConfigError, ImageError
 from otx_xai.perturb.engine import PerturbationMaps, Scorer, Watch
-from otx_xai.perturb.rise import RiseOptions, explain
+from otx_xai.perturb.rise import Defaults, RiseOptions, explain
 from otx_xai.perturb.subject import Subject
 from otx_xai.postprocess.overlaps import overlaps
 from otx_xai.postprocess.proposals import Proposals, one_hot
@@ -21,8 +21,8 @@ ReadProposals = Callable[[Arrays], Proposals]
 _SAME_BOX = 0.5
 """Overlap from which a proposal of the same class is taken for the one that a box came from."""
 
-_LENGTHS = (0.06, 0.1, 0.15)
-"""Parts of the shorter side over which maps of boxes may vary, small and large ones."""
+_BOXES = Defaults(most=127, published=16, lengths=(0.06, 0.1, 0.15))
+"""Boxes are small and large."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,7 @@ def drise(
     if not len(boxes):
         raise ConfigError("There is no box to explain; expected at least one. Lower the confidence threshold.")
     scorer = box_scorer(session, read, boxes, labels, subject)
-    options = options or RiseOptions()
-    num_cells = 16 if options.estimator == "mean" else 10
-    return explain(scorer, subject, None, options, num_cells=num_cells, lengths=_LENGTHS, watch=watch)
+    return explain(scorer, subject, None, options or RiseOptions(), _BOXES, watch)
 
 
 def _unit(vectors: FloatArray) -> FloatArray:

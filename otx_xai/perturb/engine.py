@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from otx_xai.errors import ConfigError, ImageError, TargetError
 from otx_xai.perturb.estimates import Estimate, Estimator
-from otx_xai.perturb.masks import CellMasks
+from otx_xai.perturb.masks import Masks
 from otx_xai.perturb.subject import Subject, masking
 from otx_xai.postprocess.maps import CONSTANT_RANGE
 from otx_xai.postprocess.scores import NO_SCORE
@@ -154,7 +154,7 @@ class Watch:
 def estimate_maps(
     scorer: Scorer,
     subject: Subject,
-    masks: CellMasks,
+    masks: Masks,
     number: int,
     sums: Callable[[int], Estimator],
     *,

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from otx_xai.perturb.masks import Basis, boxes, cosines, waves
+from otx_xai.perturb.basis import Basis, boxes, cosines, waves
 from otx_xai.records import FloatArray, Size
 
 Doubles = NDArray[np.float64]

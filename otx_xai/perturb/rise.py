@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,19 +12,33 @@ import numpy as np
 from otx_xai.errors import ConfigError
 from otx_xai.perturb.engine import PerturbationMaps, Scorer, Watch, estimate_maps
 from otx_xai.perturb.estimates import Estimator, Mean, Regression
-from otx_xai.perturb.masks import CellMasks
+from otx_xai.perturb.masks import CellMasks, Masks, OrthogonalMasks, hadamard_order
 from otx_xai.perturb.subject import Subject
 from otx_xai.records import Preset, Size
 
-Sampling = Literal["paired", "independent"]
+Sampling = Literal["orthogonal", "independent"]
 Estimation = Literal["regression", "mean"]
 
 _NUM_MASKS = {Preset.SPEED: 60, Preset.BALANCE: 250, Preset.QUALITY: 500}
 _PUBLISHED_NUM_MASKS = {Preset.SPEED: 1000, Preset.BALANCE: 5000, Preset.QUALITY: 10000}
 
 
-_LENGTHS = (0.18,)
-"""Parts of the shorter side over which maps of classes vary."""
+@dataclass(frozen=True)
+class Defaults:
+    """What is good for a kind of targets.
+
+    Args:
+        most: cells of orthogonal masks at most, one less than a power of two.
+        published: cells of independent masks along the shorter side.
+        lengths: parts of the shorter side over which maps vary; the scores choose between several.
+    """
+
+    most: int
+    published: int
+    lengths: tuple[float, ...]
+
+
+_CLASSES = Defaults(most=31, published=8, lengths=(0.18,))
 
 
 @dataclass(frozen=True)
@@ -38,11 +53,12 @@ class RiseOptions:
             10000.
         num_masks: forward passes at most.
         num_cells: cells along the shorter side of the input, those along the longer one are as large; or rows and
-            columns. By default 5 for classes and 10 for boxes; with ``estimator="mean"`` 8
-            and 16 as published.
-        prob: probability of a cell to be seen, in (0, 1). Paired masks have ``prob`` and ``1 - prob`` by turns.
+            columns. By default as many as a whole block of orthogonal masks tells apart: 31 in all for classes and 127
+            for boxes, fewer with few masks; of independent ones 8 and 16 along the shorter side, as published.
+        prob: probability of a cell to be seen, in (0, 1); 0.5 of orthogonal masks.
         seed: of the masks; the same seed gives the same maps, whatever the batch and the number of streams.
-        sampling: ``paired`` masks, each followed by its complement, or ``independent`` ones as published.
+        sampling: ``orthogonal`` masks, see :class:`~otx_xai.perturb.masks.OrthogonalMasks`, or ``independent`` ones as
+            published.
         estimator: ``regression`` of the scores on the masks, or the ``mean`` of the masks as published; see
             :mod:`otx_xai.perturb.estimates`.
         tolerance: end as soon as the standard error of every map is at most this part of its range; ``None``: never.
@@ -56,7 +72,7 @@ class RiseOptions:
     num_cells: int | Size | None = None
     prob: float = 0.5
     seed: int = 0
-    sampling: Sampling = "paired"
+    sampling: Sampling = "orthogonal"
     estimator: Estimation = "regression"
     tolerance: float | None = None
 
@@ -64,8 +80,12 @@ class RiseOptions:
         object.__setattr__(self, "preset", Preset(self.preset))
         if self.num_masks is not None and not (isinstance(self.num_masks, int | np.integer) and self.num_masks >= 2):
             raise ConfigError(f"num_masks is {self.num_masks!r}; expected a whole number from 2 on.")
-        if self.sampling not in ("paired", "independent"):
-            raise ConfigError(f"sampling is {self.sampling!r}; expected 'paired' or 'independent'.")
+        if self.sampling not in ("orthogonal", "independent"):
+            raise ConfigError(f"sampling is {self.sampling!r}; expected 'orthogonal' or 'independent'.")
+        if self.sampling == "orthogonal" and self.prob != 0.5:
+            raise ConfigError(
+                f"prob is {self.prob}; orthogonal masks have 0.5. Pass sampling='independent' with another."
+            )
         if self.estimator not in ("regression", "mean"):
             raise ConfigError(f"estimator is {self.estimator!r}; expected 'regression' or 'mean'.")
         if self.tolerance is not None and not self.tolerance > 0:
@@ -106,9 +126,7 @@ def rise(
     References:
         RISE: https://arxiv.org/abs/1806.07421.
     """
-    options = options or RiseOptions()
-    num_cells = 8 if options.estimator == "mean" else 5
-    return explain(scorer, subject, targets, options, num_cells=num_cells, lengths=_LENGTHS, watch=watch)
+    return explain(scorer, subject, targets, options or RiseOptions(), _CLASSES, watch)
 
 
 def explain(
@@ -116,36 +134,45 @@ def explain(
     subject: Subject,
     targets: Sequence[int] | None,
     options: RiseOptions,
-    *,
-    num_cells: int,
-    lengths: Sequence[float],
+    defaults: Defaults,
     watch: Watch | None,
 ) -> PerturbationMaps:
-    """Run RISE with any scores; ``num_cells`` where the options leave it open."""
-    cells = _cells(subject.size, num_cells if options.num_cells is None else options.num_cells)
-    masks = CellMasks(subject.size, cells, options.prob, options.seed, paired=options.sampling == "paired")
+    """Run RISE with any scores."""
+    masks, cells = _masks(subject.size, options, defaults)
 
     def sums(count: int) -> Estimator:
         if options.estimator == "mean":
-            return Mean(subject.size, cells, _seen(options), count)
-        return Regression(subject.size, count, lengths)
+            return Mean(subject.size, cells, options.prob, count)
+        return Regression(subject.size, count, defaults.lengths)
 
     return estimate_maps(
         scorer, subject, masks, options.passes, sums, targets=targets, tolerance=options.tolerance, watch=watch
     )
 
 
-def _seen(options: RiseOptions) -> float:
-    """Return the mean probability of a cell to be seen."""
-    return 0.5 if options.sampling == "paired" else options.prob
+def _masks(size: Size, options: RiseOptions, defaults: Defaults) -> tuple[Masks, Size]:
+    """Return the masks, and rows and columns of their grids."""
+    orthogonal = options.sampling == "orthogonal"
+    if options.num_cells is None:
+        cells = (
+            _fitting(size, options.passes, defaults.most) if orthogonal else _nearly_square(size, defaults.published)
+        )
+    else:
+        cells = _nearly_square(size, options.num_cells) if isinstance(options.num_cells, int) else options.num_cells
+    if orthogonal:
+        return OrthogonalMasks(size, cells, options.seed), cells
+    return CellMasks(size, cells, options.prob, options.seed), cells
 
 
-def _cells(size: Size, num_cells: int | Size) -> Size:
-    """Return rows and columns of nearly square cells."""
-    if not isinstance(num_cells, int):
-        return num_cells
+def _fitting(size: Size, passes: int, most: int) -> Size:
+    """Return rows and columns of as many nearly square cells as a block of about ``passes`` masks tells apart."""
+    while most > 1 and 2 * (hadamard_order(most) - 1) > passes + 4:
+        most //= 2
+    rows, columns = (math.floor(math.sqrt(most * side / other)) for side, other in (size, size[::-1]))
+    return min(max(rows, 1), most, size[0]), min(max(columns, 1), most, size[1])
+
+
+def _nearly_square(size: Size, num_cells: int) -> Size:
+    """Return rows and columns of nearly square cells, ``num_cells`` along the shorter side."""
     short = min(size)
-    return (
-        max(num_cells, round(num_cells * size[0] / short)),
-        max(num_cells, round(num_cells * size[1] / short)),
-    )
+    return max(num_cells, round(num_cells * size[0] / short)), max(num_cells, round(num_cells * size[1] / short))

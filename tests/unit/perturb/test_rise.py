@@ -13,7 +13,7 @@ from openvino import opset13 as ops
 
 from otx_xai.errors import ConfigError, TargetError
 from otx_xai.perturb import Progress, RiseOptions, Scorer, Subject, Watch, rise
-from otx_xai.perturb.masks import CellMasks
+from otx_xai.perturb.masks import CellMasks, OrthogonalMasks
 from otx_xai.postprocess import softmax
 from otx_xai.runtime import Arrays, Session
 
@@ -60,7 +60,7 @@ def test_the_regression_is_the_textbook_gaussian_process() -> None:
     network = Scorer(Session(colour_classifier((1, 3, *size), CLASSES)), probabilities)
     image = coloured_image(size).transpose(2, 0, 1).astype(np.float32)
     found = rise(network, Subject(image, "CHW", (110.0,)), [2, 0], options)
-    generator = CellMasks(size, (3, 5), 0.5, 1, paired=True)
+    generator = OrthogonalMasks(size, (3, 5), 1)
     masks = np.stack([generator.mask(i) for i in range(40)])
     scores = literal_scores(network, masks, image)
     for i, target in enumerate((2, 0)):
@@ -178,7 +178,8 @@ def test_maps_that_say_nothing_say_so() -> None:
     ("options", "message"),
     [
         ({"num_masks": 1}, "num_masks is 1"),
-        ({"sampling": "sobol"}, "'paired' or 'independent'"),
+        ({"sampling": "sobol"}, "'orthogonal' or 'independent'"),
+        ({"prob": 0.3}, "prob is 0.3; orthogonal masks have 0.5"),
         ({"estimator": "median"}, "'regression' or 'mean'"),
         ({"tolerance": 0.0}, "tolerance is 0"),
         ({"preset": "best"}, "no Preset"),
