@@ -194,6 +194,8 @@ def quality(arguments: argparse.Namespace) -> None:
         alike = [correlation(a, b) for a, b in zip(maps[name], maps[best], strict=True)] if name in maps else [np.nan]
         cells = " ".join(f"{column.mean():8.3f}" for column in columns)
         print(f"{name:22} {cells} {gap.mean():7.3f} ({(gap - base).mean():+.3f} ±{error:.3f}) {np.mean(alike):6.3f}")
+    ahead = gain(scores["RISE ours 60"]) - gain(scores["AISE 60"])
+    print(f"\nRISE ours 60 - AISE 60: {ahead.mean():+.3f} ±{ahead.std(ddof=1) / len(ahead) ** 0.5:.3f}")
 
 
 def contenders(scorer: Scorer, published: int) -> dict[str, Callable[[Subject, Sequence[int]], np.ndarray]]:
