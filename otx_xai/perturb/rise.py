@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -55,10 +55,10 @@ class RiseOptions:
         num_cells: cells along the shorter side of the input, those along the longer one are as large; or rows and
             columns. By default as many as a whole block of orthogonal masks tells apart: 31 in all for classes and 127
             for boxes, fewer with few masks; of independent ones 8 and 16 along the shorter side, as published.
-        prob: probability of a cell to be seen, in (0, 1); 0.5 of orthogonal masks.
+        prob: probability of a cell to be seen, in (0, 1).
         seed: of the masks; the same seed gives the same maps, whatever the batch and the number of streams.
-        sampling: ``orthogonal`` masks, see :class:`~otx_xai.perturb.masks.OrthogonalMasks`, or ``independent`` ones as
-            published.
+        sampling: ``orthogonal`` masks, see :class:`~otx_xai.perturb.masks.OrthogonalMasks`, whose ``prob`` is 0.5, or
+            ``independent`` ones as published; by default the former where ``prob`` allows it.
         estimator: ``regression`` of the scores on the masks, or the ``mean`` of the masks as published; see
             :mod:`otx_xai.perturb.estimates`.
         tolerance: end as soon as the standard error of every map is at most this part of its range; ``None``: never.
@@ -72,7 +72,7 @@ class RiseOptions:
     num_cells: int | Size | None = None
     prob: float = 0.5
     seed: int = 0
-    sampling: Sampling = "orthogonal"
+    sampling: Sampling | None = None
     estimator: Estimation = "regression"
     tolerance: float | None = None
 
@@ -80,7 +80,9 @@ class RiseOptions:
         object.__setattr__(self, "preset", Preset(self.preset))
         if self.num_masks is not None and not (isinstance(self.num_masks, int | np.integer) and self.num_masks >= 2):
             raise ConfigError(f"num_masks is {self.num_masks!r}; expected a whole number from 2 on.")
-        if self.sampling not in ("orthogonal", "independent"):
+        if self.num_cells is not None and not isinstance(self.num_cells, int):
+            object.__setattr__(self, "num_cells", _rows_and_columns(self.num_cells))
+        if self.sampling not in (None, "orthogonal", "independent"):
             raise ConfigError(f"sampling is {self.sampling!r}; expected 'orthogonal' or 'independent'.")
         if self.sampling == "orthogonal" and self.prob != 0.5:
             raise ConfigError(
@@ -90,6 +92,11 @@ class RiseOptions:
             raise ConfigError(f"estimator is {self.estimator!r}; expected 'regression' or 'mean'.")
         if self.tolerance is not None and not self.tolerance > 0:
             raise ConfigError(f"tolerance is {self.tolerance}; expected a part of the map's range, such as 0.05.")
+
+    @property
+    def is_orthogonal(self) -> bool:
+        """Whether masks are orthogonal."""
+        return self.prob == 0.5 if self.sampling is None else self.sampling == "orthogonal"
 
     @property
     def passes(self) -> int:
@@ -150,16 +157,23 @@ def explain(
     )
 
 
+def _rows_and_columns(num_cells: Any) -> Size:
+    cells = tuple(num_cells) if isinstance(num_cells, Sequence) else ()
+    if len(cells) != 2 or not all(isinstance(count, int) for count in cells):
+        raise ConfigError(f"num_cells is {num_cells!r}; expected a whole number, or rows and columns.")
+    return cells[0], cells[1]
+
+
 def _masks(size: Size, options: RiseOptions, defaults: Defaults) -> tuple[Masks, Size]:
     """Return the masks, and rows and columns of their grids."""
-    orthogonal = options.sampling == "orthogonal"
-    if options.num_cells is None:
-        cells = (
-            _fitting(size, options.passes, defaults.most) if orthogonal else _nearly_square(size, defaults.published)
-        )
+    wanted = options.num_cells
+    if wanted is None and options.is_orthogonal:
+        cells = _fitting(size, options.passes, defaults.most)
+    elif wanted is None or isinstance(wanted, int):
+        cells = _nearly_square(size, defaults.published if wanted is None else wanted)
     else:
-        cells = _nearly_square(size, options.num_cells) if isinstance(options.num_cells, int) else options.num_cells
-    if orthogonal:
+        cells = wanted
+    if options.is_orthogonal:
         return OrthogonalMasks(size, cells, options.seed), cells
     return CellMasks(size, cells, options.prob, options.seed), cells
 

@@ -178,8 +178,10 @@ def test_maps_that_say_nothing_say_so() -> None:
     ("options", "message"),
     [
         ({"num_masks": 1}, "num_masks is 1"),
+        ({"num_cells": (3, 4, 5)}, "num_cells is .* rows and columns"),
+        ({"num_cells": 2.5}, "num_cells is 2.5"),
         ({"sampling": "sobol"}, "'orthogonal' or 'independent'"),
-        ({"prob": 0.3}, "prob is 0.3; orthogonal masks have 0.5"),
+        ({"prob": 0.3, "sampling": "orthogonal"}, "prob is 0.3; orthogonal masks have 0.5"),
         ({"estimator": "median"}, "'regression' or 'mean'"),
         ({"tolerance": 0.0}, "tolerance is 0"),
         ({"preset": "best"}, "no Preset"),
@@ -188,6 +190,13 @@ def test_maps_that_say_nothing_say_so() -> None:
 def test_options_out_of_range_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         RiseOptions(**options)
+
+
+def test_any_probability_is_taken() -> None:
+    assert RiseOptions().is_orthogonal
+    assert not RiseOptions(prob=0.3).is_orthogonal
+    assert RiseOptions(num_cells=[3, 5]).num_cells == (3, 5)
+    assert not RiseOptions(sampling="independent").is_orthogonal
 
 
 def test_a_run_that_is_stopped_at_once_has_no_map(network: Scorer) -> None:
