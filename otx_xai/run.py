@@ -28,7 +28,7 @@ from otx_xai.perturb import Progress, Subject, Watch, image_subject
 from otx_xai.postprocess import fit, to_uint8
 from otx_xai.process import interruptible, one_thread_each, progress
 from otx_xai.records import ExplainConfig, ExplainedImage, ImageInfo, UInt8Array
-from otx_xai.report import Dump, Journal, locked, record, restore_order, take_up
+from otx_xai.report import Dump, Journal, record, restore_order, take_up
 from otx_xai.report.manifest import Manifest
 from otx_xai.runtime import Arrays, Session
 
@@ -162,12 +162,12 @@ class Run:
             resume: go on with an unfinished run of the same settings.
 
         Raises:
-            OutputError: results cannot be written, or another run is writing into the work directory.
+            OutputError: results cannot be written.
             ModelError: the model fails.
             KeyboardInterrupt: the second Ctrl-C or termination signal; the first one only ends the run early.
         """
         is_black_box = self._prepared.black_box is not None
-        with locked(self._work_dir), interruptible(_GIVING_UP if is_black_box else _STOPPING) as stop:
+        with interruptible(_GIVING_UP if is_black_box else _STOPPING) as stop:
             start = time.monotonic()
             done = self._take_up() if resume and self._manifest.continues() else set()
             todo = [image for image in self._images if image.name not in done]

@@ -27,6 +27,7 @@ from otx_xai.errors import ConfigError
 from otx_xai.explainer.prepare import prepare
 from otx_xai.recipe import override, read_recipe
 from otx_xai.records import ExplainConfig, ExplainMode, InputOptions, Method, Preset, Task
+from otx_xai.report import locked
 from otx_xai.report.manifest import write_config
 from otx_xai.run import ExplainRun
 
@@ -388,8 +389,9 @@ class Engine:
             "resume": resume,
             "seed": seed,
         }
-        run = begin_run(work_dir, arguments, prepared, session, model_file, data, config, dump=dump, keep=keep)
-        return run.execute(session, resume=resume and not keep and data.loader is None)
+        with locked(work_dir):
+            run = begin_run(work_dir, arguments, prepared, session, model_file, data, config, dump=dump, keep=keep)
+            return run.execute(session, resume=resume and not keep and data.loader is None)
 
     def _readable(
         self, file: Path, labels: Any, options: InputOptions, data: Images

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -348,16 +347,12 @@ class Explainer:
 
 
 def _postprocessed(function: Postprocess, outputs: Any, session: Session) -> Any:
-    """Call the caller's ``postprocess_fn``; where it looks for what is not there, its error tells what there is."""
+    """Call the caller's ``postprocess_fn``; where it looks for what is not there, the log tells what there is."""
     try:
         return function(outputs)
-    except LookupError as error:
+    except LookupError:
         names = (f"{number} ({name!r})" for number, name in enumerate(session.named({})) if name not in XAI_OUTPUTS)
-        note = f"postprocess_fn was given these outputs of the model, by number and by name: {', '.join(names)}."
-        if sys.version_info >= (3, 11):
-            error.add_note(note)
-        else:
-            logger.error("%s", note)
+        logger.error("postprocess_fn was given these outputs of the model, by number and name: %s.", ", ".join(names))
         raise
 
 

@@ -21,7 +21,6 @@ import yaml
 from otx_xai import __version__
 from otx_xai.errors import OutputError
 from otx_xai.report.files import write_atomic, write_json
-from otx_xai.report.lock import locked
 
 logger = logging.getLogger("otx_xai")
 
@@ -117,11 +116,10 @@ def write_config(work_dir: Path, arguments: Mapping[str, Any]) -> None:
         arguments: of the command, defaults included; what is ``None`` is left out.
 
     Raises:
-        OutputError: it cannot be written, or another run is writing into the folder.
+        OutputError: it cannot be written.
     """
     text = yaml.safe_dump(plain(arguments), sort_keys=False, allow_unicode=True)
-    with locked(work_dir):  # a run that goes on there keeps the file that says what it does
-        write_atomic(work_dir / CONFIG, text.encode("utf-8", "backslashreplace"))
+    write_atomic(work_dir / CONFIG, text.encode("utf-8", "backslashreplace"))
 
 
 def plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from otx_xai.errors import OutputError
 from otx_xai.report import locked
@@ -52,12 +53,10 @@ def test_a_run_that_fails_lets_go(tmp_path: Path) -> None:
 def test_a_file_system_without_locks_keeps_nobody_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, refused: bool
 ) -> None:
-    fcntl = pytest.importorskip("fcntl")
-
-    def flock(*_: int) -> None:
+    def acquire(_: FileLock) -> None:
         raise error
 
-    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(FileLock, "acquire", acquire)
     outcome = pytest.raises(OutputError, match="Input/output error") if refused else nullcontext()
     with outcome, locked(tmp_path):
         (tmp_path / "written").touch()
