@@ -27,7 +27,10 @@ from statistics import median
 import numpy as np
 import openvino as ov
 
-from otx_xai.perturb import AiseOptions, RiseOptions, Scorer, Subject, aise, drise, rise
+from otx_xai.methods.aise import AiseOptions, aise
+from otx_xai.methods.drise import drise
+from otx_xai.methods.rise import RiseOptions, rise
+from otx_xai.perturb import Scorer, Subject
 from otx_xai.postprocess import to_image
 from otx_xai.postprocess.proposals import Proposals, read_proposals
 from otx_xai.records import SCORES, InputGeometry
@@ -158,8 +161,8 @@ def quality(arguments: argparse.Namespace) -> None:
     from quality import cases_of, read_subject, zero_of
 
     from otx_xai.data import find_images, read_image
-    from otx_xai.ir import embed_preprocessing
     from otx_xai.metrics import judge, session_scores
+    from otx_xai.model import embed_preprocessing
 
     source = read_subject(arguments)
     prepared = source.prepared()

@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 
 from otx_xai.data import find_images, read_image
-from otx_xai.explainer.prepare import Prepared, prepare
-from otx_xai.explainer.targets import BOXES, Choice
-from otx_xai.ir import embed_preprocessing
+from otx_xai.explain.plan import Prepared, prepare
+from otx_xai.explain.targets import BOXES, Choice
 from otx_xai.metrics import energy_in_box, pointing_game
+from otx_xai.model import embed_preprocessing
 from otx_xai.perturb import image_subject
 from otx_xai.postprocess import fit, min_max
 from otx_xai.postprocess.detections import boxes_on_input

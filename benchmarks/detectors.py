@@ -41,11 +41,11 @@ from otx_xai.data import read_image
 from otx_xai.data.shape_sets import SceneFile, write_coco
 from otx_xai.data.shapes import SHAPE_LABELS
 from otx_xai.demo.peaks import find_peak
-from otx_xai.explainer.explanation import PER_IMAGE_MAP, Explanation
+from otx_xai.explain.explanation import PER_IMAGE_MAP, Explanation
 from otx_xai.postprocess import to_image, to_uint8
 from otx_xai.records import FloatArray, InputGeometry, Size, UInt8Array
 from otx_xai.report import overlay, sheet, write_picture
-from otx_xai.report.boxes import Frame, draw_frames
+from otx_xai.report.frames import Frame, draw_frames
 
 EPOCHS = {
     "ssdlite_slim": 10,

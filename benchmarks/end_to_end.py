@@ -28,8 +28,8 @@ import openvino as ov
 
 from otx_xai.data.shapes import draw_shape
 from otx_xai.engine import Engine
-from otx_xai.explainer.prepare import prepare
-from otx_xai.ir import embed_preprocessing
+from otx_xai.explain.plan import prepare
+from otx_xai.model import embed_preprocessing
 from otx_xai.records import DumpContent, ExplainConfig, ImageFormat, InputOptions
 from otx_xai.report.files import encode
 

@@ -28,10 +28,9 @@ import openvino as ov
 
 from otx_xai.data import find_images, read_image
 from otx_xai.data.shapes import SHAPE_LABELS, draw_shape, draw_size
-from otx_xai.demo.classification import export_network, train_network
+from otx_xai.demo.class_demo import export_network, train_network
 from otx_xai.errors import GraphError, OtxXaiError
-from otx_xai.explainer.prepare import Prepared, prepare
-from otx_xai.ir import embed_preprocessing, read_model
+from otx_xai.explain.plan import Prepared, prepare
 from otx_xai.metrics import (
     Case,
     Forward,
@@ -46,8 +45,9 @@ from otx_xai.metrics import (
     zero_colour,
 )
 from otx_xai.metrics.judge import CONTROLS
-from otx_xai.metrics.scores import COLUMNS, Scores
 from otx_xai.metrics.stream import INSERTION
+from otx_xai.metrics.summaries import COLUMNS, Scores
+from otx_xai.model import embed_preprocessing, read_model
 from otx_xai.postprocess import fit, to_image
 from otx_xai.postprocess.detections import boxes_on_input
 from otx_xai.records import SCORES, InputGeometry, InputOptions, Method, ResizeType, UInt8Array
@@ -147,7 +147,7 @@ def read_subject(arguments: argparse.Namespace) -> Subject:
     if path.suffix.lower() not in (".pth", ".pt", ".ckpt", ".safetensors"):
         return Subject(read_model(path), options, arguments.labels, zero)
     from otx_xai.checkpoints import load_checkpoint
-    from otx_xai.export import to_openvino
+    from otx_xai.conversion import to_openvino
 
     loaded = load_checkpoint(path, labels=arguments.labels, options=options)
     # The exported graph normalises by itself, and its model_info has the labels

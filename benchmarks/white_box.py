@@ -25,8 +25,9 @@ from statistics import median
 import numpy as np
 import openvino as ov
 
-from otx_xai.graph.insert import insert_branch
-from otx_xai.ir import core, find_logits
+from otx_xai.methods.insert import insert_branch
+from otx_xai.model import find_logits
+from otx_xai.openvino_core import core
 
 TORCHVISION = ("mobilenet_v3_large", "resnet50", "efficientnet_b0", "convnext_tiny", "vit_b_16", "swin_t")
 TIMM = {"vit_tiny": "vit_tiny_patch16_224", "deit_small": "deit_small_patch16_224"}

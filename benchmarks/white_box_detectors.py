@@ -19,7 +19,7 @@ import numpy as np
 import openvino as ov
 from white_box import Runner
 
-from otx_xai.graph.insert_boxes import insert_box_maps
+from otx_xai.methods.insert_boxes import insert_box_maps
 from otx_xai.records import Task
 
 CLASSES = 91
@@ -42,7 +42,7 @@ def build(name: str) -> ov.Model:
     """Build a network with random weights and convert it as ``otx export`` does."""
     import torch
 
-    from otx_xai.export import to_openvino
+    from otx_xai.conversion import to_openvino
     from otx_xai.models import Detector, InstanceSegmenter
 
     logging.disable(logging.WARNING)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from otx_xai.data.datamodule import OTXDataModule
     from otx_xai.engine import Engine, ExplainRun
     from otx_xai.errors import OtxXaiError
-    from otx_xai.explainer import Explainer, insert_xai
-    from otx_xai.explainer.explanation import Explanation
+    from otx_xai.explain import Explainer, insert_xai
+    from otx_xai.explain.explanation import Explanation
     from otx_xai.records import (
         DumpContent,
         ExplainConfig,
@@ -39,9 +39,9 @@ _HOME = {
     "Engine": "otx_xai.engine",
     "ExplainRun": "otx_xai.engine",
     "OtxXaiError": "otx_xai.errors",
-    "Explainer": "otx_xai.explainer",
-    "insert_xai": "otx_xai.explainer",
-    "Explanation": "otx_xai.explainer.explanation",
+    "Explainer": "otx_xai.explain",
+    "insert_xai": "otx_xai.explain",
+    "Explanation": "otx_xai.explain.explanation",
     "DumpContent": "otx_xai.records",
     "ExplainConfig": "otx_xai.records",
     "ExplainMode": "otx_xai.records",

@@ -11,10 +11,10 @@ import lightning
 import numpy as np
 import torch
 
+from otx_xai.conversion import to_openvino
 from otx_xai.errors import ConfigError
-from otx_xai.explainer import Explainer
-from otx_xai.explainer.explanation import Explanation
-from otx_xai.export import to_openvino
+from otx_xai.explain import Explainer
+from otx_xai.explain.explanation import Explanation
 from otx_xai.models import OTXModel, build_model
 from otx_xai.records import UInt8Array
 from otx_xai.report import annotate

@@ -5,15 +5,12 @@ Normalisation is part of the exported graph: what was trained is what is exporte
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,18 +20,26 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from otx_xai.conversion import (
+    IMAGE,
+    checked_batch,
+    dynamic_shapes,
+    model_info_of,
+    output_names,
+    quietly,
+    ready,
+    to_openvino,
+)
 from otx_xai.data.shapes import SHAPE_LABELS, draw_shape
 from otx_xai.errors import ConfigError, ModelError, OutputError
-from otx_xai.graph.insert import insert_branch
-from otx_xai.graph.insert_boxes import insert_box_maps
-from otx_xai.ir import find_logits, read_model
+from otx_xai.methods.insert import insert_branch
+from otx_xai.methods.insert_boxes import insert_box_maps
+from otx_xai.model import find_logits, read_model
 from otx_xai.postprocess.scores import sigmoid, softmax
 from otx_xai.records import Size, Task, UInt8Array
 from otx_xai.runtime import Session
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from otx_xai.models.base import OTXModel
 
 logger = logging.getLogger("otx_xai")
@@ -47,12 +52,6 @@ TOLERANCE = 1e-2
 """Largest difference of a score in [0, 1] that rounding explains."""
 
 _SUFFIXES: dict[ExportFormat, str] = {"openvino": ".xml", "onnx": ".onnx"}
-_IMAGE = "image"
-_OUTPUTS: dict[Task, tuple[str, ...]] = {
-    Task.DETECTION: ("boxes", "labels"),
-    Task.INSTANCE_SEGMENTATION: ("boxes", "labels", "masks"),
-}
-_MODEL_TYPES = {Task.DETECTION: "ssd", Task.INSTANCE_SEGMENTATION: "MaskRCNN"}
 _SMALLEST_DRAWING = 24
 _COMPARED_BOXES = 10
 _SMALLEST_HALVED = 16
@@ -89,148 +88,6 @@ class ExportReport:
             f"{self.path} ({self.export_format}, {self.precision}; outputs {', '.join(self.outputs)}). "
             f"Read back and compared with torch: largest difference of a score {self.max_difference:.2g}{boxes}."
         )
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# To OpenVINO
-# --------------------------------------------------------------------------------------------------------------------
-
-
-def to_openvino(model: OTXModel, *, batch: int | None = None) -> ov.Model:
-    """Convert a model.
-
-    Args:
-        model: it is not changed.
-        batch: static number of images; ``None``: any number for a classifier, one for a detector.
-
-    Returns:
-        A model with the input ``image``, ``float32`` ``(N, 3, H, W)``, RGB on the 0-255 scale, and the outputs
-        ``logits`` ``(N, K)``, or ``boxes`` ``(1, M, 5)`` (xyxy in pixels of the input, score) and ``labels``
-        ``(1, M)``, for instance segmentation also ``masks`` ``(1, M, h, w)`` inside each box. ``rt_info`` has
-        ``model_info``.
-
-    Raises:
-        ConfigError: the batch is no number that the model can take.
-    """
-    batch = _checked_batch(model, batch)
-    with _ready(model) as module, _quietly():
-        converted = _converted(module, model, batch)
-    converted.inputs[0].get_tensor().set_names({_IMAGE})
-    for output, name in zip(converted.outputs, _output_names(model.task), strict=True):
-        output.get_tensor().set_names({name})
-    converted.reshape([-1 if batch is None else batch, 3, *model.geometry.size])
-    for key, value in model_info_of(model).items():
-        converted.set_rt_info(value, ["model_info", key])
-    return converted
-
-
-def _converted(module: nn.Module, model: OTXModel, batch: int | None) -> ov.Model:
-    """Convert through ``torch.export``, which fails loudly where a trace would fix what it saw in one image.
-
-    Detectors are traced: how many boxes they find depends on the image, which ``torch.export`` does not take.
-    """
-    import torch
-
-    example = torch.zeros(batch or 2, 3, *model.geometry.size)
-    if not model.task.is_classification:
-        # Without the check, which traces twice more: what is exported is compared with torch anyway
-        traced = torch.jit.trace(module, example, strict=False, check_trace=False)
-        return ov.convert_model(traced, example_input=example, input=[ov.PartialShape(list(example.shape))])
-    return ov.convert_model(torch.export.export(module, (example,), dynamic_shapes=_dynamic_shapes(batch)))
-
-
-def _dynamic_shapes(batch: int | None) -> Any:
-    import torch
-
-    return None if batch is not None else ({0: torch.export.Dim("batch")},)
-
-
-def _checked_batch(model: OTXModel, batch: int | None) -> int | None:
-    """Return the static batch, ``None`` for a dynamic one."""
-    if batch is not None and (not isinstance(batch, int) or batch < 1):
-        raise ConfigError(f"batch is {batch!r}; expected a number of images from 1, or none to leave it open.")
-    if model.task.is_classification:
-        return batch
-    if batch not in (None, 1):
-        raise ConfigError(f"batch is {batch}; a model for {model.task} is exported for one image. Leave batch away.")
-    return 1
-
-
-@contextmanager
-def _ready(model: OTXModel) -> Iterator[nn.Module]:
-    """Yield what is traced, on the CPU and in evaluation mode, and give the model its mode back."""
-    import torch
-
-    modes = {module: module.training for module in model.modules()}
-    module = model.export_module().eval()
-    if any(parameter.device.type != "cpu" for parameter in module.parameters()):
-        module = deepcopy(module).cpu()
-    try:
-        with torch.no_grad():
-            yield module
-    finally:
-        for part, training in modes.items():
-            part.training = training
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep what converters say about themselves and their future out of the user's sight."""
-    loggers = [logging.getLogger(name) for name in ("onnx_ir", "onnxscript", "torch.onnx")]
-    levels = [chatty.level for chatty in loggers]
-    for chatty in loggers:
-        chatty.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for chatty, level in zip(loggers, levels, strict=True):
-            chatty.setLevel(level)
-
-
-def _output_names(task: Task) -> tuple[str, ...]:
-    return _OUTPUTS.get(task, ("logits",))
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# What a model says about itself
-# --------------------------------------------------------------------------------------------------------------------
-
-
-def model_info_of(model: OTXModel) -> dict[str, str]:
-    """Return what OTX writes into ``rt_info`` ``model_info``, as strings.
-
-    Mean is 0 and scale is 1, since normalisation is in the graph. Spaces in labels are ``_`` under ``labels``;
-    ``label_info`` keeps them.
-    """
-    names = list(model.labels)
-    words = [name.replace(" ", "_") for name in names]
-    groups = [[name] for name in names] if model.task is Task.MULTI_LABEL_CLS else [names]
-    return {
-        "model_type": _MODEL_TYPES.get(model.task, "Classification"),
-        "task_type": "classification" if model.task.is_classification else str(model.task),
-        "labels": " ".join(words),
-        "label_ids": " ".join(words),
-        "label_info": json.dumps({"label_names": names, "label_ids": names, "label_groups": groups}),
-        **_info_of_task(model.task),
-        "mean_values": "0.0 0.0 0.0",
-        "scale_values": "1.0 1.0 1.0",
-        "resize_type": str(model.geometry.resize_type),
-        "pad_value": str(model.geometry.pad_value),
-        "reverse_input_channels": "False",
-    }
-
-
-def _info_of_task(task: Task) -> dict[str, str]:
-    if not task.is_classification:
-        return {"confidence_threshold": "0.5", "iou_threshold": "0.5"}
-    flavour = {
-        "multilabel": str(task is Task.MULTI_LABEL_CLS),
-        "hierarchical": "False",
-        "output_raw_scores": "True",
-    }
-    return flavour | ({"confidence_threshold": "0.5"} if task is Task.MULTI_LABEL_CLS else {})
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -271,7 +128,7 @@ def export_model(
     """
     target = _target(path, export_format)
     _check_options(model, export_format, precision, explain=explain)
-    batch = _checked_batch(model, batch)
+    batch = checked_batch(model, batch)
     with _folder_beside(target) as folder:
         draft = folder / target.name
         if export_format == "onnx":
@@ -330,10 +187,10 @@ def _write_onnx(model: OTXModel, path: Path, precision: Precision, batch: int | 
     import torch
 
     example = torch.zeros(batch or 2, 3, *model.geometry.size)
-    names = {"input_names": [_IMAGE], "output_names": list(_output_names(model.task))}
-    with _ready(model) as module, _quietly():
+    names = {"input_names": [IMAGE], "output_names": list(output_names(model.task))}
+    with ready(model) as module, quietly():
         if model.task.is_classification:
-            shapes = _dynamic_shapes(batch)
+            shapes = dynamic_shapes(batch)
             torch.onnx.export(
                 module,
                 (example,),
@@ -416,7 +273,7 @@ def _compared(
     batch = exported.inputs[0].get_partial_shape()[0]
     images = _images(model.geometry.size, int(batch.get_length()) if batch.is_static else 2)
     results = Session(exported).raw(images.astype(np.float32))
-    found = {name: np.array(results[name]) for name in _output_names(model.task)}
+    found = {name: np.array(results[name]) for name in output_names(model.task)}
     wanted = _torch_results(model, images)
     boxes = None
     if model.task.is_classification:
@@ -456,9 +313,9 @@ def _images(size: Size, count: int) -> UInt8Array:
 def _torch_results(model: OTXModel, images: UInt8Array) -> dict[str, NDArray[Any]]:
     import torch
 
-    with _ready(model) as module:
+    with ready(model) as module:
         results = module(torch.from_numpy(images).float())
-    return {name: result.numpy() for name, result in zip(_output_names(model.task), results, strict=True)}
+    return {name: result.numpy() for name, result in zip(output_names(model.task), results, strict=True)}
 
 
 def _scores(model: OTXModel, logits: NDArray[Any]) -> NDArray[Any]:

@@ -6,6 +6,7 @@ are ``float32`` in [0, 1]; a *target* is a class index, a *label* its name.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -321,7 +322,7 @@ class Tiling:
 
 
 @dataclass(frozen=True)
-class ModelInfo:
+class ModelFacts:
     """What is known of a model before its graph is touched.
 
     Args:
@@ -389,3 +390,17 @@ def _read_words(record: object, **kinds: type[_Option]) -> None:
         value = getattr(record, name)
         if value is not None and not isinstance(value, kind):
             object.__setattr__(record, name, kind(value))
+
+
+def parse_numbers(value: object) -> tuple[float, ...] | None:
+    """Finite numbers in ``value``: a number, a sequence, or text with commas or spaces between; else ``None``.
+
+    >>> parse_numbers("123.7, 116.3 103.5"), parse_numbers(127), parse_numbers([1, "2"]), parse_numbers("a")
+    ((123.7, 116.3, 103.5), (127.0,), (1.0, 2.0), None)
+    """
+    parts = value if isinstance(value, list | tuple) else str(value).strip("[]() ").replace(",", " ").split()
+    try:
+        numbers = tuple(float(part) for part in parts)
+    except (TypeError, ValueError):
+        return None
+    return numbers if all(math.isfinite(number) for number in numbers) else None

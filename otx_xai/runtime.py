@@ -26,7 +26,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from otx_xai.errors import ConfigError, ImageError, ModelError
-from otx_xai.ir import core
+from otx_xai.openvino_core import core
 from otx_xai.records import XAI_OUTPUTS
 
 Arrays = dict[str, NDArray[Any]]

@@ -17,7 +17,7 @@ import torchvision
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import nn
 
-from otx_xai.ir import core
+from otx_xai.openvino_core import core
 
 CLASSES = 7
 

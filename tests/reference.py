@@ -10,7 +10,7 @@ import torch
 from openvino import opset13 as ops
 from torch import nn
 
-from otx_xai.ir import core
+from otx_xai.openvino_core import core
 
 KERNEL = torch.tensor([[1 / 16, 1 / 8, 1 / 16], [1 / 8, 1 / 4, 1 / 8], [1 / 16, 1 / 8, 1 / 16]])
 

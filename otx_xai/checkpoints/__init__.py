@@ -4,8 +4,8 @@ Our own checkpoints describe themselves. Of a plain state dict the architecture 
 the names and shapes of its tensors. Nothing in a checkpoint is ever executed.
 """
 
+from otx_xai.checkpoints.contents import SUFFIXES, Contents, read_checkpoint
+from otx_xai.checkpoints.fitting import Fit, recognise
 from otx_xai.checkpoints.load import load_checkpoint
-from otx_xai.checkpoints.read import SUFFIXES, Contents, read_checkpoint
-from otx_xai.checkpoints.recognise import Fit, recognise
 
 __all__ = ["SUFFIXES", "Contents", "Fit", "load_checkpoint", "read_checkpoint", "recognise"]

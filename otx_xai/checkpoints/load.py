@@ -11,15 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from otx_xai.checkpoints.read import Contents, read_checkpoint
-from otx_xai.checkpoints.recognise import Fit, compare_with, current_names, differences, recognise, without_auxiliary
+from otx_xai.checkpoints.contents import Contents, read_checkpoint
+from otx_xai.checkpoints.fitting import Fit, compare_with, current_names, differences, recognise, without_auxiliary
+from otx_xai.data.label_files import user_names
 from otx_xai.errors import CheckpointError, ConfigError, OtxXaiError, TaskError
-from otx_xai.ir.labels import class_names
-from otx_xai.ir.model_info import parse_numbers
 from otx_xai.models import build_model
 from otx_xai.models.architectures import architectures
 from otx_xai.models.base import DESCRIPTION_FORMAT, OTXModel
-from otx_xai.records import InputOptions, Task
+from otx_xai.records import InputOptions, Task, parse_numbers
 
 logger = logging.getLogger("otx_xai")
 
@@ -106,7 +105,7 @@ def _described(
         )
     init |= _input_arguments(options)
     if labels is not None:
-        init["labels"] = list(class_names(labels, {}, len(init["labels"]))[0])
+        init["labels"] = list(user_names(labels, len(init["labels"]))[0])
     try:
         built = build_model(description | {"init": init})
     except OtxXaiError as error:
@@ -168,7 +167,7 @@ def _plain(
         fit = recognise(shapes, task, hint=path.name)
         logger.info("The checkpoint %s is a %s with %s classes.", path, fit.architecture, fit.num_classes)
     task = task or fit.task
-    names, source = class_names(labels, {}, fit.num_classes or 0)
+    names, source = user_names(labels, fit.num_classes or 0)
     logger.info("Labels: %s.", source)
     arguments: dict[str, Any] = {"architecture": fit.architecture, "labels": list(names)}
     if fit.size is not None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from otx_xai.demo.boxes import demonstrate_boxes
-from otx_xai.demo.classification import demonstrate_classification
+from otx_xai.demo.box_demo import demonstrate_boxes
+from otx_xai.demo.class_demo import demonstrate_classification
 from otx_xai.demo.result import DemoResult
 from otx_xai.errors import ConfigError
 from otx_xai.records import Task

@@ -4,6 +4,6 @@
 """
 
 from otx_xai.engine.engine import Engine
-from otx_xai.run import ExplainRun
+from otx_xai.explain.run import ExplainRun
 
 __all__ = ["Engine", "ExplainRun"]

@@ -24,12 +24,12 @@ from otx_xai.engine.explaining import (
 )
 from otx_xai.engine.workspace import explain_run, named_folder, new_run, newest_checkpoint
 from otx_xai.errors import ConfigError
-from otx_xai.explainer.prepare import prepare
+from otx_xai.explain.plan import prepare
+from otx_xai.explain.run import ExplainRun
 from otx_xai.recipe import override, read_recipe
 from otx_xai.records import ExplainConfig, ExplainMode, InputOptions, Method, Preset, Task
 from otx_xai.report import locked
 from otx_xai.report.manifest import write_config
-from otx_xai.run import ExplainRun
 
 if TYPE_CHECKING:
     from otx_xai.data.datamodule import OTXDataModule
@@ -401,8 +401,8 @@ class Engine:
             options = replace(options, size=data.size)
         if file.suffix.lower() not in TORCH_SUFFIXES:
             return file, labels, options
+        from otx_xai.conversion import to_openvino
         from otx_xai.engine.training import check_labels, without_normalisation
-        from otx_xai.export import to_openvino
 
         model = self._loaded(file, labels, options)
         check_labels(model, data.labels)

@@ -16,14 +16,14 @@ import openvino as ov
 
 from otx_xai.data.loaders import find_loader, first_pixels, image_count, image_names
 from otx_xai.errors import ConfigError, OutputError
-from otx_xai.explainer.insertion import insert_xai
-from otx_xai.explainer.prepare import Prepared
-from otx_xai.explainer.targets import BOXES
-from otx_xai.ir import embed_preprocessing
-from otx_xai.ir.read import first_line
+from otx_xai.explain.insertion import insert_xai
+from otx_xai.explain.plan import Prepared
+from otx_xai.explain.run import Run
+from otx_xai.explain.targets import BOXES
+from otx_xai.model import embed_preprocessing
+from otx_xai.openvino_core import first_line
 from otx_xai.records import ExplainConfig, ExplainMode, ImageInfo, Method, Size, TargetExplainGroup, Task
 from otx_xai.report.manifest import Manifest, write_config
-from otx_xai.run import Run
 from otx_xai.runtime import Session
 
 logger = logging.getLogger("otx_xai")

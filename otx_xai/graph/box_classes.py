@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import openvino as ov
 
@@ -12,9 +13,21 @@ from otx_xai.graph.axes import RESHAPES, cut_of
 from otx_xai.graph.class_heads import find_class_heads, score_way
 from otx_xai.graph.shared_features import pooled_features
 from otx_xai.graph.view import View, dimensions, kind, port_of
-from otx_xai.ir.labels import BoxClasses
 
 _PASSES = RESHAPES | {"Convert", "Split", "Transpose", "VariadicSplit"}
+
+
+@dataclass(frozen=True)
+class BoxClasses:
+    """What the graph of a detector tells of its classes.
+
+    Args:
+        count: their number, the one that stands for nothing left out; ``None`` where the graph does not tell.
+        background_first: class 0 of its scores stands for nothing.
+    """
+
+    count: int | None = None
+    background_first: bool = False
 
 
 def read_box_classes(

@@ -9,7 +9,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from otx_xai.ir import core
+from otx_xai.openvino_core import core
 
 
 def evaluate(

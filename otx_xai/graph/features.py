@@ -18,8 +18,8 @@ from otx_xai.graph.axes import (
     label_axes,
     reduced_axes,
 )
+from otx_xai.graph.logits import Logits
 from otx_xai.graph.view import Port, View, constant_value, dimensions, kind, port_of
-from otx_xai.ir.logits import Logits
 
 _CANDIDATES = 12
 _LAYERS = frozenset(

@@ -16,8 +16,8 @@ from otx_xai.metrics.judge import judge
 from otx_xai.metrics.localisation import energy_in_box, pointing_game
 from otx_xai.metrics.methods import Case, MapsOf, centre_control, random_control, white_box
 from otx_xai.metrics.perturbation import auc, blurred, rank_pixels, zero_colour
-from otx_xai.metrics.scores import Estimate, Scores, differences, estimates, table
 from otx_xai.metrics.stream import Curves, Forward, function_scores, session_scores, trace
+from otx_xai.metrics.summaries import Estimate, Scores, differences, estimates, table
 
 __all__ = [
     "Case",

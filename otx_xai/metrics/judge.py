@@ -13,8 +13,8 @@ from otx_xai.metrics.adcc import average_drop, coherency, complexity, mask_image
 from otx_xai.metrics.localisation import energy_in_box, pointing_game
 from otx_xai.metrics.methods import Case, MapsOf, centre_control, random_control
 from otx_xai.metrics.perturbation import auc, zero_colour
-from otx_xai.metrics.scores import Scores
 from otx_xai.metrics.stream import BLUR, DELETION, INSERTION, ZERO, Curves, Forward, trace
+from otx_xai.metrics.summaries import Scores
 from otx_xai.postprocess import to_image
 from otx_xai.records import FloatArray, InputGeometry, Size, UInt8Array
 

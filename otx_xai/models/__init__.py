@@ -7,9 +7,9 @@ from typing import Any
 
 from otx_xai.errors import ConfigError, ModelError
 from otx_xai.models.base import DESCRIPTION_FORMAT, DESCRIPTION_KEY, OTXModel
-from otx_xai.models.classification import MulticlassClassifier, MultilabelClassifier
-from otx_xai.models.detection import Detector
-from otx_xai.models.instance_segmentation import InstanceSegmenter
+from otx_xai.models.classifiers import MulticlassClassifier, MultilabelClassifier
+from otx_xai.models.detectors import Detector
+from otx_xai.models.instance_segmenters import InstanceSegmenter
 
 MODEL_CLASSES: dict[str, type[OTXModel]] = {
     "MulticlassClassifier": MulticlassClassifier,

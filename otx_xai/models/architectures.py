@@ -19,7 +19,8 @@ from torch import nn
 from torchvision.models import detection
 
 from otx_xai.errors import ConfigError, ModelError
-from otx_xai.models import boxes, slim
+from otx_xai.models import box_models as boxes
+from otx_xai.models import slim
 from otx_xai.records import Size, Task
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -151,7 +152,7 @@ def build_network(
 
     Returns:
         The network, in training mode: normalised ``float32`` ``(N, 3, H, W)`` to logits ``(N, K)`` for
-        classification; else one of torchvision's detectors with :class:`otx_xai.models.boxes.AsGiven` inside.
+        classification; else one of torchvision's detectors with :class:`otx_xai.models.box_models.AsGiven` inside.
 
     Raises:
         ConfigError: the architecture is unknown, cannot take the size, or does not know an option.

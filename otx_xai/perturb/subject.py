@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otx_xai.errors import ConfigError
-from otx_xai.records import FloatArray, ModelInfo, Size
+from otx_xai.records import FloatArray, ModelFacts, Size
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Subject:
         return int(self.image.shape[self.layout.index("C")])
 
 
-def image_subject(image: NDArray[np.uint8], info: ModelInfo) -> Subject:
+def image_subject(image: NDArray[np.uint8], info: ModelFacts) -> Subject:
     """Make a subject of an image for a model with its pre-processing inside.
 
     Args:

@@ -22,8 +22,8 @@ from otx_xai.records import (
     Prediction,
     UInt8Array,
 )
-from otx_xai.report.boxes import Frame, draw_frames, frames_of
 from otx_xai.report.files import write_picture
+from otx_xai.report.frames import Frame, draw_frames, frames_of
 from otx_xai.report.names import box_numbers, slugs
 from otx_xai.report.pictures import TILE_SIZE, annotate, overlay, sheet, shrink
 

@@ -19,8 +19,8 @@ from openvino import opset13 as ops
 from otx_xai import Engine, ExplainConfig, Explainer, InputOptions, Method
 from otx_xai.cli import main
 from otx_xai.errors import ConfigError, GraphError, TargetError
+from otx_xai.explain.run import ExplainRun
 from otx_xai.perturb import Progress, Watch
-from otx_xai.run import ExplainRun
 
 SIZE = (48, 64)
 
@@ -118,7 +118,7 @@ def test_an_image_whose_passes_are_cut_short_is_left_to_the_next_run(
         return Watch(reported, stop)
 
     with monkeypatch.context() as patch:
-        patch.setattr("otx_xai.run.Watch", watch)
+        patch.setattr("otx_xai.explain.run.Watch", watch)
         run = explain()
     assert (run.explained, run.failures, run.interrupted, run.exit_code) == (done, {}, True, 130)
     assert "Stopping: the image in hand is left to the next run" in caplog.text

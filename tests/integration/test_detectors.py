@@ -16,9 +16,9 @@ import torch
 
 from otx_xai import Engine, ExplainConfig, Explainer, InputOptions
 from otx_xai.graph.class_heads import find_class_heads
-from otx_xai.graph.det_class_probability_map import insert_class_maps
 from otx_xai.graph.view import View
-from otx_xai.ir import core
+from otx_xai.methods.det_class_probability_map import insert_class_maps
+from otx_xai.openvino_core import core
 
 TOLERANCE = 1e-4
 F32 = {"INFERENCE_PRECISION_HINT": "f32"}

@@ -11,7 +11,7 @@ import pytest
 import reference
 
 import otx_xai as xai
-from otx_xai.ir import core
+from otx_xai.openvino_core import core
 from otx_xai.records import InputOptions, Method
 
 FAMILIES = ["two_pools", "timm_vit_fused"]  # small ones: test_heads.py goes through all

@@ -14,11 +14,12 @@ import pytest
 from openvino import opset13 as ops
 
 from otx_xai.errors import ConfigError, GraphError
-from otx_xai.graph import heads
 from otx_xai.graph.features import dissect
-from otx_xai.graph.insert import default_method, has_saliency_map, insert_branch, insert_scores
-from otx_xai.ir import core
-from otx_xai.ir.logits import Logits, find_logits
+from otx_xai.graph.logits import Logits
+from otx_xai.methods import heads
+from otx_xai.methods.insert import default_method, has_saliency_map, insert_branch, insert_scores
+from otx_xai.model.class_scores import find_logits
+from otx_xai.openvino_core import core
 from otx_xai.records import Method
 
 INFO = {
@@ -159,8 +160,8 @@ def test_scores_alone():
 MEASURE = """
 import numpy as np, openvino as ov
 from openvino import opset13 as ops
-from otx_xai.graph.insert import insert_branch
-from otx_xai.ir.logits import find_logits
+from otx_xai.methods.insert import insert_branch
+from otx_xai.model.class_scores import find_logits
 
 rng = np.random.default_rng(0)
 

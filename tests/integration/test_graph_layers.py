@@ -11,9 +11,9 @@ import torch
 from networks import CLASSES
 from torch import nn
 
-from otx_xai.graph import heads
-from otx_xai.graph.insert import insert_branch
-from otx_xai.ir.logits import find_logits
+from otx_xai.methods import heads
+from otx_xai.methods.insert import insert_branch
+from otx_xai.model.class_scores import find_logits
 from otx_xai.records import Method
 
 TOLERANCE = 1e-4 * 255

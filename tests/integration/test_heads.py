@@ -8,9 +8,9 @@ import pytest
 import reference
 import torch
 
-from otx_xai.graph.insert import insert_branch
-from otx_xai.ir import core
-from otx_xai.ir.logits import find_logits
+from otx_xai.methods.insert import insert_branch
+from otx_xai.model.class_scores import find_logits
+from otx_xai.openvino_core import core
 
 TOLERANCE = 1e-4 * 255
 

@@ -13,11 +13,11 @@ from openvino import opset13 as ops
 
 from otx_xai import Engine, ExplainConfig, Explainer
 from otx_xai.errors import ModelError
-from otx_xai.explainer.prepare import Prepared, prepare
-from otx_xai.explainer.targets import Wanted
-from otx_xai.explainer.tiled import TiledImage
-from otx_xai.ir import describe, log_line
-from otx_xai.records import InputGeometry, Method, ModelInfo, Task, Tiling
+from otx_xai.explain.plan import Prepared, prepare
+from otx_xai.explain.targets import Wanted
+from otx_xai.explain.tiled import TiledImage
+from otx_xai.model import describe, log_line
+from otx_xai.records import InputGeometry, Method, ModelFacts, Task, Tiling
 from otx_xai.runtime import Session
 
 SIDE, CELL = 64, 8
@@ -240,7 +240,7 @@ def test_tiles_may_come_in_any_order(model_file: Path, images: dict[str, np.ndar
 def test_a_mask_counts_the_same_however_many_others_its_tile_has(model_file: Path) -> None:
     """InstSegExplainAlgo is a mean over the instances of a tile: one in the left tile, two in the right one."""
     tiling = Tiling(SIDE, 0.0, whole_image=False)
-    info = ModelInfo(Task.INSTANCE_SEGMENTATION, ("cat", "dog"), InputGeometry((SIDE, SIDE)), tiling=tiling)
+    info = ModelFacts(Task.INSTANCE_SEGMENTATION, ("cat", "dog"), InputGeometry((SIDE, SIDE)), tiling=tiling)
     method = Method.INSTSEGEXPLAINALGO.value
     prepared = Prepared(ov.Model([], []), info, Wanted((1,), 0.3), method, scaled=False)
     tiled = TiledImage(prepared, tiling, (SIDE, 2 * SIDE))

@@ -14,9 +14,9 @@ import yaml
 from otx_xai import Engine, ExplainConfig, Explainer, OTXDataModule
 from otx_xai.checkpoints import load_checkpoint
 from otx_xai.cli import main
+from otx_xai.conversion import to_openvino
 from otx_xai.data.shape_sets import write_coco, write_image_folder, write_multilabel_csv
 from otx_xai.errors import ConfigError, LabelError
-from otx_xai.export import to_openvino
 from otx_xai.recipe import list_recipes
 
 LABELS = ("circle", "square", "star")

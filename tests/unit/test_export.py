@@ -13,11 +13,13 @@ import torch
 import torchvision
 from torch import nn
 
+from otx_xai.conversion import model_info_of, to_openvino
 from otx_xai.errors import ConfigError, ModelError, OutputError
-from otx_xai.export import export_model, model_info_of, to_openvino
-from otx_xai.graph.inst_seg import insert_instance_maps
-from otx_xai.ir import core, describe, read_model
+from otx_xai.export import export_model
+from otx_xai.methods.inst_seg_explain_algo import insert_instance_maps
+from otx_xai.model import describe, read_model
 from otx_xai.models import Detector, InstanceSegmenter, MulticlassClassifier, MultilabelClassifier
+from otx_xai.openvino_core import core
 from otx_xai.records import Task
 
 LABELS = ["cat", "big dog", "é"]

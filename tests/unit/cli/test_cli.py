@@ -17,8 +17,8 @@ from otx_xai.cli.explain import explain_parser
 from otx_xai.cli.parsing import parse
 from otx_xai.engine import Engine
 from otx_xai.errors import TargetError
+from otx_xai.explain.run import ExplainRun
 from otx_xai.records import ExplainConfig, InputOptions
-from otx_xai.run import ExplainRun
 
 ROOT = Path(__file__).parents[3]
 

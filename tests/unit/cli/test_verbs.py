@@ -7,7 +7,7 @@ import pytest
 from otx_xai import cli
 from otx_xai.cli import VERBS
 from otx_xai.cli.parsing import open_config
-from otx_xai.cli.training import data_parser, export_parser
+from otx_xai.cli.train import data_parser, export_parser
 from otx_xai.engine import Engine
 from otx_xai.errors import ConfigError
 from otx_xai.recipe import list_recipes

@@ -20,9 +20,9 @@ import pytest
 from otx_xai import Engine, ExplainConfig, InputOptions, OTXDataModule
 from otx_xai import cli as command_line
 from otx_xai.errors import ConfigError, ModelError, OutputError
-from otx_xai.ir import core
+from otx_xai.explain.run import ExplainRun
+from otx_xai.openvino_core import core
 from otx_xai.report import Journal
-from otx_xai.run import ExplainRun
 from otx_xai.runtime import Session
 
 LABELS = ("red", "green", "blue", "mixture")
@@ -206,7 +206,7 @@ def test_only_bad_images(model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "error", [cv2.error("too large"), MemoryError(), ValueError("2 of 4 scores are NaN")], ids=repr
 )
-@pytest.mark.parametrize("stage", ["otx_xai.run.fit", "otx_xai.explainer.prepare.choose"])
+@pytest.mark.parametrize("stage", ["otx_xai.explain.run.fit", "otx_xai.explain.plan.choose"])
 def test_an_image_that_breaks_a_library_is_one_failure(
     model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, error: Exception
 ) -> None:

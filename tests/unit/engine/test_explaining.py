@@ -13,7 +13,7 @@ from openvino import opset13 as ops
 
 from otx_xai import Engine, Task, insert_xai
 from otx_xai.errors import LabelError
-from otx_xai.ir import core
+from otx_xai.openvino_core import core
 
 SIZE = (32, 48)
 BOXES = np.array([[4, 4, 28, 20], [20, 8, 44, 30]], np.float32)

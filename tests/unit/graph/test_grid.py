@@ -18,9 +18,10 @@ from torch.nn import functional
 from otx_xai.graph.axes import label_axes
 from otx_xai.graph.features import dissect
 from otx_xai.graph.grid import map_grid
-from otx_xai.graph.insert import branch_grid, default_method
 from otx_xai.graph.view import View
-from otx_xai.ir import core, find_logits
+from otx_xai.methods.insert import branch_grid, default_method
+from otx_xai.model import find_logits
+from otx_xai.openvino_core import core
 from otx_xai.records import MapGrid, Method
 
 SIZE = (96, 80)

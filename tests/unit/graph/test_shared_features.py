@@ -8,11 +8,11 @@ import pytest
 from openvino import opset13 as ops
 
 from otx_xai.errors import GraphError
-from otx_xai.graph.box_classes import read_box_classes
-from otx_xai.graph.shared_features import insert_activation_map, pooled_features
+from otx_xai.graph.box_classes import BoxClasses, read_box_classes
+from otx_xai.graph.shared_features import pooled_features
 from otx_xai.graph.view import View
-from otx_xai.ir import core
-from otx_xai.ir.labels import BoxClasses
+from otx_xai.methods.detector_activation_map import insert_activation_map
+from otx_xai.openvino_core import core
 
 
 def two_stage(*, background: str = "first") -> ov.Model:

@@ -7,7 +7,7 @@ from openvino import opset13 as ops
 
 from otx_xai.graph.surgery import Twin, batch_obstacle, graft
 from otx_xai.graph.view import View, kind, port_of
-from otx_xai.ir import core
+from otx_xai.openvino_core import core
 
 
 def ints(*values: int) -> ov.op.Constant:

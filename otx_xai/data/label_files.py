@@ -1,0 +1,101 @@
+"""Names of classes as users give them: a file, a list in a text, or the names themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeGuard
+
+from otx_xai.errors import LabelError
+
+Sourced = tuple[tuple[str, ...], str]
+"""Names, and where they come from in words."""
+
+_FILE_SUFFIXES = (".txt", ".json", ".names", ".csv", ".yaml", ".yml")
+
+
+def user_names(labels: str | Path | Sequence[str] | None, num_classes: int) -> Sourced:
+    """One name for each class, and where they come from: what the user says, else ``0``, ``1``, ….
+
+    Args:
+        labels: see :func:`given_names`; ``None``: nothing.
+        num_classes: how many names are expected.
+
+    Raises:
+        LabelError: the file cannot be read, a name is empty, or their number is not ``num_classes``.
+    """
+    if labels is None:
+        return tuple(str(index) for index in range(num_classes)), "none given: classes are called by their index"
+    names, source = given_names(labels)
+    check_names(names, source, num_classes)
+    return names, source
+
+
+def given_names(labels: str | Path | Sequence[str]) -> Sourced:
+    """Names that the user passed."""
+    if isinstance(labels, Path) or (isinstance(labels, str) and _is_file(labels)):
+        return _from_file(Path(labels)), f"--labels {labels}"
+    if not isinstance(labels, str):
+        return tuple(str(name) for name in labels), "--labels"
+    return tuple(name.strip() for name in labels.split(",")), "--labels"
+
+
+def _is_file(text: str) -> bool:
+    """Whether text means a file: it is one, or it has the suffix of one and is no list."""
+    return os.path.isfile(text) or ("," not in text and text.lower().endswith(_FILE_SUFFIXES))
+
+
+def _from_file(path: Path) -> tuple[str, ...]:
+    try:
+        text = path.expanduser().read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise LabelError(
+            f"--labels {path} cannot be read: {error.strerror}; expected a text file with one name a line, "
+            "or a JSON list of names."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise LabelError(f"--labels {path} is not UTF-8 text ({error.reason}). Save it as UTF-8.") from error
+    if path.suffix.lower() == ".json":
+        return _from_json(path, text)
+    return tuple(line.strip() for line in text.rstrip().split("\n")) if text.strip() else ()
+
+
+def _from_json(path: Path, text: str) -> tuple[str, ...]:
+    try:
+        names = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise LabelError(f"--labels {path} is not JSON ({error}); expected a list of names.") from error
+    if not are_names(names):
+        raise LabelError(f'--labels {path} is no JSON list of names; expected ["first", "second", …].')
+    return tuple(names)
+
+
+def are_names(value: object) -> TypeGuard[list[str]]:
+    """Whether a value is a list of texts."""
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def check_names(names: tuple[str, ...], source: str, num_classes: int) -> None:
+    """Raise ``LabelError`` unless there is one name a class and none is empty."""
+    if len(names) != num_classes:
+        shown = f" ({names[0]!r} to {names[-1]!r})" if names else ""
+        raise LabelError(
+            f"{source} has {len(names)} names{shown}, but the model has {num_classes} classes. "
+            f"{_advice(len(names) - num_classes, source)}"
+        )
+    if "" in names:
+        raise LabelError(
+            f"{source} has an empty name at position {names.index('') + 1}; expected {num_classes} names. "
+            "Give that class a name."
+        )
+
+
+def _advice(surplus: int, source: str) -> str:
+    fix = "Correct --labels" if source.startswith("--labels") else "Pass --labels"
+    if surplus == -1:
+        return f"{fix}: the model may have a background class that the list lacks, often the first."
+    if surplus == 1:
+        return f"{fix}: the list may name a background class that the model does not have, often the first."
+    return f"{fix} with one name for each class."

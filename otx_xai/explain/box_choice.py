@@ -1,0 +1,182 @@
+"""The choice for models that find boxes: which classes of an image are explained, and what was found in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otx_xai.errors import ImageError, LabelError, ModelError
+from otx_xai.explain.targets import (
+    PER_IMAGE,
+    Choice,
+    Wanted,
+    constant_maps,
+    map_warning,
+    not_finite,
+    require_finite,
+)
+from otx_xai.postprocess import min_max
+from otx_xai.postprocess.box_maps import box_maps
+from otx_xai.postprocess.detections import read_detections
+from otx_xai.records import (
+    PER_IMAGE_TARGET,
+    SALIENCY_MAP,
+    XAI_OUTPUTS,
+    Detections,
+    FloatArray,
+    InputGeometry,
+    ModelFacts,
+    Prediction,
+    Size,
+)
+
+Placed = tuple[Size, InputGeometry]
+"""Size of an image, and how it was fitted into the network's input."""
+
+
+def find_boxes(outputs: Mapping[str, NDArray[Any]], image_size: Size, info: ModelFacts) -> Detections:
+    """Read what a model has found in one image.
+
+    Args:
+        outputs: of one image, name → array, with the batch axis where the model gives one.
+        image_size: ``(height, width)`` of the original image.
+        info: of the model.
+
+    Raises:
+        ModelError: the outputs are of no known convention.
+        LabelError: a box has a label that the classes do not reach.
+        ImageError: a box or score is NaN.
+    """
+    for name in outputs.keys() - XAI_OUTPUTS:
+        if np.issubdtype(outputs[name].dtype, np.floating) and np.isnan(outputs[name]).any():
+            raise ImageError(not_finite("boxes and scores"))
+    found = read_detections(
+        outputs,
+        image_size,
+        info.geometry,
+        num_classes=len(info.labels),
+        threshold=info.confidence_threshold,
+        iou_threshold=info.iou_threshold,
+        first_label=info.first_label,
+    )
+    if len(found) and int(found.labels.max()) >= len(info.labels):
+        raise LabelError(
+            f"The model found a box of label {int(found.labels.max()) + info.first_label}, and there are "
+            f"{len(info.labels)} classes, the first of which it calls {info.first_label}. Pass --labels with one name "
+            "for each class, and 'background' in front if its label 0 stands for nothing."
+        )
+    return found
+
+
+def choose_boxes(
+    outputs: Mapping[str, NDArray[Any]],
+    found: Detections,
+    labels: Sequence[str],
+    wanted: Wanted,
+    *,
+    placed: Placed | None = None,
+    first_label: int = 0,
+    scaled: bool,
+) -> Choice:
+    """Choose the targets of one image and take their maps.
+
+    Args:
+        outputs: ``saliency_map``, ``(1, K', h, w)`` or ``(1, h, w)``, as the graph gives it. ``K'`` is the number of
+            classes, or of the wanted ones.
+        found: what the model has found in the image.
+        labels: class names.
+        wanted: what to explain. The predicted classes are those of boxes from its threshold, best first; the class of
+            the best box where none reaches it; none where there is no box. Boxes by themselves are chosen alike.
+        placed: size of the image, and how it was fitted in, which maps of boxes need.
+        first_label: what the model calls class 0; its own maps may begin there.
+        scaled: the graph has scaled the maps to [0, 255].
+
+    Returns:
+        The boxes as predictions, targets with the score of their best box (0 without any), and their maps.
+
+    Raises:
+        ImageError: the maps are not finite.
+    """
+    predictions = predictions_of(found, labels)
+    best: dict[int, Prediction] = {}
+    for prediction in predictions:  # they come best first
+        best.setdefault(prediction.target, prediction)
+    maps = _single(outputs[SALIENCY_MAP])
+    require_finite(maps, "saliency maps")
+    if maps.ndim == 3 and len(maps) == len(labels) + first_label:
+        maps = maps[first_label:]
+    if wanted.per_box and placed is not None:
+        count = sum(prediction.score >= wanted.threshold for prediction in predictions) or min(len(predictions), 1)
+        targets = predictions[:count]
+        each = maps if maps.ndim == 3 else np.broadcast_to(maps, (len(labels), *maps.shape))
+        maps, scaled = box_maps(each, first(found, count), *placed), False
+    elif maps.ndim == 2:
+        targets = (PER_IMAGE,)
+        maps = maps[None]
+    else:
+        if wanted.indices is not None:
+            indices = list(wanted.indices)
+        else:
+            indices = [i for i, p in best.items() if p.score >= wanted.threshold] or list(best)[:1]
+        targets = tuple(Prediction(i, labels[i], best[i].score if i in best else 0.0) for i in indices)
+        if len(maps) == len(labels):
+            maps = maps[indices]
+    shown = maps / np.float32(255) if scaled else min_max(maps)
+    warnings = classes_without_box(
+        targets, predictions, "the map explains next to nothing", "the maps explain next to nothing"
+    )
+    return Choice(predictions, targets, shown, found, warnings + constant_maps(targets, predictions, shown))
+
+
+def classes_without_box(
+    targets: Sequence[Prediction], predictions: Sequence[Prediction], one: str, several: str
+) -> tuple[str, ...]:
+    """Return a warning of classes that are to be explained, and none of whose boxes counts; mostly nothing.
+
+    Args:
+        targets: what is to be explained of an image.
+        predictions: its boxes, from the confidence threshold.
+        one: what follows for a single class.
+        several: for more.
+    """
+    found = {prediction.target for prediction in predictions} | {PER_IMAGE_TARGET}
+    return map_warning(
+        [target for target in targets if target.target not in found],
+        predictions,
+        f"no box of the class reaches the confidence threshold: {one}",
+        f"no box of these classes reaches the confidence threshold: {several}",
+    )
+
+
+def predictions_of(found: Detections, labels: Sequence[str]) -> tuple[Prediction, ...]:
+    """Return each detection as a prediction, in their order."""
+    return tuple(
+        Prediction(int(label), labels[label], float(score), tuple(float(side) for side in box))  # type: ignore[arg-type]
+        for box, label, score in zip(found.boxes, found.labels, found.scores, strict=True)
+    )
+
+
+def first(found: Detections, count: int) -> Detections:
+    """Return the first of some detections."""
+    return replace(
+        found,
+        boxes=found.boxes[:count],
+        labels=found.labels[:count],
+        scores=found.scores[:count],
+        masks=None if found.masks is None else found.masks[:count],
+        mask_boxes=None if found.mask_boxes is None else found.mask_boxes[:count],
+    )
+
+
+def _single(maps: NDArray[Any]) -> FloatArray:
+    """Take the batch axis off the maps of one image."""
+    if len(maps) != 1 or maps.ndim not in (3, 4):
+        raise ModelError(
+            f"The model's {SALIENCY_MAP} is {list(maps.shape)} for one image; expected [1, classes, h, w] or [1, h, w]."
+        )
+    single: FloatArray = np.asarray(maps[0], np.float32)
+    return single

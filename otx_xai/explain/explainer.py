@@ -1,0 +1,392 @@
+"""Explain single images with a model in hand."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from otx_xai.errors import ConfigError, LabelError
+from otx_xai.explain.black_box import black_box, progress_of_passes
+from otx_xai.explain.explanation import Explanation, map_keys
+from otx_xai.explain.feeding import Inputs, as_scores, canvas_of, channels_last, over
+from otx_xai.explain.look import Canvas, Look, show
+from otx_xai.explain.plan import Prepared, prepare
+from otx_xai.explain.targets import Choice, resolve_wanted
+from otx_xai.explain.tiled import TiledImage
+from otx_xai.model import effective_batch, embed_preprocessing
+from otx_xai.perturb import Subject, image_subject
+from otx_xai.postprocess import fit
+from otx_xai.records import (
+    SALIENCY_MAP,
+    SCORES,
+    XAI_OUTPUTS,
+    ExplainMode,
+    InputGeometry,
+    InputOptions,
+    Method,
+    Prediction,
+    Size,
+    Task,
+    UInt8Array,
+)
+from otx_xai.report.frames import draw_frames, frames_of, resized
+from otx_xai.runtime import Arrays, Session
+
+logger = logging.getLogger("otx_xai")
+
+Preprocess = Callable[[NDArray[Any]], NDArray[Any]]
+Postprocess = Callable[[Any], Any]
+_Explained = tuple[Canvas, InputGeometry, Choice]
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What a compiled model depends on."""
+
+    mode: ExplainMode
+    method: Method | None
+    target_layer: str | None
+    embed_scaling: bool
+
+
+class Explainer:
+    """Explains images with one model, which is prepared once and compiled when the first image comes.
+
+    Args:
+        model: a model file (``.xml``, ``.onnx``, ``.tflite``) or an ``ov.Model``, which is not changed.
+        task: what the model does; found out when ``None``.
+        preprocess_fn: makes the model's input, ``(N, C, H, W)`` or ``(N, H, W, C)``, of the ``data`` of a call, which
+            is then the image to look at. Without it, ``data`` with a batch axis is the model's input, and a ``uint8``
+            image without one is pre-processed as the model's ``model_info`` and graph say, and inferred in tiles where
+            ``model_info`` has ``tile_size``.
+        postprocess_fn: makes class scores ``(N, K)`` or logits of the model's raw output, an ``OVDict``; of a
+            detector's, boxes ``(M, 4)`` xyxy in pixels of the input, scores ``(M,)`` and labels ``(M,)``. They decide
+            which classes are predicted; without it what is found in the graph does.
+        explain_mode: white box, black box, or auto: a branch where the analysis of the graph finds a place for one, and
+            perturbation otherwise.
+        explain_method: a white-box method of the task; see :func:`otx_xai.insert_xai`. Task and graph decide when
+            ``None``.
+        target_layer: layer whose features are perturbed, by name; the last one that has places by default. Of a
+            one-stage detector its class heads, ``"a,b,c"``.
+        embed_scaling: scale maps in the graph rather than on the host; the result is the same.
+        device_name: OpenVINO device: ``CPU``, ``GPU``, ``NPU``, ``AUTO``, …
+        labels: class names: a file with one a line, ``"a,b"``, or a sequence; those in the model when ``None``.
+        input_options: normalisation and resizing where the model does not tell.
+
+    Raises:
+        ModelError: the model cannot be read, or does something else (TaskError).
+        GraphError: the graph gives no place for the method; the message lists layers for ``target_layer``.
+        ConfigError: an argument has a wrong value, or asks for a black-box method.
+
+    References:
+        Recipro-CAM: https://arxiv.org/abs/2209.14074; ViT Recipro-CAM: https://arxiv.org/abs/2310.02588.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | ov.Model,
+        task: Task | str | None = None,
+        preprocess_fn: Preprocess | None = None,
+        postprocess_fn: Postprocess | None = None,
+        explain_mode: ExplainMode | str = ExplainMode.AUTO,
+        explain_method: Method | str | None = None,
+        target_layer: str | None = None,
+        embed_scaling: bool = True,
+        device_name: str = "CPU",
+        *,
+        labels: str | Path | Sequence[str] | None = None,
+        input_options: InputOptions | None = None,
+    ) -> None:
+        self._model = model
+        self._task = None if task is None else Task(task)
+        self._preprocess_fn = preprocess_fn
+        self._postprocess_fn = postprocess_fn
+        self._device = device_name
+        self._labels = labels
+        self._input_options = input_options
+        method = None if explain_method is None else Method(explain_method)
+        self._setting = _Setting(ExplainMode(explain_mode), method, target_layer, embed_scaling)
+        self._prepared: dict[_Setting, Prepared] = {}
+        self._sessions: dict[tuple[_Setting, bool], Session] = {}
+        self._prepare(self._setting)
+
+    def __call__(
+        self,
+        data: NDArray[Any],
+        targets: Any = -1,
+        original_input_image: NDArray[Any] | Sequence[NDArray[Any]] | None = None,
+        label_names: Sequence[str] | None = None,
+        output_size: Size | None = None,
+        *,
+        resize: bool = True,
+        colormap: bool = True,
+        overlay: bool = False,
+        overlay_weight: float = 0.5,
+        target_explain_labels: Any = None,
+        explain_mode: ExplainMode | str | None = None,
+        explain_method: Method | str | None = None,
+        target_layer: str | None = None,
+        embed_scaling: bool | None = None,
+        **method_kwargs: Any,
+    ) -> Explanation | list[Explanation]:
+        """Explain one image, or a batch.
+
+        Args:
+            data: what ``preprocess_fn`` takes; without one a ``uint8`` RGB image ``(H, W, 3)`` of any size, or the
+                model's input with its batch axis, ``(N, C, H, W)`` or ``(N, H, W, C)``, of any number of images.
+            targets: ``-1`` for all classes, indices, names, ``"predicted"``: the classes of score 0.3 and above, the
+                best one where none is; or ``"boxes"``: every box that a detector finds.
+            original_input_image: RGB image to lay maps over where ``data`` is pre-processed; for a batch one for all,
+                or a sequence of one each.
+            label_names: class names for this call, one for each class.
+            output_size: ``(height, width)`` of the maps; by default that of the image.
+            resize: show maps in the size of the image (else, without ``overlay``, in the network's own resolution).
+            colormap: colour maps (JET); else grey.
+            overlay: lay coloured maps over the image.
+            overlay_weight: of the map in an overlay, in [0, 1].
+            target_explain_labels: older name of ``targets``.
+            explain_mode: for this call only, as the following three. A setting that is new is prepared and compiled
+                once, and kept.
+            explain_method: see the constructor.
+            target_layer: see the constructor.
+            embed_scaling: see the constructor.
+            method_kwargs: parameters of black-box methods; white-box methods have none.
+
+        Returns:
+            The explanation, with maps in the order of ``targets``, none where ``targets`` is empty; a list of
+            explanations for a batch of several images.
+
+        Raises:
+            ConfigError: ``data`` does not fit the model, or an argument has a wrong value; a target that is no class
+                (TargetError); names that are not one for each class (LabelError).
+        """
+        setting = self._setting_of_call(explain_mode, explain_method, target_layer, embed_scaling)
+        look = Look(output_size, resize, colormap, overlay, overlay_weight)
+        wanted = targets if target_explain_labels is None else target_explain_labels
+        prepared = self._prepared_for_call(setting, wanted, label_names, method_kwargs)
+        inputs = over(original_input_image, self._inputs(np.asarray(data), prepared))
+        explanations = [_explanation(prepared, look, *one) for one in self._choices(inputs, setting, prepared)]
+        return explanations[0] if len(explanations) == 1 else explanations
+
+    def _setting_of_call(
+        self,
+        mode: ExplainMode | str | None,
+        method: Method | str | None,
+        target_layer: str | None,
+        embed_scaling: bool | None,
+    ) -> _Setting:
+        own = self._setting
+        return _Setting(
+            mode=own.mode if mode is None else ExplainMode(mode),
+            method=own.method if method is None else Method(method),
+            target_layer=own.target_layer if target_layer is None else target_layer,
+            embed_scaling=own.embed_scaling if embed_scaling is None else embed_scaling,
+        )
+
+    def _prepare(self, setting: _Setting) -> Prepared:
+        if setting not in self._prepared:
+            self._prepared[setting] = prepare(
+                self._model,
+                task=self._task,
+                labels=self._labels,
+                options=self._input_options,
+                mode=setting.mode,
+                method=setting.method,
+                target_layer=setting.target_layer,
+                targets=-1,
+                keep_open=True,
+                embed_scaling=setting.embed_scaling,
+            )
+        return self._prepared[setting]
+
+    def _prepared_for_call(
+        self, setting: _Setting, targets: Any, label_names: Sequence[str] | None, options: Mapping[str, Any]
+    ) -> Prepared:
+        """Return the prepared model with the names, targets and options of a black-box method that a call gives."""
+        prepared = self._prepare(setting)
+        has_boxes = not prepared.info.task.is_classification
+        if prepared.black_box is not None:
+            prepared = replace(prepared, black_box=black_box(has_boxes, prepared.black_box.method, options))
+        elif options:
+            logger.warning("%s: no effect with %s.", ", ".join(options), prepared.method)
+        labels = _names(label_names, prepared)
+        wanted = resolve_wanted(targets, labels, prepared.wanted.threshold, has_boxes=has_boxes)
+        return replace(prepared, info=replace(prepared.info, labels=labels), wanted=wanted)
+
+    def _inputs(self, data: NDArray[Any], prepared: Prepared) -> Inputs:
+        """Make the model's input of what the caller gave."""
+        if self._preprocess_fn is not None:
+            tensor = channels_last(np.asarray(self._preprocess_fn(data)), prepared)
+            images = data if data.ndim == 4 and len(data) == len(tensor) else [data] * len(tensor)
+            return Inputs(tensor, [canvas_of(image) for image in images])
+        if data.ndim == 4:
+            tensor = channels_last(data, prepared)
+            return Inputs(tensor, [canvas_of(image) for image in tensor])
+        if data.ndim not in (2, 3) or data.dtype != np.uint8:
+            raise ConfigError(
+                f"The data is {data.dtype} {data.shape}; expected a uint8 image (height, width, 3) of any size, or the "
+                f"model's input with its batch axis, as numpy.expand_dims(data, 0) adds it."
+            )
+        if prepared.open_size:
+            raise ConfigError(
+                "The model takes images of any size, so it is not known what to resize this image to. Pass "
+                "input_options=InputOptions(size=(height, width)), or the model's input with its batch axis."
+            )
+        canvas, geometry, tiling = canvas_of(data), prepared.info.geometry, prepared.info.tiling
+        if tiling is not None:
+            return Inputs(canvas.picture[None], [canvas], as_images=True, tiling=tiling)
+        canvas = replace(canvas, geometry=geometry)
+        return Inputs(fit(canvas.picture, geometry)[None], [canvas], as_images=True)
+
+    def _choices(self, inputs: Inputs, setting: _Setting, prepared: Prepared) -> Iterator[_Explained]:
+        """Yield for each image what it is laid over, how it lies in what its maps cover, what is explained of it."""
+        if inputs.tiling is not None:
+            (canvas,), (image,) = inputs.canvases, inputs.tensor
+            tiled = TiledImage(prepared, inputs.tiling, canvas.image_size)
+            for number in range(len(tiled.grid)):
+                tile = replace(inputs, tensor=tiled.tensor(image, number)[None])
+                for outputs in self._infer(tile, setting, prepared):
+                    tiled.add(number, outputs)
+            yield canvas, tiled.geometry, tiled.choose()
+            return
+        if prepared.black_box is not None:
+            yield from self._perturbed(inputs, setting, prepared)
+            return
+        for canvas, outputs in zip(inputs.canvases, self._infer(inputs, setting, prepared), strict=True):
+            geometry = canvas.geometry or InputGeometry((inputs.tensor.shape[1], inputs.tensor.shape[2]))
+            info = replace(prepared.info, geometry=geometry)
+            choice = replace(prepared, info=info).choose(outputs, canvas.image_size)
+            # Where the caller fitted the image in, the maps cover the picture: it was stretched to the tensor
+            yield replace(canvas, geometry=geometry, grid=prepared.grid), geometry, choice
+
+    def _infer(self, inputs: Inputs, setting: _Setting, prepared: Prepared) -> Iterator[Arrays]:
+        """Yield the scores and maps of each image."""
+        session = self._session(setting, prepared, as_images=inputs.as_images)
+        layout, kind = prepared.info.input_layout, prepared.model.inputs[0].get_element_type().to_dtype()
+        if inputs.as_images:
+            layout, kind = "NHWC", np.dtype(np.uint8)
+        order = ["NHWC".index(axis) for axis in layout]
+        batch = effective_batch(prepared.model, prepared.info.task) or len(inputs.tensor)
+        for first in range(0, len(inputs.tensor), batch):
+            part = inputs.tensor[first : first + batch]
+            filled = np.concatenate([part, np.repeat(part[-1:], batch - len(part), axis=0)])
+            raw = session.raw(np.ascontiguousarray(filled.transpose(order), dtype=kind))
+            if prepared.info.task.is_classification:
+                outputs = self._scored(raw, session, prepared)
+                yield from ({name: np.array(values[i]) for name, values in outputs.items()} for i in range(len(part)))
+            else:
+                outputs = self._located(raw, session)
+                for i in range(len(part)):
+                    own = slice(None) if batch == 1 else slice(i, i + 1)
+                    yield {name: np.array(values[own]) for name, values in outputs.items()}
+
+    def _perturbed(self, inputs: Inputs, setting: _Setting, prepared: Prepared) -> Iterator[_Explained]:
+        """Explain each image by perturbing what the network is fed of it."""
+        session = self._session(setting, prepared, as_images=inputs.as_images)
+        kind = prepared.model.inputs[0].get_element_type().to_dtype()
+        layout = prepared.info.input_layout.replace("N", "")
+        read = None if self._postprocess_fn is None else self._reader(session, prepared)
+        for canvas, tensor in zip(inputs.canvases, inputs.tensor, strict=True):
+            geometry = canvas.geometry or InputGeometry((tensor.shape[0], tensor.shape[1]))
+            if inputs.as_images:
+                subject = image_subject(tensor, prepared.info)
+            else:
+                order = ["HWC".index(axis) for axis in layout]
+                fed = np.ascontiguousarray(tensor.transpose(order), dtype=kind)
+                subject = Subject(fed, layout, prepared.info.zero or (0.0,))
+            placed = replace(prepared, info=replace(prepared.info, geometry=geometry))
+            with progress_of_passes() as watch:
+                choice = placed.perturb(session, subject, canvas.image_size, read=read, watch=watch)
+            yield replace(canvas, geometry=geometry), geometry, choice
+
+    def _reader(self, session: Session, prepared: Prepared) -> Callable[[Arrays], Any]:
+        """Return the caller's ``postprocess_fn`` for the outputs of one image by name."""
+        if not prepared.info.task.is_classification:
+            return lambda outputs: self._located(session.named(outputs), session)
+        own, independent = self._postprocess_fn, prepared.info.multilabel
+        assert own is not None
+        return lambda outputs: as_scores(
+            _postprocessed(own, session.named(outputs), session), outputs[SCORES].shape, independent=independent
+        )
+
+    def _scored(self, raw: Any, session: Session, prepared: Prepared) -> Arrays:
+        """Return scores and maps of a batch, the scores from the caller's ``postprocess_fn`` where there is one."""
+        outputs = {name: raw[name] for name in (SCORES, SALIENCY_MAP)}
+        if self._postprocess_fn is not None:
+            given = _postprocessed(self._postprocess_fn, raw, session)
+            outputs[SCORES] = as_scores(given, outputs[SCORES].shape, independent=prepared.info.multilabel)
+        return outputs
+
+    def _located(self, raw: Any, session: Session) -> Arrays:
+        """Return boxes and maps of a batch, the boxes from the caller's ``postprocess_fn`` where there is one."""
+        if self._postprocess_fn is None:
+            return session.by_name(raw)
+        given = _postprocessed(self._postprocess_fn, raw, session)
+        if not isinstance(given, tuple) or len(given) != 3:
+            raise ConfigError(
+                f"postprocess_fn returned {type(given).__name__}; expected a tuple of boxes (M, 4) in pixels of the "
+                "input, scores (M,), and labels (M,)."
+            )
+        boxes, scores, labels = (np.asarray(value) for value in given)
+        outputs = {"boxes": boxes, "scores": scores, "labels": labels.astype(np.int64)}
+        return outputs | ({SALIENCY_MAP: raw[SALIENCY_MAP]} if SALIENCY_MAP in raw else {})
+
+    def _session(self, setting: _Setting, prepared: Prepared, *, as_images: bool) -> Session:
+        key = (setting, as_images)
+        if key not in self._sessions:
+            model = embed_preprocessing(prepared.model, prepared.info) if as_images else prepared.model
+            self._sessions[key] = Session(model, self._device, latency=prepared.black_box is None)
+        return self._sessions[key]
+
+
+def _postprocessed(function: Postprocess, outputs: Any, session: Session) -> Any:
+    """Call the caller's ``postprocess_fn``; where it looks for what is not there, the log tells what there is."""
+    try:
+        return function(outputs)
+    except LookupError:
+        names = (f"{number} ({name!r})" for number, name in enumerate(session.named({})) if name not in XAI_OUTPUTS)
+        logger.error("postprocess_fn was given these outputs of the model, by number and name: %s.", ", ".join(names))
+        raise
+
+
+def _explanation(
+    prepared: Prepared, look: Look, canvas: Canvas, geometry: InputGeometry, choice: Choice
+) -> Explanation:
+    """Show the maps of one image as the caller wants to see them."""
+    shown = show(choice.maps, canvas, look)
+    if look.overlay and choice.detections is not None:
+        shown = (
+            _framed(picture, target, choice, canvas, geometry)
+            for picture, target in zip(shown, choice.targets, strict=True)
+        )
+    pictures = dict(zip(map_keys(choice.targets, choice.predictions), shown, strict=True))
+    method = f"{prepared.method} ({prepared.reason})" if prepared.reason else prepared.method
+    return Explanation(pictures, prepared.info.labels, choice.predictions, method=method, warnings=choice.warnings)
+
+
+def _framed(
+    picture: UInt8Array, target: Prediction, choice: Choice, canvas: Canvas, geometry: InputGeometry
+) -> UInt8Array:
+    """Draw the detections of a class over an overlay."""
+    assert choice.detections is not None
+    frames = frames_of(choice.predictions, choice.detections, target, canvas.image_size, geometry)
+    size = picture.shape[0], picture.shape[1]
+    return draw_frames(picture, [resized(frame, canvas.image_size, size) for frame in frames])
+
+
+def _names(label_names: Sequence[str] | None, prepared: Prepared) -> tuple[str, ...]:
+    known = prepared.info.labels
+    names = known if label_names is None else tuple(label_names)
+    if len(names) != len(known):
+        raise LabelError(
+            f"label_names has {len(names)} names; expected {len(known)}, one for each class of the model. Where they "
+            f"differ by one, it is often a background class, the first one."
+        )
+    return names

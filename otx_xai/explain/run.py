@@ -1,0 +1,400 @@
+"""One explain run in one work directory: what is done already, what is streamed and written, what goes wrong."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from otx_xai.data import read_image
+from otx_xai.data.loaders import LoadedImage, loaded_images, recover_image
+from otx_xai.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, DataError, ImageError, OtxXaiError, OutputError
+from otx_xai.explain.explanation import Explanation, map_keys
+from otx_xai.explain.plan import Prepared
+from otx_xai.explain.targets import Choice
+from otx_xai.explain.tiled import TiledImage, read_ahead
+from otx_xai.perturb import Progress, Subject, Watch, image_subject
+from otx_xai.postprocess import fit, to_uint8
+from otx_xai.process import interruptible, one_thread_each, progress
+from otx_xai.records import ExplainConfig, ExplainedImage, ImageInfo, UInt8Array
+from otx_xai.report import Dump, Journal, record, restore_order, take_up
+from otx_xai.report.manifest import Manifest
+from otx_xai.runtime import Arrays, Session
+
+logger = logging.getLogger("otx_xai")
+
+JOURNAL = "predictions.jsonl"
+
+_STOPPING = "Stopping: images on their way are finished; Ctrl-C again ends at once."
+_GIVING_UP = "Stopping: the image in hand is left to the next run; Ctrl-C again ends at once."
+
+Line = dict[str, Any]
+"""One image in the journal."""
+Source = ImageInfo | LoadedImage
+
+
+@dataclass(frozen=True)
+class ExplainRun:
+    """What a run did.
+
+    Args:
+        work_dir: where it wrote.
+        images: number of images found.
+        explained: number of images explained, those of an earlier, interrupted run included.
+        resumed: number of these that an earlier run had explained.
+        failures: images that could not be explained, name → reason.
+        files: number of pictures written.
+        seconds: time it took.
+        interrupted: whether it was stopped before the last image.
+        explanations: one an image, in order, when nothing was dumped: maps are grey ``uint8`` ``(h, w)`` at the
+            network's resolution.
+    """
+
+    work_dir: Path
+    images: int
+    explained: int
+    resumed: int
+    failures: dict[str, str]
+    files: int
+    seconds: float
+    interrupted: bool = False
+    explanations: tuple[Explanation, ...] = field(default=(), repr=False)
+
+    @property
+    def exit_code(self) -> int:
+        """What ``otx`` ends with; see :mod:`otx_xai.errors`."""
+        if self.interrupted:
+            return EXIT_INTERRUPTED
+        if self.failures:
+            return EXIT_PARTIAL if self.explained else DataError.exit_code
+        return 0
+
+    def summary(self) -> str:
+        """Return a few lines of plain text."""
+        rate = (self.explained - self.resumed) / self.seconds if self.seconds else 0.0
+        lines = [
+            f"Explained {self.explained} of {self.images} images in {self.seconds:.1f} s ({rate:.1f} images/s), "
+            f"{self.files} pictures, in {self.work_dir}"
+        ]
+        if self.resumed:
+            lines.append(f"{self.resumed} of them by an earlier run that this one resumed.")
+        if self.failures:
+            lines.append(f"{len(self.failures)} failed; run.json says why.")
+        if self.interrupted:
+            lines.append("Interrupted: the same command goes on where this one stopped.")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """An image that has been read, and which tile of it this is about, where it is tiled."""
+
+    info: ImageInfo
+    image: UInt8Array
+    began: float
+    tiled: TiledImage | None = None
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """A tile of the image of this name, which is being read, or has been."""
+
+    name: str
+    reading: Future[tuple[NDArray[Any], _Read]]
+    number: int
+
+
+class Run:
+    """One run of many images.
+
+    Args:
+        work_dir: folder of the run, which exists.
+        manifest: of this run.
+        prepared: the model.
+        config: what to write.
+        images: all images of the run, in order.
+        dump: write pictures.
+        keep: keep the explanations in memory, to return them.
+        loader: gives the pixels of the images, in their order; they are read from their files by default.
+    """
+
+    def __init__(
+        self,
+        work_dir: Path,
+        manifest: Manifest,
+        prepared: Prepared,
+        config: ExplainConfig,
+        images: Sequence[ImageInfo],
+        *,
+        dump: bool,
+        keep: bool,
+        loader: Any = None,
+    ) -> None:
+        self._work_dir = work_dir
+        self._manifest = manifest
+        self._prepared = prepared
+        self._images = images
+        info = prepared.info
+        self._dump = Dump(work_dir, info.labels, config, info.geometry, prepared.grid) if dump else None
+        self._keep = keep
+        self._loader = loader
+        self._explained = self._files = self._warned = self._found = 0
+        self._failures: dict[str, str] = {}
+        self._explanations: list[Explanation] = []
+
+    def execute(self, session: Session, *, resume: bool) -> ExplainRun:
+        """Stream the images through the model, and write what comes out.
+
+        Args:
+            session: the compiled model.
+            resume: go on with an unfinished run of the same settings.
+
+        Raises:
+            OutputError: results cannot be written.
+            ModelError: the model fails.
+            KeyboardInterrupt: the second Ctrl-C or termination signal; the first one only ends the run early.
+        """
+        is_black_box = self._prepared.black_box is not None
+        with interruptible(_GIVING_UP if is_black_box else _STOPPING) as stop:
+            start = time.monotonic()
+            done = self._take_up() if resume and self._manifest.continues() else set()
+            todo = [image for image in self._images if image.name not in done]
+            try:
+                self._stream(session, todo, stop, resumed=len(done))
+                if done:
+                    restore_order(self._work_dir / JOURNAL, self._images)
+                return self._conclude(time.monotonic() - start, resumed=len(done))
+            except BaseException as error:
+                with suppress(OutputError):  # the disk may be what failed
+                    status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                    self._manifest.write(status, self._explained, self._failures, error=str(error))
+                raise
+
+    def _conclude(self, seconds: float, *, resumed: int) -> ExplainRun:
+        """Say what is remarkable about the run, write its manifest, and return what it did."""
+        interrupted = self._explained + len(self._failures) < len(self._images)
+        info = self._prepared.info
+        if self._warned:
+            logger.warning(
+                "%d images have maps that say little or nothing; %s tells which, and why.", self._warned, JOURNAL
+            )
+        if self._explained and not self._found and not info.task.is_classification:
+            logger.warning(
+                "No box in any image has a score of %g or more. Lower --explain_config.confidence_threshold, or check "
+                "--input.* if boxes were to be expected.",
+                info.confidence_threshold,
+            )
+        figures = {"seconds": round(seconds, 3), "files": self._files, "images_with_warnings": self._warned}
+        self._manifest.write("interrupted" if interrupted else "complete", self._explained, self._failures, **figures)
+        return ExplainRun(
+            work_dir=self._work_dir,
+            images=len(self._images),
+            explained=self._explained,
+            resumed=resumed,
+            failures=self._failures,
+            files=self._files,
+            seconds=seconds,
+            interrupted=interrupted,
+            explanations=tuple(self._explanations),
+        )
+
+    def _stream(self, session: Session, todo: Sequence[ImageInfo], stop: Event, *, resumed: int) -> None:
+        with (
+            # The journal is emptied before the manifest claims it: a kill in between mixes no two runs
+            Journal(self._work_dir / JOURNAL, resume=resumed > 0) as journal,
+            one_thread_each(),
+            progress(len(self._images), resumed) as bar,
+        ):
+            self._manifest.write("running", self._explained, self._failures)
+            outputs, whole = self._prepared.outputs, not self._prepared.info.task.is_classification
+            with closing(self._sources(todo)) as sources:
+                results: Generator[tuple[Source | _Tile, Any], None, None]
+                if self._prepared.black_box is not None:
+                    results = self._perturbed(sources, session, bar, stop)
+                else:
+                    results = session.stream(sources, self._read, self._finish, outputs=outputs, whole=whole, stop=stop)
+                with closing(results):
+                    for source, result in results:
+                        if result is None or source.name in self._failures:
+                            continue  # other tiles of this image are missing, or one has failed
+                        if isinstance(result, ImageError):
+                            self._failures[source.name] = str(result)
+                            logger.warning("%s", result)
+                        else:
+                            line, explanation = result
+                            self._note(line, explanation, journal)
+                        bar.update()
+
+    def _perturbed(
+        self, sources: Iterable[Source | _Tile], session: Session, bar: tqdm[Any], stop: Event
+    ) -> Generator[tuple[Source | _Tile, Any], None, None]:
+        """Explain one image after the other: the perturbed versions of each keep the device busy.
+
+        Once stopped, the image in hand is given up: its map would rest on some of the passes only.
+        """
+
+        def report(progress: Progress) -> None:
+            bar.set_postfix_str(f"pass {progress.done} of {progress.total}, {progress.seconds_left:.0f} s left")
+
+        watch = Watch(report, stop)
+        for source in sources:
+            if stop.is_set():
+                return
+            result: tuple[Line, Explanation | None] | ImageError
+            try:
+                tensor, read = self._read(source)
+                with _image_errors(read.info):
+                    height, width = read.image.shape[:2]
+                    subject = self._subject(tensor)
+                    choice = self._prepared.perturb(session, subject, (height, width), watch=watch)
+                    if stop.is_set():
+                        return
+                    result = self._written(read, choice)
+            except ImageError as error:
+                if stop.is_set():  # too few passes may be all that is wrong
+                    return
+                result = error
+            yield source, result
+
+    def _subject(self, tensor: NDArray[Any]) -> Subject:
+        """Return what is perturbed: an image, or a tensor that a loader has normalised."""
+        info = self._prepared.info
+        if tensor.dtype == np.uint8:
+            return image_subject(tensor, info)
+        return Subject(tensor, info.input_layout.replace("N", ""), info.zero or (0.0,))
+
+    def _sources(self, todo: Sequence[ImageInfo]) -> Generator[Source | _Tile, None, None]:
+        """Yield the images; the tiles of each where the model wants tiles, until one fails."""
+        sources: Iterable[Source] = todo if self._loader is None else loaded_images(self._loader, todo)
+        if self._prepared.info.tiling is None:
+            yield from sources
+            return
+        for source, reading in read_ahead(sources, self._open):
+            tiled = None if reading.exception() else reading.result()[1].tiled
+            for number in range(1 if tiled is None else len(tiled.grid)):
+                if source.name not in self._failures:
+                    yield _Tile(source.name, reading, number)
+
+    def _open(self, source: Source) -> tuple[NDArray[Any], _Read]:
+        """Read one image that is to be tiled, unless a loader has made the network's input of it (in a thread)."""
+        tensor, read = self._read(source)
+        tiling = self._prepared.info.tiling
+        if tiling is None or (isinstance(source, LoadedImage) and source.pixels.dtype != np.uint8):
+            return tensor, read
+        height, width = read.image.shape[:2]
+        return tensor, replace(read, tiled=TiledImage(self._prepared, tiling, (height, width)))
+
+    def _read(self, source: Source | _Tile) -> tuple[NDArray[Any], _Read]:
+        """Read one image, or cut a tile out of it (in a thread)."""
+        if isinstance(source, _Tile):
+            tensor, read = source.reading.result()
+            with _image_errors(read.info):
+                if read.tiled is not None:
+                    tensor = read.tiled.tensor(read.image, source.number)
+            return tensor, replace(read, number=source.number)
+        began = time.monotonic()
+        info = source if isinstance(source, ImageInfo) else source.info
+        with _image_errors(info):
+            if isinstance(source, LoadedImage):
+                tensor, image = self._fed(source)
+                return tensor, _Read(info, image, began)
+            image = read_image(info.file)
+            return fit(image, self._prepared.info.geometry), _Read(info, image, began)
+
+    def _fed(self, source: LoadedImage) -> tuple[NDArray[Any], UInt8Array]:
+        """Return what the network is fed of an image that a loader gave, and the picture to lay maps over."""
+        info = self._prepared.info
+        if source.pixels.dtype == np.uint8:
+            image = np.ascontiguousarray(source.pixels.transpose(1, 2, 0))
+            return fit(image, info.geometry), image
+        if source.pixels.shape[1:] != info.geometry.size:
+            raise ImageError(
+                f"Image {source.name} of the loader is {source.pixels.shape[1:]} pixels; the network takes "
+                f"{info.geometry.size}. Expected tensors of that size: resize in the loader's transforms."
+            )
+        order = ["CHW".index(axis) for axis in info.input_layout if axis != "N"]
+        picture = recover_image(source.pixels, info.mean, info.scale)
+        return np.ascontiguousarray(source.pixels.transpose(order)), picture
+
+    def _finish(self, read: _Read, outputs: Arrays) -> tuple[Line, Explanation | None] | None:
+        """Choose the classes of one image, and write its pictures (in a thread); ``None``: more tiles are to come."""
+        prepared, tiled = self._prepared, read.tiled
+        with _image_errors(read.info):
+            height, width = read.image.shape[:2]
+            if tiled is not None and not tiled.add(read.number, outputs):
+                return None
+            choice = prepared.choose(outputs, (height, width)) if tiled is None else tiled.choose()
+            return self._written(read, choice)
+
+    def _written(self, read: _Read, choice: Choice) -> tuple[Line, Explanation | None]:
+        """Write the pictures of one image, and return its line."""
+        seconds = time.monotonic() - read.began
+        picks = choice.predictions, choice.targets, choice.maps
+        geometry = None if read.tiled is None else read.tiled.geometry
+        one = ExplainedImage(read.info, read.image, *picks, seconds, choice.detections, geometry, choice.warnings)
+        files = self._dump.write(one) if self._dump else ()
+        return record(one, files, self._prepared.method), self._explanation(one) if self._keep else None
+
+    def _explanation(self, one: ExplainedImage) -> Explanation:
+        maps = dict(zip(map_keys(one.targets, one.predictions), to_uint8(one.maps), strict=True))
+        return Explanation(
+            maps,
+            self._prepared.info.labels,
+            one.predictions,
+            one.info.name,
+            method=f"{self._prepared.method} ({self._prepared.reason})",
+            warnings=one.warnings,
+        )
+
+    def _note(self, line: Line, explanation: Explanation | None, journal: Journal) -> None:
+        journal.append(line)
+        self._explained += 1
+        self._files += len(line["files"])
+        self._warned += "warnings" in line
+        self._found += bool(line["predictions"])
+        if explanation is not None:
+            self._explanations.append(explanation)
+
+    def _take_up(self) -> set[str]:
+        """Return the names of the images that an unfinished run of the same settings has done."""
+        kept = take_up(self._work_dir / JOURNAL, self._images)
+        if kept:
+            logger.info("Resuming: %d of %d images are done.", len(kept), len(self._images))
+        self._explained = len(kept)
+        self._files = sum(len(line["files"]) for line in kept)
+        self._warned = sum("warnings" in line for line in kept)
+        self._found = sum(bool(line["predictions"]) for line in kept)
+        return {line["name"] for line in kept}
+
+
+@contextmanager
+def _image_errors(info: ImageInfo) -> Iterator[None]:
+    """Turn what an image, or the model's answer to it, breaks in numpy and OpenCV into the failure of that image."""
+    try:
+        yield
+    except ImageError as error:
+        if info.file in str(error) or info.name in str(error):
+            raise
+        raise ImageError(f"The image {info.file!r} cannot be explained: {error}") from error
+    except OtxXaiError:
+        raise
+    except cv2.error as error:
+        raise ImageError(
+            f"The image {info.file!r} cannot be processed: OpenCV says {error.err!r}. It may be too large; save "
+            "it again smaller, or remove it."
+        ) from error
+    except (MemoryError, ValueError) as error:
+        reason = str(error) or "there is not enough memory for it. Save it again smaller, or remove it."
+        raise ImageError(f"The image {info.file!r} cannot be explained: {reason}") from error

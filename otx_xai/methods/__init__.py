@@ -1,0 +1,1 @@
+"""Explain methods: one file each."""

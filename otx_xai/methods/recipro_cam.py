@@ -1,0 +1,89 @@
+"""Recipro-CAM: the class scores when the head sees the features of one place alone.
+
+``S_k(i, j) = head_k(F ⊙ 1_ij)``; Byun & Lee, *Recipro-CAM: Fast gradient-free visual explanations for convolutional
+neural networks*, 2022 (arXiv:2209.14074). Where the head begins with a global pooling, the pooled vector of a single
+place is known without any mask (``GAP(F ⊙ 1_ij) = F[:, i, j] / (h·w)``), and the head runs once on ``N·h·w`` vectors.
+Any other head is run on masked features.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as ops
+
+from otx_xai.graph.features import Pool, global_pools
+from otx_xai.graph.surgery import batch_obstacle, cut, graft, reshape, size_of, transpose
+from otx_xai.graph.view import dimensions, port_of
+from otx_xai.methods.heads import Site, class_scores, masked_scores
+from otx_xai.methods.places import SINGLE, place_count, rows_of_places
+
+
+def recipro_cam(site: Site) -> ov.Output:
+    """Return maps ``(N, K, M)`` of the wanted classes, unscaled."""
+    features = site.anatomy.features
+    pools = global_pools(site.anatomy)
+    if pools is None or not _can_pool_places(site, pools):
+        return masked_scores(site, [features], SINGLE)
+    starts = [pool.node.output(0) for pool in pools]
+    linear = site.linear(starts)
+    end = linear.features if linear is not None else site.anatomy.logits.port
+    pooled = {port_of(pool.node.output(0)): _pooled_places(site, pool) for pool in pools}
+    (rows,) = graft(site.view, pooled, [end], outside=site.main.output, prefix=site.prefix, free_batch=True)
+    images = size_of(site.main.output(features.output), features.batch_axis)
+    return class_scores(site, linear, rows, images, place_count(site.main, features))
+
+
+def _can_pool_places(site: Site, pools: list[Pool]) -> bool:
+    starts = [pool.node.output(0) for pool in pools]
+    if any(pool.features.batch_axis != 0 for pool in pools):
+        return False
+    return batch_obstacle(site.view, starts, [site.anatomy.logits.port]) is None
+
+
+def _pooled_places(site: Site, pool: Pool) -> ov.Output:
+    """Return what the pooling gives for each place alone, ``(N * M, …)`` in the shape of its output."""
+    features = pool.features
+    value = site.main.output(features.output)
+    places = rows_of_places(value, features)  # (N, M, C)
+    silent = _silent_place(site, pool)  # (1, 1, C): what a place that is masked out gives
+    kept = None  # (N, M', C): prefix tokens, which no mask touches
+    if features.prefix:
+        order = (features.batch_axis, *features.places, features.channel_axis)
+        kept = cut(transpose(value, order), 1, 0, features.prefix)
+    one = ops.constant(np.array([1], np.int64))
+    axis, count = ops.constant(np.array([1], np.int64)), place_count(site.main, features)
+    if pool.mode == "mean":
+        if silent is not None:
+            others = ops.convert(ops.subtract(count, one), "f32")
+            places = ops.add(places, ops.multiply(silent, others)).output(0)
+        if kept is not None:
+            places = ops.add(places, ops.reduce_sum(kept, axis, keep_dims=True)).output(0)
+        total = ops.add(count, ops.constant(np.array([features.prefix], np.int64)))
+        places = ops.divide(places, ops.convert(total, "f32")).output(0)
+    else:
+        floor = ops.constant(np.float32(0)).output(0) if silent is None else silent
+        places = ops.maximum(places, floor).output(0)
+        if kept is not None:
+            places = ops.maximum(places, ops.reduce_max(kept, axis, keep_dims=True)).output(0)
+    after = dimensions(pool.node.output(0)) or []
+    return reshape(places, (-1, *(size or 1 for size in after[1:])))
+
+
+def _silent_place(site: Site, pool: Pool) -> ov.Output | None:
+    """Return the pooling's input where the features are zero, ``(1, 1, C)``; ``None`` where that is zero."""
+    features = site.anatomy.features
+    if port_of(pool.features.output) == port_of(features.output):
+        return None
+    shape = [1] * len(features.dims)
+    shape[features.channel_axis] = features.dims[features.channel_axis] or 1
+    zeros = ops.constant(np.zeros(shape, np.float32)).output(0)
+    (value,) = graft(
+        site.view,
+        {port_of(features.output): zeros},
+        [pool.features.output],
+        outside=site.main.output,
+        prefix=f"{site.prefix}/silent",
+        free_batch=False,
+    )
+    return reshape(value, (1, 1, -1))

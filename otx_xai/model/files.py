@@ -1,0 +1,121 @@
+"""A checkpoint on disk, or a model in memory → an ``ov.Model`` that is ours to change."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import openvino as ov
+
+from otx_xai.errors import ModelError
+from otx_xai.openvino_core import core, first_line
+
+_SUFFIXES = (".xml", ".onnx", ".tflite")
+_TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
+_LFS_POINTER = b"version https://git-lfs"
+_ONNX_METADATA = "framework"  # where OpenVINO's ONNX front end keeps metadata_props
+_ONNX_PREFIX = "model_info "
+
+
+def read_model(checkpoint: str | Path | ov.Model) -> ov.Model:
+    """Read an OpenVINO IR (``.xml`` with its ``.bin``), an ONNX or a TensorFlow Lite model.
+
+    ONNX ``metadata_props`` named ``model_info <key>`` become ``rt_info`` ``model_info/<key>``, where an IR has them.
+
+    Args:
+        checkpoint: a file, or a model in memory, which is cloned, so that the caller's own is never changed.
+
+    Returns:
+        A model that belongs to the caller of this function.
+
+    Raises:
+        ModelError: the file is missing, empty, broken, or of another kind.
+    """
+    if isinstance(checkpoint, ov.Model):
+        return checkpoint.clone()
+    path = Path(checkpoint).expanduser()
+    _check_file(path)
+    try:
+        model = core().read_model(path)
+    except RuntimeError as error:
+        raise ModelError(_why_unreadable(path, error)) from error
+    _adopt_onnx_metadata(model)
+    return model
+
+
+def _check_file(path: Path) -> None:
+    """Raise ``ModelError`` unless the file exists and begins as its suffix promises."""
+    if path.is_dir():
+        raise ModelError(
+            f"The checkpoint {path} is a folder; expected a model file ({_wanted()}). Name the file in it."
+        )
+    if not path.is_file():
+        raise ModelError(f"The checkpoint {path} does not exist; expected a model file ({_wanted()}).")
+    suffix = path.suffix.lower()
+    if suffix in _TORCH_SUFFIXES:
+        raise ModelError(
+            f"The checkpoint {path} is a torch checkpoint ({suffix}), which OpenVINO does not read. Export it "
+            "to OpenVINO IR first (`otx export`); `otx explain` and Engine.explain do so themselves."
+        )
+    if suffix not in _SUFFIXES:
+        hint = f" Pass {path.with_suffix('.xml')} instead." if suffix == ".bin" else ""
+        raise ModelError(f"The checkpoint {path} has the suffix '{suffix}'; expected {_wanted()}.{hint}")
+    _check_beginning(path, suffix)
+
+
+def _check_beginning(path: Path, suffix: str) -> None:
+    """Refuse files whose first bytes show that they are no model: OpenVINO's own message would not say so."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise ModelError(f"The checkpoint {path} cannot be opened: {error.strerror}.") from error
+    if not head:
+        raise ModelError(f"The checkpoint {path} is empty; expected a model. Copy or export it again.")
+    if head.startswith(_LFS_POINTER):
+        raise ModelError(f"The checkpoint {path} is a Git LFS pointer, not the model. Run `git lfs pull` to fetch it.")
+    if suffix == ".xml" and b"<net" not in head:
+        raise ModelError(f"The checkpoint {path} is no OpenVINO IR: it has no <net> element. Export the model again.")
+    if suffix == ".tflite" and head[4:8] != b"TFL3":
+        raise ModelError(f"The checkpoint {path} is no TensorFlow Lite model: its TFL3 mark is missing.")
+
+
+def _why_unreadable(path: Path, error: RuntimeError) -> str:
+    """One paragraph on a file that OpenVINO refused."""
+    if path.suffix.lower() == ".xml":
+        weights = path.with_suffix(".bin")
+        if not weights.is_file():
+            return f"The weights of {path} are missing: {weights} does not exist. Put the .bin next to the .xml."
+        found, needed = weights.stat().st_size, _weight_bytes(path)
+        if found < needed:
+            return (
+                f"The weights of {path} are incomplete: {weights} has {found} bytes, the .xml refers to {needed}. "
+                "Copy or export the pair again."
+            )
+    return (
+        f"The checkpoint {path} cannot be read: {first_line(error)}. "
+        "The file is broken, incomplete or of a kind that OpenVINO does not support; copy or export it again."
+    )
+
+
+def _weight_bytes(xml: Path) -> int:
+    """Size that the ``.bin`` of an IR must have at least, in bytes."""
+    ranges = re.findall(rb'offset="(\d+)"\s+size="(\d+)"', xml.read_bytes())
+    return max((int(offset) + int(size) for offset, size in ranges), default=0)
+
+
+def _adopt_onnx_metadata(model: ov.Model) -> None:
+    """Copy ONNX metadata ``model_info <key>`` to ``rt_info`` ``model_info/<key>``."""
+    if not model.has_rt_info([_ONNX_METADATA]):
+        return
+    metadata = model.get_rt_info([_ONNX_METADATA]).value
+    if not isinstance(metadata, dict):
+        return
+    for name, value in metadata.items():
+        if name.startswith(_ONNX_PREFIX):
+            model.set_rt_info(value, ["model_info", name.removeprefix(_ONNX_PREFIX)])
+
+
+def _wanted() -> str:
+    own, torch = ", ".join(_SUFFIXES), ", ".join(_TORCH_SUFFIXES)
+    return f"{own}; `otx explain` and Engine.explain also take {torch}"

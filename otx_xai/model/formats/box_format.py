@@ -1,0 +1,121 @@
+"""What a family of detectors says its boxes in: the record that one file a family fills, and what it is told apart by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otx_xai.graph.view import View
+from otx_xai.postprocess.proposals import Proposals
+from otx_xai.records import FloatArray, IntArray, Size, Task
+
+Arrays = Mapping[str, NDArray[Any]]
+"""Outputs of one image by name, with their batch axis where the model gives one."""
+
+
+@dataclass(frozen=True)
+class OutputPort:
+    """One output of a detector, as a format looks at it.
+
+    Args:
+        name: what the runtime calls it: its (first) tensor name, its index where it has none.
+        names: all its tensor names.
+        shape: its sizes, ``None`` where an axis is open.
+        is_integer: it holds integers.
+        index: its place among the model's outputs.
+    """
+
+    name: str
+    names: frozenset[str]
+    shape: tuple[int | None, ...]
+    is_integer: bool
+    index: int
+
+
+@dataclass(frozen=True)
+class DetectorOutputs:
+    """What formats are told apart by, once a model.
+
+    Args:
+        ports: its outputs, those of saliency left out.
+        view: its graph.
+        size: ``(height, width)`` of the network's input; ``None`` where it is open.
+        num_names: number of class names that the user or the exporter gives; ``None`` where nobody says.
+        said: what the exporter says of the model, by key: ``task``, ``model_type``, ``stride``, …
+    """
+
+    ports: tuple[OutputPort, ...]
+    view: View
+    size: Size | None = None
+    num_names: int | None = None
+    said: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Match:
+    """Why a model has a format, and how its outputs are read then.
+
+    Args:
+        reason: in words, to follow "the format is … because": ``output0 [1,84,8400] holds …``.
+        roles: what each output holds: ``boxes``, ``scores``, ``labels``, ``masks``, ``rows``, … → its name.
+        task: detection, or instance segmentation where there are masks.
+        num_classes: as the graph or the shapes tell, a class that stands for nothing left out; ``None``: they do not.
+        first_label: what the model calls class 0: 1 where its labels start with one for nothing.
+        suppressed: overlapping boxes have been suppressed in the graph.
+        details: whatever else ``decode`` needs: strides, how boxes are written, activations.
+        note: what the log should tell of it, such as that key points are left out; empty: nothing.
+    """
+
+    reason: str
+    roles: Mapping[str, str]
+    task: Task = Task.DETECTION
+    num_classes: int | None = None
+    first_label: int = 0
+    suppressed: bool = True
+    details: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Boxes of one image as the model gives them, in any order.
+
+    Args:
+        boxes: ``float32`` ``(P, 4)``, xyxy in pixels of the network's input.
+        labels: class indices ``int64`` ``(P,)``; negative ones stand for nothing.
+        scores: ``float32`` ``(P,)`` in [0, 1].
+        masks: makes the masks of some of them, ``float32`` ``(M, h, w)`` in [0, 1]; ``None`` of a detector.
+        masks_fill_boxes: masks lie over their boxes rather than over the whole input.
+    """
+
+    boxes: FloatArray
+    labels: IntArray
+    scores: FloatArray
+    masks: Callable[[NDArray[np.intp]], FloatArray] | None = None
+    masks_fill_boxes: bool = True
+
+
+@dataclass(frozen=True)
+class BoxFormat:
+    """A family of detectors.
+
+    Args:
+        name: what ``--format`` calls it.
+        meaning: one line for people.
+        matches: tells from graph, names and shapes, once a model, whether outputs are of this format: the match, or
+            ``None``.
+        decode: reads the outputs of one image: ``(outputs, match, input size, score threshold)``. Boxes below the
+            threshold may be left out.
+        proposals: all that the model proposes in one image, for D-RISE: ``(outputs, match, input size, number of
+            classes, objectness threshold)``.
+    """
+
+    name: str
+    meaning: str
+    matches: Callable[[DetectorOutputs], Match | None]
+    decode: Callable[[Arrays, Match, Size, float], Candidates]
+    proposals: Callable[[Arrays, Match, Size, int, float], Proposals]

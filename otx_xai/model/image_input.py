@@ -1,0 +1,247 @@
+"""How a classifier wants its images: layout, size, how they are fitted in, and normalisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import openvino as ov
+
+from otx_xai.errors import ConfigError, ModelError
+from otx_xai.model.input_layout import declared_layout, image_input, is_layout, layout_of_channels, layout_of_operations
+from otx_xai.model.model_info import malformed, read_flag
+from otx_xai.model.zero_input import graph_zero
+from otx_xai.records import InputGeometry, InputOptions, ResizeType, Size, parse_numbers
+
+
+@dataclass(frozen=True)
+class InputDescription:
+    """What a model wants to be fed.
+
+    Args:
+        geometry: size of the input, and how images are fitted into it.
+        layout: its axes, a permutation of ``NCHW``.
+        mean: per channel, on the 0-255 scale; empty: nothing to subtract.
+        scale: per channel divisor; empty: nothing to divide by.
+        reverse_channels: whether it wants BGR.
+        zero: per channel what the graph's own normalisation turns into 0.
+        source: where geometry and layout come from, in words.
+        normalisation_source: where mean, scale and channel order come from, in words.
+    """
+
+    geometry: InputGeometry
+    layout: str
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    reverse_channels: bool
+    zero: tuple[float, ...]
+    source: str
+    normalisation_source: str
+
+
+def describe_input(model: ov.Model, info: dict[str, str], options: InputOptions) -> InputDescription:
+    """Describe the image input of a model.
+
+    Args:
+        model: the model as it was read.
+        info: its ``model_info``.
+        options: what the user says, which outranks ``model_info``.
+
+    Raises:
+        ConfigError: an option is malformed, contradicts the graph, or is needed because the graph leaves it open.
+        ModelError: ``model_info`` is malformed, or the model's input is no batch of images.
+    """
+    layout, layout_source = _layout(model, options)
+    shape = image_input(model).output(0).partial_shape
+    channels = _channels(shape, layout)
+    size, size_source = _size(shape, layout, info, options)
+    resize_type, resize_source = _resize_type(info, options)
+    mean, scale, normalisation_source = _normalisation(model, info, options, channels)
+    reverse, reverse_source = _reverse(info, options, channels)
+    return InputDescription(
+        geometry=InputGeometry(size, resize_type, _pad_value(info, options)),
+        layout=layout,
+        mean=mean,
+        scale=scale,
+        reverse_channels=reverse,
+        zero=graph_zero(model, channels),
+        source=f"size: {size_source}; layout: {layout_source}; resize: {resize_source}",
+        normalisation_source=normalisation_source + reverse_source,
+    )
+
+
+def _layout(model: ov.Model, options: InputOptions) -> tuple[str, str]:
+    """The axes of the input and who said so: operations leave no doubt, a flag outranks a mere declaration."""
+    proven = layout_of_operations(model)
+    given = None if options.layout is None else str(options.layout).upper()
+    if given is not None and not is_layout(given):
+        raise ConfigError(
+            f"--input.layout is {options.layout!r}; expected NCHW, NHWC or another order of these letters."
+        )
+    if given and proven and given != proven:
+        raise ConfigError(
+            f"--input.layout is {given}, but the model's first convolution or pooling reads its input as {proven}. "
+            "Leave --input.layout away."
+        )
+    if proven:
+        return proven, "graph"
+    if given:
+        return given, "--input.layout"
+    declared = declared_layout(model)
+    if declared is not None:
+        return declared, "declared by the model"
+    counted = layout_of_channels(model)
+    if counted is None:
+        raise ConfigError(
+            f"The order of axes of the model's input {image_input(model).output(0).partial_shape} cannot be derived "
+            "from its graph or its shape. Pass --input.layout NCHW or --input.layout NHWC, in Python "
+            "input_options=InputOptions(layout='NCHW') or 'NHWC'."
+        )
+    return counted, "number of channels"
+
+
+def _channels(shape: ov.PartialShape, layout: str) -> int:
+    """How many channels the input has: 3 or 1."""
+    size = shape[layout.index("C")]
+    if size.is_dynamic or size.get_length() not in (1, 3):
+        raise ModelError(
+            f"The model's input is {shape} ({layout}); expected 3 channels (RGB) or 1 (grey). "
+            "Export the model with such a static channel axis."
+        )
+    return int(size.get_length())
+
+
+def _size(shape: ov.PartialShape, layout: str, info: dict[str, str], options: InputOptions) -> tuple[Size, str]:
+    """Height and width of the input, and who said so."""
+    own = (shape[layout.index("H")], shape[layout.index("W")])
+    words = ",".join(str(side) for side in own)
+    if options.size is not None:
+        given = _parse_size(options.size)
+        if not all(side.compatible(ov.Dimension(wanted)) for side, wanted in zip(own, given, strict=True)):
+            raise ConfigError(
+                f"--input.size is {given[0]},{given[1]}, but the model's own height,width is {words}. "
+                "Leave --input.size away, or pass a size that the model takes."
+            )
+        return given, "--input.size"
+    if all(side.is_static for side in own):
+        return (int(own[0].get_length()), int(own[1].get_length())), "graph"
+    if read_flag(info, "embedded_processing") and {"orig_height", "orig_width"} <= info.keys():
+        return (_positive(info, "orig_height"), _positive(info, "orig_width")), "model_info/orig_height, orig_width"
+    raise ConfigError(
+        f"The model's input {shape} ({layout}) leaves height and width open. Pass --input.size height,width with the "
+        "size that the model was trained on, for example --input.size 224,224."
+    )
+
+
+def _parse_size(value: Any) -> Size:
+    numbers = parse_numbers(value)
+    if not numbers or len(numbers) > 2 or any(number < 1 or number != int(number) for number in numbers):
+        raise ConfigError(
+            f"--input.size is {value!r}; expected height,width in pixels, or one number for both, for example 224,224."
+        )
+    return int(numbers[0]), int(numbers[-1])
+
+
+def _positive(info: dict[str, str], key: str) -> int:
+    numbers = parse_numbers(info[key])
+    if not numbers or len(numbers) != 1 or numbers[0] < 1 or numbers[0] != int(numbers[0]):
+        raise malformed(info, key, "a number of pixels", "pass --input.size height,width")
+    return int(numbers[0])
+
+
+def _resize_type(info: dict[str, str], options: InputOptions) -> tuple[ResizeType, str]:
+    if options.resize_type is not None:
+        return options.resize_type, "--input.resize_type"
+    if not info.get("resize_type"):
+        return ResizeType.STANDARD, "default"
+    try:
+        return ResizeType(info["resize_type"]), "model_info/resize_type"
+    except ValueError as error:
+        expected = "one of " + ", ".join(kind.value for kind in ResizeType)
+        raise malformed(info, "resize_type", expected, "pass --input.resize_type") from error
+
+
+def _pad_value(info: dict[str, str], options: InputOptions) -> int:
+    key, fix = "pad_value", "pass --input.pad_value"
+    if options.pad_value is None and not info.get(key):
+        return 0
+    numbers = parse_numbers(info[key] if options.pad_value is None else options.pad_value)
+    if numbers and len(numbers) == 1 and 0 <= numbers[0] <= 255 and numbers[0] == int(numbers[0]):
+        return int(numbers[0])
+    if options.pad_value is None:
+        raise malformed(info, key, "a grey level from 0 to 255", fix)
+    raise ConfigError(f"--input.pad_value is {options.pad_value!r}; expected a grey level from 0 to 255.")
+
+
+def _normalisation(
+    model: ov.Model, info: dict[str, str], options: InputOptions, channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...], str]:
+    """Mean and scale for each channel, empty where they change nothing, and who said so."""
+    mean, mean_source = _per_channel("mean", options.mean, info, channels)
+    scale, scale_source = _per_channel("scale", options.scale, info, channels)
+    kind = image_input(model).output(0).element_type
+    if kind == ov.Type.i8 and not any(mean):
+        raise ConfigError(
+            "The model's input is i8, which holds -128 to 127, and pixels are 0 to 255. Pass --input.mean 128 if the "
+            "model was quantised with that offset."
+        )
+    words = [
+        f"{name} {_words(numbers)} ({source})"
+        for name, numbers, source in (("mean", mean, mean_source), ("scale", scale, scale_source))
+        if source
+    ]
+    if not words:
+        words = [_unnormalised(info, kind)]
+    return mean if any(mean) else (), scale if any(number != 1 for number in scale) else (), ", ".join(words)
+
+
+def _unnormalised(info: dict[str, str], kind: ov.Type) -> str:
+    if read_flag(info, "embedded_processing"):
+        return "model_info/embedded_processing: it is in the graph"
+    if kind == ov.Type.u8:
+        return "none needed: the model takes uint8 pixels"
+    return (
+        "none given: pixels are fed as 0-255; if the model was trained on normalised images, "
+        "pass --input.mean and --input.scale"
+    )
+
+
+def _per_channel(name: str, option: Any, info: dict[str, str], channels: int) -> tuple[tuple[float, ...], str]:
+    """One number a channel from the flag or from ``model_info``; empty where neither tells."""
+    key = f"{name}_values"
+    if option is not None:
+        numbers, source = parse_numbers(option), f"--input.{name}"
+    elif info.get(key, "").strip() and not read_flag(info, "embedded_processing"):
+        numbers, source = parse_numbers(info[key]), f"model_info/{key}"
+    else:
+        return (), ""
+    is_valid = numbers is not None and len(numbers) in (1, channels) and not (name == "scale" and 0 in numbers)
+    if numbers is None or not is_valid:
+        expected = _expected_numbers(name, channels)
+        if option is None:
+            raise malformed(info, key, expected, f"pass --input.{name}")
+        raise ConfigError(f"--input.{name} is {option!r}; expected {expected}.")
+    return numbers if len(numbers) == channels else numbers * channels, source
+
+
+def _expected_numbers(name: str, channels: int) -> str:
+    count = "one number" if channels == 1 else f"one number or one per channel ({channels})"
+    return f"{count}, none of them 0" if name == "scale" else count
+
+
+def _words(numbers: tuple[float, ...]) -> str:
+    shown = numbers[:1] if len(set(numbers)) == 1 else numbers
+    return ",".join(f"{number:g}" for number in shown)
+
+
+def _reverse(info: dict[str, str], options: InputOptions, channels: int) -> tuple[bool, str]:
+    """Whether the model wants BGR, and who said so, ready to be appended. One channel has no order."""
+    embedded = read_flag(info, "embedded_processing")
+    if options.reverse_input_channels is not None:
+        wanted, source = options.reverse_input_channels, "--input.reverse_input_channels"
+    else:
+        wanted = read_flag(info, "reverse_input_channels") and not embedded
+        source = "model_info/reverse_input_channels"
+    if not wanted or channels == 1:
+        return False, ""
+    return True, f"; channels reversed to BGR ({source})"

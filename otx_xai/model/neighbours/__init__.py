@@ -1,0 +1,1 @@
+"""What exporters write about a model, into its file or beside it: one file an exporter."""

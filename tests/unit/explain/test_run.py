@@ -1,0 +1,116 @@
+"""What a run says and leaves when it is stopped, started twice, or started again with other settings."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import classifiers
+import cv2
+import detectors
+import openvino as ov
+import pytest
+
+from otx_xai import Engine, ExplainConfig, InputOptions
+from otx_xai.errors import OutputError
+from otx_xai.explain.run import ExplainRun
+from otx_xai.report import Journal, locked
+from otx_xai.runtime import Session
+
+COUNT = 6
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "colours.xml"
+    info = {"task_type": "classification", "labels": "red green blue mixture"}
+    ov.save_model(classifiers.colour_classifier(model_info=info), path, compress_to_fp16=False)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(COUNT):
+        assert cv2.imwrite(str(folder / f"{i}.png"), classifiers.coloured_image((40, 52))[..., ::-1])
+    return folder
+
+
+def explain(model: Path, photos: Path, work_dir: Path, **options: Any) -> ExplainRun:
+    return Engine(work_dir=work_dir).explain(model, data_root=photos, dump=True, **options)
+
+
+def status(work_dir: Path) -> str:
+    content = json.loads((work_dir / "run.json").read_text())
+    return str(content["status"])
+
+
+def signal_after_each_image(patch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    append = Journal.append
+
+    def signalled(self: Journal, record: Any) -> None:
+        append(self, record)
+        signal.raise_signal(number)
+
+    patch.setattr(Journal, "append", signalled)
+    patch.setattr(Session, "_window", lambda *_: 2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_leaves_a_manifest_that_tells(
+    model: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    number: signal.Signals,
+) -> None:
+    with monkeypatch.context() as patch:
+        signal_after_each_image(patch, number)
+        with pytest.raises(KeyboardInterrupt):
+            explain(model, photos, tmp_path / "out")
+    assert caplog.messages.count("Stopping: images on their way are finished; Ctrl-C again ends at once.") == 1
+    assert status(tmp_path / "out") == "interrupted"
+    assert not (tmp_path / "out" / ".lock").exists()
+    # other settings: what is lost, and why, is told
+    caplog.clear()
+    config = ExplainConfig(content="maps")  # type: ignore[arg-type]
+    run = explain(model, photos, tmp_path / "out", targets="red", explain_config=config)
+    assert (run.resumed, run.explained) == (0, COUNT)
+    (told,) = (message for message in caplog.messages if "Beginning anew" in message)
+    assert "targets (not given before, 'red' now)" in told
+    assert "explain_config.content ('both' before, 'maps' now)" in told
+    # nothing is lost, nothing told: the last run was complete
+    caplog.clear()
+    explain(model, photos, tmp_path / "out")
+    assert "Beginning anew" not in caplog.text
+
+
+def test_a_second_run_at_the_same_time_is_refused(model: Path, photos: Path, tmp_path: Path) -> None:
+    explain(model, photos, tmp_path / "out")
+    files = {path: path.read_bytes() for path in (tmp_path / "out").glob("*.*") if path.is_file()}
+    with locked(tmp_path / "out"), pytest.raises(OutputError, match="Another run is writing into"):
+        explain(model, photos, tmp_path / "out", targets="red")
+    assert {path: path.read_bytes() for path in (tmp_path / "out").glob("*.*") if path.is_file()} == files
+
+
+@pytest.mark.parametrize(("threshold", "told"), [(1.0, True), (0.01, False)])
+def test_no_box_in_any_image_is_told(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, threshold: float, told: bool
+) -> None:
+    ov.save_model(detectors.case("fastestdet").model, tmp_path / "model.xml")
+    run = explain(
+        tmp_path / "model.xml",
+        photos / "0.png",
+        tmp_path / "out",
+        input=InputOptions(scale=64),
+        labels=[str(i) for i in range(detectors.CLASSES)],
+        explain_config=ExplainConfig(confidence_threshold=threshold),
+    )
+    assert run.exit_code == 0
+    hint = "No box in any image has a score of 1 or more. Lower --explain_config.confidence_threshold"
+    assert (hint in caplog.text) is told
+    assert ("No box" in caplog.text) is told
