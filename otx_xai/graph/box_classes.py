@@ -10,7 +10,7 @@ import openvino as ov
 
 from otx_xai.errors import GraphError
 from otx_xai.graph.axes import RESHAPES, cut_of
-from otx_xai.graph.class_heads import find_class_heads, score_way
+from otx_xai.graph.class_heads import ClassHeads, find_class_heads, score_way
 from otx_xai.graph.shared_features import pooled_features
 from otx_xai.graph.view import View, dimensions, kind, port_of
 
@@ -55,12 +55,17 @@ def read_box_classes(
         if num_classes not in (None, heads.num_classes):
             with suppress(GraphError):  # where there is no other reading, the number of names is wrong
                 heads = find_class_heads(view, num_classes=num_classes)
-        return BoxClasses(heads.num_classes, background_first=heads.background == 0)
-    return _of_regions(view)
+        return classes_of_heads(heads)
+    return classes_of_regions(view)
 
 
-def _of_regions(view: View) -> BoxClasses:
-    """Read the last activation of class scores that come from a linear layer."""
+def classes_of_heads(heads: ClassHeads) -> BoxClasses:
+    """Return what the class heads of a one-stage detector tell of its classes."""
+    return BoxClasses(heads.num_classes, background_first=heads.background == 0)
+
+
+def classes_of_regions(view: View) -> BoxClasses:
+    """Read the last activation of class scores that come from a linear layer, as those of two-stage detectors do."""
     for node in reversed(score_way(view).nodes):
         if kind(node) not in ("Softmax", "Sigmoid"):
             continue

@@ -104,7 +104,11 @@ class ClassHeads:
 
 
 def find_class_heads(
-    view: View, *, num_classes: int | None = None, target_layers: Sequence[str] | None = None
+    view: View,
+    *,
+    num_classes: int | None = None,
+    target_layers: Sequence[str] | None = None,
+    labels: dict[Port, Labels] | None = None,
 ) -> ClassHeads:
     """Find the convolutions that score the classes of a one-stage detector.
 
@@ -118,11 +122,13 @@ def find_class_heads(
         num_classes: number of classes, the background left out, where it is known.
         target_layers: the heads by friendly name or tensor name, one a level. Heads that the graph tells of are taken
             as it tells; of others the channels are read as anchors times ``num_classes``, classes varying fastest.
+        labels: meaning of the axes in the view, where the caller knows it.
 
     Raises:
         GraphError: the graph cannot be read, or a named layer is no head; the message lists candidates with shapes.
     """
-    plan = _Plan(_static(view))
+    static = _static(view)
+    plan = _Plan(static, labels if static is view else None)
     try:
         heads = _from_scores(plan) or _from_raw_outputs(plan, num_classes)
     except GraphError:
@@ -149,14 +155,16 @@ class _Plan:
 
     Args:
         view: a model whose dense part is static.
+        labels: meaning of its axes, where it is known.
     """
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, labels: dict[Port, Labels] | None = None) -> None:
         self.view = view
+        self._labels = labels
 
     @cached_property
     def labels(self) -> dict[Port, Labels]:
-        return label_axes(self.view)
+        return label_axes(self.view) if self._labels is None else self._labels
 
     @cached_property
     def outputs(self) -> list[ov.Output]:

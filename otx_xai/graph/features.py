@@ -95,11 +95,24 @@ def dissect(model: ov.Model, logits: Logits, layout: str | None = None) -> Anato
         GraphError: nothing with places lies on every path to the class scores.
     """
     view = View(model)
-    labels = label_axes(view, layout)
+    return find_features(view, label_axes(view, layout), logits)
+
+
+def find_features(view: View, labels: dict[Port, Labels], logits: Logits) -> Anatomy:
+    """Find the features of a classifier whose graph has been looked at.
+
+    Args:
+        view: the model.
+        labels: meaning of its axes.
+        logits: its class scores.
+
+    Raises:
+        GraphError: nothing with places lies on every path to the class scores.
+    """
     places = _places(view, labels, logits)
     if not places:
         raise GraphError(
-            f"No place for a saliency branch was found in model {model.get_friendly_name()!r}: no tensor on every "
+            f"No place for a saliency branch was found in model {view.model.get_friendly_name()!r}: no tensor on every "
             f"path from the image to the class scores has axes that are known to be height and width, or image "
             f"tokens. Expected a convolutional network, or a transformer whose patches come from a convolution. "
             f"There is no layer that --target_layer could name."

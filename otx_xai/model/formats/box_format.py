@@ -1,4 +1,4 @@
-"""What a family of detectors says its boxes in: the record that one file a family fills, and what it is told apart by."""
+"""What a family of detectors says its boxes in: the record that a file fills, and what it is told apart by."""
 
 from __future__ import annotations
 
