@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from otx_xai.errors import ConfigError
 from otx_xai.methods.drise import ReadProposals, box_scorer
+from otx_xai.methods.spec import BOX_FINDERS, CLASSIFIERS, BoxJob, ClassJob, Fit, MethodSpec
+from otx_xai.model.opened import Model
 from otx_xai.perturb.direct import DirectSearch
 from otx_xai.perturb.passes import (
     Doubles,
@@ -315,3 +317,26 @@ def _density(kernel: _Kernel, size: Size, shape: Size) -> Doubles:
     )
     weighted: Doubles = (rows * -kernel.search.values[:, None]).T @ columns
     return weighted
+
+
+def _fits(_model: Model, _layers: Sequence[str]) -> Fit:
+    return Fit(True, "it needs a model that can be run, and no place in its graph", automatic=False)
+
+
+def _explain_classes(job: ClassJob, options: AiseOptions, watch: Watch | None) -> PerturbationMaps:
+    return aise(job.scorer, job.subject, job.targets, options, watch)
+
+
+def _explain_boxes(job: BoxJob, options: AiseOptions, watch: Watch | None) -> PerturbationMaps:
+    return aise_boxes(job.session, job.read, job.subject, job.boxes, job.labels, options, watch)
+
+
+SPEC = MethodSpec(
+    "aise",
+    "AISE: a few Gaussians, placed where they keep the score; any classifier or detector",
+    CLASSIFIERS | BOX_FINDERS,
+    _fits,
+    options=AiseOptions,
+    explain_classes=_explain_classes,
+    explain_boxes=_explain_boxes,
+)

@@ -14,51 +14,46 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from otx_xai.graph.class_heads import ClassHead, ClassHeads, Objectness, find_class_heads
+from otx_xai.errors import GraphError
+from otx_xai.graph.class_heads import ClassHead, ClassHeads, Objectness
 from otx_xai.graph.surgery import Twin, add_outputs, cut, forbid_dynamic_quantisation, reshape, size_of, transpose
-from otx_xai.graph.view import View, dimensions
+from otx_xai.graph.view import dimensions
 from otx_xai.methods.scaling import scale_maps
+from otx_xai.methods.spec import BOX_FINDERS, Branch, Fit, MethodSpec, Order
+from otx_xai.model.opened import Model
 from otx_xai.records import SALIENCY_MAP, Method
 
 PREFIX = f"xai/{Method.DETCLASSPROBABILITYMAP.value}"
 
 
-def insert_class_maps(
-    model: ov.Model,
-    *,
-    num_classes: int | None = None,
-    target_layers: Sequence[str] | None = None,
-    classes: Sequence[int] | None = None,
-    embed_scaling: bool = True,
-) -> ov.Model:
-    """Return a copy of a one-stage detector with a map for each class.
+def _fits(model: Model, target_layers: Sequence[str]) -> Fit:
+    """Fit one-stage detectors: their class scores belong to places of the image."""
+    if model.structure.pooled_features and not target_layers:
+        return Fit(
+            False,
+            "it is a two-stage detector, whose class scores belong to regions and not to places; use activationmap",
+        )
+    try:
+        heads = model.structure.class_heads(len(model.facts.labels), target_layers)
+    except GraphError as error:
+        return Fit(False, str(error))
+    layers = ", ".join(repr(level.output.get_node().get_friendly_name()) for level in heads.levels)
+    return Fit(True, f"its class heads are {layers}")
 
-    Args:
-        model: the detector; it is not changed.
-        num_classes: number of classes, where it is known.
-        target_layers: the class heads, where the graph does not tell them; see
-            :func:`~otx_xai.graph.class_heads.find_class_heads`.
-        classes: which classes, in this order; all by default.
-        embed_scaling: scale each map to [0, 255] in the graph; else maps hold probabilities.
 
-    Returns:
-        A model with the same inputs, outputs, names, shapes and ``rt_info``, and behind them the output
-        ``saliency_map``, ``float32`` ``(N, K, h, w)`` in the resolution of the middle level.
-
-    Raises:
-        GraphError: the class heads cannot be read off the graph; the message lists layers for ``target_layers``.
-    """
-    view = View(model)
-    heads = find_class_heads(view, num_classes=num_classes, target_layers=target_layers)
+def _insert(model: Model, order: Order) -> Branch:
+    """Put a map for each wanted class into a copy of a one-stage detector, in the resolution of the middle level."""
+    view = model.structure.view
+    heads = model.structure.class_heads(len(model.facts.labels), order.target_layers)
     main = Twin(view)
     known = {node.get_name() for node in main.model.get_ordered_ops()}
     maps = det_class_probability_map(main, heads)
-    if classes is not None:
-        maps = ops.gather(maps, ops.constant(np.array(classes, np.int32)), ops.constant(1)).output(0)
-    if embed_scaling:
+    if isinstance(order.classes, tuple):
+        maps = ops.gather(maps, ops.constant(np.array(order.classes, np.int32)), ops.constant(1)).output(0)
+    if order.embed_scaling:
         maps = scale_maps(maps, (-2, -1))
     forbid_dynamic_quantisation(main)
-    return add_outputs(model, main.model, {SALIENCY_MAP: maps}, known, PREFIX)
+    return Branch(add_outputs(model.graph, main.model, {SALIENCY_MAP: maps}, known, PREFIX))
 
 
 def det_class_probability_map(main: Twin, heads: ClassHeads) -> ov.Output:
@@ -136,3 +131,12 @@ def _resized(level: ov.Output, middle: ov.Output) -> ov.Output:
     size = ops.concat([size_of(middle, 2), size_of(middle, 3)], axis=0)
     axes = ops.constant(np.array([2, 3], np.int64))
     return ops.interpolate(level, size, "linear_onnx", "sizes", axes=axes).output(0)
+
+
+SPEC = MethodSpec(
+    "detclassprobabilitymap",
+    "class probability map: where a one-stage detector sees which class",
+    BOX_FINDERS,
+    _fits,
+    insert=_insert,
+)

@@ -9,6 +9,7 @@ import numpy as np
 
 from otx_xai.errors import ConfigError, ImageError
 from otx_xai.methods.rise import Defaults, RiseOptions, explain
+from otx_xai.methods.spec import BOX_FINDERS, BoxJob, MethodSpec, any_model
 from otx_xai.perturb.passes import PerturbationMaps, Scorer, Watch
 from otx_xai.perturb.subject import Subject
 from otx_xai.postprocess.overlaps import overlaps
@@ -126,3 +127,17 @@ def _unit(vectors: FloatArray) -> FloatArray:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     result: FloatArray = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
     return result
+
+
+def _explain_boxes(job: BoxJob, options: RiseOptions, watch: Watch | None) -> PerturbationMaps:
+    return drise(job.session, job.read, job.subject, job.boxes, job.labels, options, watch)
+
+
+SPEC = MethodSpec(
+    "drise",
+    "D-RISE: how well boxes are found again in masked images; any detector",
+    BOX_FINDERS,
+    any_model,
+    options=RiseOptions,
+    explain_boxes=_explain_boxes,
+)

@@ -16,12 +16,10 @@ from otx_xai.graph.features import Anatomy, Features
 from otx_xai.graph.surgery import Twin, batch_obstacle, graft, reshape, size_of, transpose
 from otx_xai.graph.view import Port, View, dimensions, kind, port_of
 from otx_xai.methods.places import every_place, grid_sizes, place_masks
+from otx_xai.methods.spec import Classes
 
 MEMORY_LIMIT = 384 * 2**20
 """Bytes of features that the head may hold at a time for one image; with what OpenVINO adds, 512 MiB in all."""
-
-Classes = int | tuple[int, ...] | None
-"""Classes to explain: all (``None``), the ``k`` best of each image (``k``), or these."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ of full size, averaged over cells as torch's ``adaptive_avg_pool2d`` does it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -23,9 +24,13 @@ from otx_xai.graph.output_names import describe_outputs
 from otx_xai.graph.surgery import Twin, add_outputs, cut, reshape, size_of
 from otx_xai.graph.view import View, dimensions
 from otx_xai.methods.scaling import scale_maps
+from otx_xai.methods.spec import Branch, Fit, MethodSpec, Order
 from otx_xai.model.detection_outputs import DetectionOutputs, find_detection_outputs
 from otx_xai.model.input_layout import image_input, input_layout
-from otx_xai.records import SALIENCY_MAP, Method, Size
+from otx_xai.model.opened import Model
+from otx_xai.records import SALIENCY_MAP, Method, Size, Task
+
+logger = logging.getLogger("otx_xai")
 
 PREFIX = f"xai/{Method.INSTSEGEXPLAINALGO.value}"
 LONGEST_SIDE = 200
@@ -379,3 +384,43 @@ def _squeezed(output: ov.Output, axis: int) -> ov.Output:
 
 def _as(output: ov.Output, element_type: ov.Type) -> ov.Output:
     return output if output.get_element_type() == element_type else ops.convert(output, element_type).output(0)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The row of the table
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def _fits(model: Model, target_layers: Sequence[str]) -> Fit:
+    boxes = model.structure.boxes
+    if boxes is None or not {"boxes", "labels", "masks"} <= boxes.match.roles.keys():
+        return Fit(
+            False,
+            f"{Method.INSTSEGEXPLAINALGO} needs masks [1,N,h,w] beside boxes and labels in the outputs of the model, "
+            f"which are {describe_outputs(model.graph.outputs, with_types=True)}.",
+        )
+    return Fit(True, f"the output {boxes.match.roles['masks']!r} holds masks")
+
+
+def _insert(model: Model, order: Order) -> Branch:
+    if order.target_layers:
+        logger.warning("target_layer has no effect with %s.", Method.INSTSEGEXPLAINALGO)
+    facts = model.facts
+    explained = insert_instance_maps(
+        model.graph,
+        num_classes=len(facts.labels),
+        first_label=facts.first_label,
+        classes=order.classes if isinstance(order.classes, tuple) else None,
+        threshold=facts.confidence_threshold,
+        embed_scaling=order.embed_scaling,
+    )
+    return Branch(explained)
+
+
+SPEC = MethodSpec(
+    "instsegexplainalgo",
+    "InstSegExplainAlgo: the mean of a class's masks, each times its score; instance segmentation",
+    frozenset({Task.INSTANCE_SEGMENTATION}),
+    _fits,
+    insert=_insert,
+)

@@ -8,15 +8,20 @@ Any other head is run on masked features.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from otx_xai.graph.features import Pool, global_pools
+from otx_xai.graph.features import Anatomy, Features, Pool, global_pools
 from otx_xai.graph.surgery import batch_obstacle, cut, graft, reshape, size_of, transpose
 from otx_xai.graph.view import dimensions, port_of
+from otx_xai.methods.class_branch import ClassMaps, fit_of_classifier, insert_class_branch, reads_class_tokens_only
 from otx_xai.methods.heads import Site, class_scores, masked_scores
 from otx_xai.methods.places import SINGLE, place_count, rows_of_places
+from otx_xai.methods.spec import CLASSIFIERS, Branch, Fit, MethodSpec, Order
+from otx_xai.model.opened import Model
 
 
 def recipro_cam(site: Site) -> ov.Output:
@@ -87,3 +92,27 @@ def _silent_place(site: Site, pool: Pool) -> ov.Output | None:
         free_batch=False,
     )
     return reshape(value, (1, 1, -1))
+
+
+def _places(anatomy: Anatomy, target: Features | None) -> Features:
+    return target or anatomy.features
+
+
+_MAPS = ClassMaps("reciprocam", lambda site, _: recipro_cam(site), _places, refusal=reads_class_tokens_only)
+
+
+def _fits(model: Model, target_layers: Sequence[str]) -> Fit:
+    return fit_of_classifier(model, target_layers, _MAPS)
+
+
+def _insert(model: Model, order: Order) -> Branch:
+    return insert_class_branch(model, order, _MAPS)
+
+
+SPEC = MethodSpec(
+    "reciprocam",
+    "Recipro-CAM: class scores when the head sees single places; CNNs, pooled transformers",
+    CLASSIFIERS,
+    _fits,
+    insert=_insert,
+)

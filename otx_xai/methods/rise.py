@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from otx_xai.errors import ConfigError
+from otx_xai.methods.spec import CLASSIFIERS, ClassJob, MethodSpec, any_model
 from otx_xai.perturb.estimates import Estimator, Mean, Regression
 from otx_xai.perturb.masks import CellMasks, Masks, OrthogonalMasks, hadamard_order
 from otx_xai.perturb.passes import PerturbationMaps, Scorer, Watch, estimate_maps
@@ -190,3 +191,17 @@ def _nearly_square(size: Size, num_cells: int) -> Size:
     """Return rows and columns of nearly square cells, ``num_cells`` along the shorter side."""
     short = min(size)
     return max(num_cells, round(num_cells * size[0] / short)), max(num_cells, round(num_cells * size[1] / short))
+
+
+def _explain_classes(job: ClassJob, options: RiseOptions, watch: Watch | None) -> PerturbationMaps:
+    return rise(job.scorer, job.subject, job.targets, options, watch)
+
+
+SPEC = MethodSpec(
+    "rise",
+    "RISE: class scores of masked images; any classifier",
+    CLASSIFIERS,
+    any_model,
+    options=RiseOptions,
+    explain_classes=_explain_classes,
+)

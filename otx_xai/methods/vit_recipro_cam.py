@@ -26,12 +26,15 @@ from openvino import opset13 as ops
 
 from otx_xai.graph.axes import Cut
 from otx_xai.graph.constants import evaluate
-from otx_xai.graph.features import Features
+from otx_xai.graph.features import Features, prefix_picks
 from otx_xai.graph.surgery import batch_obstacle, cut, graft, reshape, size_of, transpose
 from otx_xai.graph.view import dimensions, kind, port_of
 from otx_xai.methods.attention import Attention, Block, attention_block, is_affine, is_row_wise
+from otx_xai.methods.class_branch import ClassMaps, fit_of_classifier, insert_class_branch, reads_no_class_token
 from otx_xai.methods.heads import Site, class_scores, fitting, masked_scores
 from otx_xai.methods.places import GAUSSIAN, gaussian_masks
+from otx_xai.methods.spec import CLASSIFIERS, Branch, Fit, MethodSpec, Order
+from otx_xai.model.opened import Model
 
 Picks = Sequence[tuple[ov.Node, Cut]]
 
@@ -235,3 +238,34 @@ def _bias_row(site: Site, bias: ov.Output, token: int) -> ov.Output:
     value = site.main.output(bias)
     dims = dimensions(value) or []
     return cut(value, len(dims) - 2, token, token + 1) if len(dims) > 1 and dims[-2] != 1 else value
+
+
+def _draw(site: Site, target: Features | None) -> ov.Output:
+    return vit_recipro_cam(site, prefix_picks(site.anatomy) or (), target)
+
+
+# It perturbs in front of a block, and still needs the tokens that the head reads
+_MAPS = ClassMaps(
+    "vitreciprocam",
+    _draw,
+    lambda anatomy, _: anatomy.features,
+    head_at_target=False,
+    refusal=reads_no_class_token,
+)
+
+
+def _fits(model: Model, target_layers: Sequence[str]) -> Fit:
+    return fit_of_classifier(model, target_layers, _MAPS)
+
+
+def _insert(model: Model, order: Order) -> Branch:
+    return insert_class_branch(model, order, _MAPS)
+
+
+SPEC = MethodSpec(
+    "vitreciprocam",
+    "ViT Recipro-CAM: class scores when the last attention sees places alone; transformers with a class token",
+    CLASSIFIERS,
+    _fits,
+    insert=_insert,
+)

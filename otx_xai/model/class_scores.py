@@ -4,39 +4,56 @@ from __future__ import annotations
 
 import openvino as ov
 
-from otx_xai.errors import ModelError, TaskError
+from otx_xai.errors import ConfigError, ModelError, TaskError
 from otx_xai.graph.logits import Activation, Logits
 from otx_xai.graph.output_names import describe_outputs
-from otx_xai.model.detection_outputs import Evidence, box_evidence
 from otx_xai.model.input_layout import is_unit
-from otx_xai.records import XAI_OUTPUTS
+from otx_xai.records import XAI_OUTPUTS, Task
 
 _ACTIVATIONS: dict[str, Activation] = {"LogSoftmax": "softmax", "Sigmoid": "sigmoid", "Softmax": "softmax"}
 
 
-def find_logits(model: ov.Model) -> Logits:
+def find_class_scores(model: ov.Model, output: str | None = None, *, boxes: tuple[Task, str] | None = None) -> Logits:
     """Find the class scores of a classifier.
 
-    The output is the one with a tensor named ``logits``, else the only one that has one axis of classes for each
-    image, ``saliency_map`` and ``feature_vector`` aside.
+    Args:
+        model: the classifier.
+        output: the output that holds them, by name or number, where the user tells. Else it is the one with a tensor
+            named ``logits``, or the only one that has one axis of classes for each image, ``saliency_map`` and
+            ``feature_vector`` aside.
+        boxes: what the model looks like where it is one that finds boxes, and why, to follow "and".
 
     Raises:
         TaskError: the model is no classifier.
+        ConfigError: there is no output of this name.
         ModelError: several outputs could be the class scores, or the number of classes is not fixed.
     """
-    scores = [index for index, output in enumerate(model.outputs) if _can_be_scores(output)]
+    scores = [index for index, port in enumerate(model.outputs) if _can_be_scores(port)]
+    if output is not None:
+        return _trace(model, _named_output(model, scores, output))
     named = [index for index in scores if "logits" in model.outputs[index].get_names()]
-    evidence = None if named else box_evidence(model)
-    if evidence is not None or not scores:
-        raise TaskError(_no_classifier(model, evidence))
+    if (boxes is not None and not named) or not scores:
+        raise TaskError(_no_classifier(model, boxes))
     found = [_trace(model, index) for index in named or scores]
     if len({logits.port for logits in found}) > 1:
         candidates = describe_outputs(model.outputs[index] for index in named or scores)
         raise ModelError(
-            f"Several outputs of the model could be its class scores: {candidates}. "
-            "Name the tensor of the right one 'logits' and save the model again."
+            f"Several outputs of the model could be its class scores: {candidates}. Expected one: choose it by "
+            "--output NAME, in Python output='NAME'."
         )
     return found[0]
+
+
+def _named_output(model: ov.Model, scores: list[int], name: str) -> int:
+    """Return the number of the output that the user names, which must be able to hold class scores."""
+    names = [{str(index), *port.get_names()} for index, port in enumerate(model.outputs)]
+    index = next((index for index, own in enumerate(names) if name in own), None)
+    if index in scores:
+        return index
+    reason = "is no output of the model" if index is None else "holds no class scores [N, classes]"
+    raise ConfigError(
+        f"--output {name!r} {reason}; expected one of {describe_outputs(model.outputs[i] for i in scores)}."
+    )
 
 
 def _can_be_scores(output: ov.Output) -> bool:
@@ -133,14 +150,23 @@ def _before_quantisation(value: ov.Output) -> ov.Output:
     return rounded.get_node().input_value(0) if is_quantised else rounded
 
 
-def _no_classifier(model: ov.Model, evidence: Evidence | None) -> str:
+def _no_classifier(model: ov.Model, boxes: tuple[Task, str] | None) -> str:
     found = f"The model is no classifier: its outputs are {describe_outputs(model.outputs)}"
     expected = "expected one output of class scores [N, classes]"
-    if evidence is None:
+    if boxes is None:
         return (
             f"{found}; {expected}, and it is no detector whose outputs are known. Export a classifier with its "
             "classification head; semantic segmentation, depth and features cannot be explained. If the model is a "
             "detector, pass --task detection and --labels, or in Python Explainer(model, task='detection', labels=..., "
             "explain_mode='blackbox', postprocess_fn=...), which reads its boxes by a function of your own."
         )
-    return f"{found}, and {evidence.reason}; {expected}. It looks like a model for --task {evidence.task}."
+    task, reason = boxes
+    return f"{found}, and {reason}; {expected}. It looks like a model for --task {task}."
+
+
+def find_logits(model: ov.Model) -> Logits:
+    """Find class scores of a model whose outputs nobody has looked at."""
+    from otx_xai.model.detection_outputs import box_evidence
+
+    evidence = box_evidence(model)
+    return find_class_scores(model, boxes=None if evidence is None else (evidence.task, evidence.reason))

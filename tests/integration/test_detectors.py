@@ -13,11 +13,11 @@ import openvino as ov
 import pytest
 import reference
 import torch
+from branches import insert_class_maps
 
 from otx_xai import Engine, ExplainConfig, Explainer, InputOptions
 from otx_xai.graph.class_heads import find_class_heads
 from otx_xai.graph.view import View
-from otx_xai.methods.det_class_probability_map import insert_class_maps
 from otx_xai.openvino_core import core
 
 TOLERANCE = 1e-4

@@ -11,13 +11,14 @@ import networks
 import numpy as np
 import openvino as ov
 import pytest
+from branches import default_method, insert_branch, insert_scores
 from openvino import opset13 as ops
 
 from otx_xai.errors import ConfigError, GraphError
 from otx_xai.graph.features import dissect
 from otx_xai.graph.logits import Logits
 from otx_xai.methods import heads
-from otx_xai.methods.insert import default_method, has_saliency_map, insert_branch, insert_scores
+from otx_xai.methods.insert import has_saliency_map
 from otx_xai.model.class_scores import find_logits
 from otx_xai.openvino_core import core
 from otx_xai.records import Method
@@ -160,8 +161,7 @@ def test_scores_alone():
 MEASURE = """
 import numpy as np, openvino as ov
 from openvino import opset13 as ops
-from otx_xai.methods.insert import insert_branch
-from otx_xai.model.class_scores import find_logits
+from otx_xai import insert_xai
 
 rng = np.random.default_rng(0)
 
@@ -179,7 +179,7 @@ features.set_friendly_name("features")
 x = ops.relu(ops.convolution(features, weight(8, 48, 4, 4), [8, 8], [0, 0], [0, 0], [1, 1]))
 x = ops.matmul(ops.reduce_mean(x, np.array([2, 3])), weight(8, 5), False, False)
 model = ov.Model([x], [image])
-explained = insert_branch(model, find_logits(model), target_layer="features", classes=1)
+explained = insert_xai(model, target_layer="features", targets="predicted")
 images = rng.normal(size=(1, 3, 448, 448)).astype(np.float32)
 peaks = []
 for each in (model, explained):
@@ -239,7 +239,7 @@ def test_vit_recipro_cam_without_class_token_is_refused(name: str):
 
 def test_black_box_methods_are_refused():
     model = networks.case("two_pools").dynamic
-    with pytest.raises(ConfigError, match="rise explains no classification"):
+    with pytest.raises(ConfigError, match="rise is no whitebox method"):
         insert_branch(model, find_logits(model), method=Method.RISE)
 
 

@@ -8,11 +8,11 @@ import openvino as ov
 import pytest
 import reference
 import torch
+from branches import insert_branch
 from networks import CLASSES
 from torch import nn
 
 from otx_xai.methods import heads
-from otx_xai.methods.insert import insert_branch
 from otx_xai.model.class_scores import find_logits
 from otx_xai.records import Method
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import reference
 import torch
+from branches import insert_branch
 
-from otx_xai.methods.insert import insert_branch
 from otx_xai.model.class_scores import find_logits
 from otx_xai.openvino_core import core
 

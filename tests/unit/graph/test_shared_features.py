@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import openvino as ov
 import pytest
+from branches import insert_activation_map
 from openvino import opset13 as ops
 
 from otx_xai.errors import GraphError
 from otx_xai.graph.box_classes import BoxClasses, read_box_classes
 from otx_xai.graph.shared_features import pooled_features
 from otx_xai.graph.view import View
-from otx_xai.methods.detector_activation_map import insert_activation_map
 from otx_xai.openvino_core import core
 
 

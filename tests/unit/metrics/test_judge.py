@@ -6,10 +6,10 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from branches import insert_branch
 from classifiers import colour_classifier, coloured_image
 
 from otx_xai.errors import ConfigError, TargetError
-from otx_xai.methods.insert import insert_branch
 from otx_xai.metrics import Case, Scores, differences, estimates, judge, session_scores, table, white_box
 from otx_xai.model import describe, embed_preprocessing, find_logits
 from otx_xai.runtime import Session

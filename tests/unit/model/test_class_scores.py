@@ -136,7 +136,7 @@ def test_raw_scores_and_their_softmax_are_one():
 
 def test_several_candidates():
     image, last = _scores()
-    with pytest.raises(ModelError, match=r"class scores: first \[1,7\], second \[1,7\]\. Name .*'logits'"):
+    with pytest.raises(ModelError, match=r"scores: first \[1,7\], second \[1,7\]\. Expected one: .*--output NAME"):
         find_logits(_model(image, first=last, second=ops.relu(last)))
 
 

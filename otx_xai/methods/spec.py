@@ -1,0 +1,157 @@
+"""What the table of methods knows of each: the record that one file a method fills, and what passes through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import openvino as ov
+
+from otx_xai.model.opened import Model
+from otx_xai.perturb import PerturbationMaps, Scorer, Subject, Watch
+from otx_xai.postprocess.proposals import Proposals
+from otx_xai.records import FloatArray, IntArray, MapGrid, Task
+from otx_xai.runtime import Arrays, Session
+
+CLASSIFIERS = frozenset(task for task in Task if task.is_classification)
+BOX_FINDERS = frozenset({Task.DETECTION, Task.INSTANCE_SEGMENTATION})
+
+Classes = int | tuple[int, ...] | None
+"""Classes to explain: all (``None``), the ``k`` best of each image (``k``), or these."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Whether a method fits a model.
+
+    Args:
+        fits: whether it does.
+        reason: why, or why not, in words.
+        automatic: auto mode may choose it; else it fits, and has to be asked for.
+    """
+
+    fits: bool
+    reason: str
+    automatic: bool = True
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a branch in the graph is to give.
+
+    Args:
+        target_layers: layers that the user names; none: the graph tells.
+        classes: which classes.
+        embed_scaling: scale each map to [0, 255] in the graph.
+        scores: add the output ``saliency_scores`` of a classifier: probabilities.
+        feature_vector: add the output ``feature_vector`` of a classifier: the pooled features.
+    """
+
+    target_layers: tuple[str, ...] = ()
+    classes: Classes = None
+    embed_scaling: bool = True
+    scores: bool = False
+    feature_vector: bool = False
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A model with its ``saliency_map`` output.
+
+    Args:
+        model: a copy of the model, with the branch.
+        grid: where the places of the maps lie in the network's input; ``None``: they divide it evenly.
+    """
+
+    model: ov.Model
+    grid: MapGrid | None = None
+
+
+@dataclass(frozen=True)
+class ClassJob:
+    """Classes of one image that are explained by perturbation.
+
+    Args:
+        scorer: how the network scores an input.
+        subject: the image.
+        targets: class indices.
+    """
+
+    scorer: Scorer
+    subject: Subject
+    targets: Sequence[int]
+
+
+@dataclass(frozen=True)
+class BoxJob:
+    """Boxes of one image that are explained by perturbation.
+
+    Args:
+        session: the compiled detector.
+        read: makes proposals of its outputs.
+        subject: the image.
+        boxes: ``float32`` ``(T, 4)``, xyxy in pixels of the network's input.
+        labels: ``int64`` ``(T,)``.
+    """
+
+    session: Session
+    read: Callable[[Arrays], Proposals]
+    subject: Subject
+    boxes: FloatArray
+    labels: IntArray
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of a method that has none."""
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A method: what it explains, what it needs, and what does it.
+
+    A white-box method has ``insert``; a black-box method has ``explain_classes``, ``explain_boxes`` or both.
+
+    Args:
+        name: published name without punctuation, in lower case; what ``explain_method`` calls it.
+        meaning: one line for people.
+        tasks: what it explains.
+        fits: tells whether it fits a model, given the layers that the user names, from its facts and its graph.
+        options: record of its own options.
+        insert: puts its branch into a copy of the model.
+        explain_classes: explains classes of one image by perturbation.
+        explain_boxes: explains boxes of one image by perturbation.
+    """
+
+    name: str
+    meaning: str
+    tasks: frozenset[Task]
+    fits: Callable[[Model, Sequence[str]], Fit]
+    options: type[Any] = NoOptions
+    insert: Callable[[Model, Order], Branch] | None = None
+    explain_classes: Callable[[ClassJob, Any, Watch | None], PerturbationMaps] | None = None
+    explain_boxes: Callable[[BoxJob, Any, Watch | None], PerturbationMaps] | None = None
+
+    @property
+    def is_white_box(self) -> bool:
+        """Whether it is a branch in the model's graph (else it perturbs the input)."""
+        return self.insert is not None
+
+    @property
+    def option_names(self) -> frozenset[str]:
+        """Names of its own options."""
+        return frozenset(field.name for field in fields(self.options))
+
+    def make_options(self, values: Mapping[str, Any]) -> Any:
+        """Make the record of its options of those among ``values`` that it has and that are given.
+
+        Raises:
+            ConfigError: a value is out of range.
+        """
+        return self.options(**{name: value for name, value in values.items() if name in self.option_names})
+
+
+def any_model(_model: Model, _layers: Sequence[str]) -> Fit:
+    """Fit any model: a method that perturbs images needs a model that can be run, and no more."""
+    return Fit(True, "it needs a model that can be run, and no place in its graph")

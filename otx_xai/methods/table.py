@@ -1,0 +1,174 @@
+"""All methods, and the one place that chooses among them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from otx_xai.errors import ConfigError, GraphError
+from otx_xai.methods import (
+    activation_map,
+    aise,
+    det_class_probability_map,
+    drise,
+    inst_seg_explain_algo,
+    recipro_cam,
+    rise,
+    vit_recipro_cam,
+)
+from otx_xai.methods.spec import MethodSpec
+from otx_xai.model.opened import Model
+from otx_xai.records import ExplainMode, Task
+
+logger = logging.getLogger("otx_xai")
+
+METHODS: tuple[MethodSpec, ...] = (
+    vit_recipro_cam.SPEC,
+    recipro_cam.SPEC,
+    inst_seg_explain_algo.SPEC,
+    det_class_probability_map.SPEC,
+    activation_map.SPEC,
+    rise.SPEC,
+    drise.SPEC,
+    aise.SPEC,
+)
+"""A row a method; auto mode takes the first that fits and may be chosen without being asked for."""
+
+_UNIVERSAL = frozenset({"normalize", "seed"})
+"""Options that mean nothing to some methods, and harm none: maps are always scaled, and not every method draws."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A method that may explain a model.
+
+    Args:
+        spec: the method.
+        reason: why it was chosen.
+        refusals: of every method that was asked before: ``"name: why not"``.
+    """
+
+    spec: MethodSpec
+    reason: str
+    refusals: tuple[str, ...] = ()
+
+
+def find_method(name: str) -> MethodSpec:
+    """Return the method of this name, read without regard to case, ``-`` and ``_``.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    folded = "".join(letter for letter in str(name).lower() if letter.isalnum())
+    for spec in METHODS:
+        if spec.name == folded:
+            return spec
+    raise ConfigError(f"{str(name)!r} is no explain_method; expected one of {', '.join(row.name for row in METHODS)}.")
+
+
+def named_method(name: str | None, task: Task, mode: ExplainMode) -> MethodSpec | None:
+    """Return the method that the user names, once it is clear that it explains the task, and by this mode.
+
+    Raises:
+        ConfigError: there is none of this name, it explains another task, or the mode contradicts it.
+    """
+    if name is None:
+        return None
+    spec = find_method(name)
+    if mode is not ExplainMode.AUTO and spec.is_white_box is (mode is ExplainMode.BLACKBOX):
+        raise ConfigError(f"explain_method {spec.name} is no {mode} method. Leave explain_mode to 'auto'.")
+    if task not in spec.tasks:
+        others = [row.name for row in METHODS if task in row.tasks and row.is_white_box is spec.is_white_box]
+        raise ConfigError(
+            f"explain_method {spec.name} explains no {_said(task)}; expected one of {', '.join(others)}. Or leave it "
+            "out."
+        )
+    return spec
+
+
+def candidates(
+    model: Model, *, method: MethodSpec | None, mode: ExplainMode, target_layers: Sequence[str] = ()
+) -> Iterator[Chosen]:
+    """Yield the methods that may explain a model, the best first; the caller takes the first that it gets to work.
+
+    A named method is the only candidate. Else the table is walked: every method of the task and the mode is asked
+    whether it fits, and those that do not are remembered with their reasons. Layers are named for white-box methods,
+    so that no other is yielded with them.
+
+    Raises:
+        GraphError: the named method does not fit, or none does.
+    """
+    if method is not None:
+        fit = method.fits(model, target_layers)
+        if not fit.fits:
+            raise GraphError(fit.reason)
+        yield Chosen(method, "asked for")
+        return
+    refusals: list[str] = []
+    for spec in METHODS:
+        if model.facts.task not in spec.tasks or not _allowed(spec, mode, target_layers):
+            continue
+        fit = spec.fits(model, target_layers)
+        if not fit.fits:
+            refusals.append(f"{spec.name}: {fit.reason}")
+        elif fit.automatic:
+            yield Chosen(spec, _reason(spec, mode, refusals), tuple(refusals))
+    raise GraphError(_nothing_fits(refusals))
+
+
+def method_options(spec: MethodSpec, values: Mapping[str, Any], *, named: bool) -> Any:
+    """Make a method's own options of what the user gives.
+
+    Args:
+        spec: the method.
+        values: options by name; ``None`` stands for not given.
+        named: the user has chosen this method, and so knows its options; else one that it does not have is told in a
+            warning, and has no effect.
+
+    Raises:
+        ConfigError: an option that the chosen method does not have, or a value that is out of range.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    unknown = sorted(given.keys() - spec.option_names - _UNIVERSAL)
+    if unknown and named:
+        own = ", ".join(sorted(spec.option_names)) or "none"
+        raise ConfigError(
+            f"{', '.join(unknown)}: {spec.name} has no such option; its own are: {own}. Leave {_it(unknown)} out, or "
+            "choose another explain_method."
+        )
+    if unknown:
+        logger.warning("%s: no effect with %s.", ", ".join(unknown), spec.name)
+    return spec.make_options(given)
+
+
+def _allowed(spec: MethodSpec, mode: ExplainMode, target_layers: Sequence[str]) -> bool:
+    if mode is ExplainMode.AUTO:
+        return spec.is_white_box or not target_layers
+    return spec.is_white_box is (mode is ExplainMode.WHITEBOX)
+
+
+def _reason(spec: MethodSpec, mode: ExplainMode, refusals: Sequence[str]) -> str:
+    if mode is not ExplainMode.AUTO:
+        return "asked for"
+    if spec.is_white_box:
+        return "white box: the graph allows it"
+    return f"black box, because the graph gives no place for a branch: {_told_once(refusals)}"
+
+
+def _nothing_fits(refusals: Sequence[str]) -> str:
+    return _told_once(refusals) or "no method explains this task in this mode; leave explain_mode to 'auto'"
+
+
+def _told_once(refusals: Sequence[str]) -> str:
+    """Join the reasons of refusals; several methods may have the same."""
+    return " ".join(dict.fromkeys(refusal.partition(": ")[2] for refusal in refusals))
+
+
+def _said(task: Task) -> str:
+    return "classification" if task.is_classification else str(task)
+
+
+def _it(names: Sequence[str]) -> str:
+    return "it" if len(names) == 1 else "them"

@@ -1,0 +1,41 @@
+"""A model with all that is known of it: what every later stage is handed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import openvino as ov
+
+from otx_xai.graph.logits import Activation
+from otx_xai.model.structure import Structure
+from otx_xai.records import SALIENCY_MAP, ModelFacts
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that is open.
+
+    Args:
+        graph: the model; nobody changes it.
+        facts: what is known of it, each with its source.
+        structure: its graph, analysed as far as somebody asks.
+        source: where it is from, in words.
+        files: all files that it was read from; their content decides about results.
+    """
+
+    graph: ov.Model
+    facts: ModelFacts
+    structure: Structure
+    source: str = ""
+    files: tuple[Path, ...] = ()
+
+    @property
+    def activation(self) -> Activation:
+        """What turns the class scores of a classifier into probabilities."""
+        return "sigmoid" if self.facts.multilabel else "softmax"
+
+    @property
+    def own_map(self) -> ov.Output | None:
+        """The ``saliency_map`` that the model came with."""
+        return next((output for output in self.graph.outputs if SALIENCY_MAP in output.get_names()), None)
