@@ -9,12 +9,13 @@ meaning is lost is ``None``: nothing is ever concluded from sizes alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 import openvino as ov
 
+from otx_xai.graph.traits import Axes, trait
 from otx_xai.graph.view import Port, View, constant_ints, dimensions, kind, port_of
 
 
@@ -48,66 +49,6 @@ Label = str | Tokens | Rows | None
 Labels = tuple[Label, ...]
 
 _MAP: Labels = ("N", "C", "H", "W")
-_IMAGE_OPERATIONS = frozenset(
-    [
-        "Convolution",
-        "GroupConvolution",
-        "BinaryConvolution",
-        "ConvolutionBackpropData",
-        "GroupConvolutionBackpropData",
-        "DeformableConvolution",
-        "MaxPool",
-        "AvgPool",
-        "AdaptiveAvgPool",
-        "AdaptiveMaxPool",
-        "SpaceToDepth",
-        "DepthToSpace",
-    ]
-)
-UNARY = frozenset(
-    [
-        "Convert",
-        "ConvertLike",
-        "FakeQuantize",
-        "FakeConvert",
-        "Clamp",
-        "Relu",
-        "PRelu",
-        "Sigmoid",
-        "HSigmoid",
-        "HardSigmoid",
-        "Tanh",
-        "Elu",
-        "Selu",
-        "Gelu",
-        "Swish",
-        "HSwish",
-        "Mish",
-        "SoftPlus",
-        "SoftSign",
-        "Erf",
-        "Exp",
-        "Log",
-        "Sqrt",
-        "Abs",
-        "Negative",
-        "Floor",
-        "Ceiling",
-        "Round",
-        "Sign",
-        "Sin",
-        "Cos",
-        "LogicalNot",
-    ]
-)
-NORMALISATIONS = frozenset(["MVN", "NormalizeL2", "LRN", "BatchNormInference", "GroupNormalization", "RMS"])
-_SAME = UNARY | NORMALISATIONS | frozenset(["Softmax", "LogSoftmax", "ShuffleChannels"])
-_MOVES = frozenset(["Interpolate", "Pad", "Roll"])
-BINARY = frozenset(
-    ["Add", "Subtract", "Multiply", "Divide", "Power", "Maximum", "Minimum", "SquaredDifference", "Mod", "FloorMod"]
-)
-REDUCTIONS = frozenset(["ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceProd", "ReduceL1", "ReduceL2"])
-RESHAPES = frozenset(["Reshape", "Squeeze", "Unsqueeze"])
 
 
 @dataclass(frozen=True)
@@ -136,7 +77,7 @@ def label_axes(view: View, layout: str | None = None) -> dict[Port, Labels]:
     """
     labels: dict[Port, Labels] = {}
     for node in view.nodes:
-        rule = _rule(kind(node))
+        rule = _RULES.get(trait(kind(node)).axes)
         for output in node.outputs():
             dims = dimensions(output)
             if dims is None:
@@ -234,30 +175,12 @@ def _product(sizes: Iterable[int | None]) -> int:
     return prod(size or 0 for size in sizes)
 
 
-def _rule(operation: str) -> Callable[[View, ov.Node, dict[Port, Labels]], Labels | None] | None:
-    if operation in _IMAGE_OPERATIONS:
-        return lambda _view, node, _labels: _MAP if len(dimensions(node.output(0)) or ()) == 4 else None
-    if operation in _SAME:
-        return lambda _view, node, labels: labels.get(port_of(node.input_value(0)))
-    if operation in _MOVES:
-        return _moved
-    if operation in BINARY:
-        return _binary
-    if operation in REDUCTIONS:
-        return _reduction
-    if operation in RESHAPES:
-        return _reshape
-    return {
-        "Transpose": _transpose,
-        "Concat": _concat,
-        "MatMul": _matmul,
-        "ScaledDotProductAttention": _attention,
-        "Slice": _cut,
-        "StridedSlice": _cut,
-        "Gather": _cut,
-        "Split": _split,
-        "VariadicSplit": _split,
-    }.get(operation)
+def _image(_view: View, node: ov.Node, _labels: dict[Port, Labels]) -> Labels | None:
+    return _MAP if len(dimensions(node.output(0)) or ()) == 4 else None
+
+
+def _same(_view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels | None:
+    return labels.get(port_of(node.input_value(0)))
 
 
 def _moved(_view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels | None:
@@ -300,7 +223,7 @@ def _unit_label(view: View, node: ov.Node, labels: dict[Port, Labels], axis: int
 
 
 def _reduction(_view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels | None:
-    own, axes = labels.get(port_of(node.input_value(0))), reduced_axes(node)
+    own, axes = labels.get(port_of(node.input_value(0))), computed_axes(node)
     if own is None or axes is None:
         return None
     if node.get_attributes()["keep_dims"]:
@@ -308,8 +231,10 @@ def _reduction(_view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels
     return tuple(label for axis, label in enumerate(own) if axis not in axes)
 
 
-def reduced_axes(node: ov.Node) -> list[int] | None:
-    """Return the axes that a reduction reduces, counted from the front and sorted, else ``None``."""
+def computed_axes(node: ov.Node) -> list[int] | None:
+    """Return the axes that a reduction or a normalisation computes along, from the front and sorted, else ``None``."""
+    if node.get_input_size() < 2:
+        return None
     axes, dims = constant_ints(node.input_value(1)), dimensions(node.input_value(0))
     if axes is None or dims is None:
         return None
@@ -527,3 +452,21 @@ def _wrap(index: int, size: int | None) -> int | None:
     if index >= 0:
         return index
     return None if size is None else max(index + size, 0)
+
+
+_Rule = Callable[[View, ov.Node, dict[Port, Labels]], Labels | None]
+_RULES: Mapping[Axes, _Rule] = {
+    "image": _image,
+    "same": _same,
+    "normalise": _same,
+    "broadcast": _binary,
+    "reduce": _reduction,
+    "reshape": _reshape,
+    "transpose": _transpose,
+    "concat": _concat,
+    "matmul": _matmul,
+    "attention": _attention,
+    "cut": _cut,
+    "split": _split,
+    "move": _moved,
+}

@@ -20,19 +20,16 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from otx_xai.errors import GraphError
-from otx_xai.graph.axes import BINARY, RESHAPES, Labels, label_axes
-from otx_xai.graph.elements import (
-    ACTIVATIONS,
+from otx_xai.graph.axes import Labels, label_axes
+from otx_xai.graph.elements import IntArray, Numbers, Way, order_of, passed_on, shape_of, way_back
+from otx_xai.graph.traits import (
+    BINARY,
+    CONVOLUTIONS,
     CUTS,
     PICKS,
+    RESHAPES,
+    SCORE_ACTIVATIONS,
     SCORE_PORTS,
-    IntArray,
-    Numbers,
-    Way,
-    order_of,
-    passed_on,
-    shape_of,
-    way_back,
 )
 from otx_xai.graph.view import Port, View, dimensions, kind, port_of
 from otx_xai.records import XAI_OUTPUTS
@@ -41,7 +38,6 @@ _ASSUMED_SIZE = 320
 """Height and width to read a model by that leaves them open; a multiple of all usual strides."""
 
 _CANDIDATES = 24
-_CONVOLUTIONS = frozenset({"Convolution", "GroupConvolution", "ConvolutionBackpropData", "DeformableConvolution"})
 
 
 @dataclass(frozen=True)
@@ -413,7 +409,7 @@ def _from_raw_outputs(plan: _Plan, num_classes: int | None) -> ClassHeads | None
     if not way.raw:
         return None
     numbers = Numbers(plan.view, plan.labels, way)
-    activated = _passing(way, numbers, ACTIVATIONS)
+    activated = _passing(way, numbers, SCORE_ACTIVATIONS)
     computed = _passing(way, numbers, BINARY | {"Exp"})
     classes: list[_Group] = []
     factors: list[_Group] = []
@@ -587,7 +583,7 @@ def _named_output(plan: _Plan, name: str) -> ov.Output:
     if output is None:
         raise _unreadable(plan, f"--target_layer {name!r} is no layer or tensor of it")
     readers = plan.view.consumers.get(port_of(output), [])
-    if kind(output.get_node()) in _CONVOLUTIONS and _is_biased(plan.view, readers):
+    if kind(output.get_node()) in CONVOLUTIONS and _is_biased(plan.view, readers):
         output = readers[0][0].output(0)
     own = plan.labels.get(port_of(output), ())
     if len(own) != 4 or set(own) != {"N", "C", "H", "W"}:
@@ -625,7 +621,7 @@ def _candidates(plan: _Plan) -> str:
     found = {port_of(output): output for output in way_back(plan.view, plan.labels, plan.outputs).raw}
     earlier: set[str] = set()
     for node in reversed(view.nodes):
-        if kind(node) in _CONVOLUTIONS and node.get_name() in view.data and node.get_name() not in earlier:
+        if kind(node) in CONVOLUTIONS and node.get_name() in view.data and node.get_name() not in earlier:
             earlier |= view.ancestors(node.input_values())
             readers = view.consumers.get(port_of(node.output(0)), [])
             output = readers[0][0].output(0) if _is_biased(view, readers) else node.output(0)

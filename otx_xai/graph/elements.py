@@ -15,31 +15,14 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from otx_xai.graph.axes import BINARY, RESHAPES, UNARY, Labels, cut_of
+from otx_xai.graph.axes import Labels, cut_of
+from otx_xai.graph.traits import BINARY, CUTS, MOVES, PICKS, RESHAPES, SCORE_PORTS, names_with
 from otx_xai.graph.view import Port, View, constant_ints, dimensions, kind, port_of
 
 IntArray = NDArray[np.int32]
 
-ACTIVATIONS = frozenset({"HardSigmoid", "HSigmoid", "LogSoftmax", "Sigmoid", "Softmax"})
-CUTS = frozenset({"Gather", "Slice", "Split", "StridedSlice", "VariadicSplit"})
-PICKS = frozenset(
-    {"Broadcast", "GatherElements", "GatherND", "Pad", "ReduceMax", "ScatterElementsUpdate", "ScatterNDUpdate", "Tile"}
-    | {"ScatterUpdate", "TopK"}
-)
-"""Operations that pass some elements on, which ones being a matter of the image."""
-
-SCORE_PORTS = {
-    "DetectionOutput": 1,
-    "MatrixNms": 1,
-    "MulticlassNms": 1,
-    "NonMaxSuppression": 1,
-    "NonMaxSuppressionIEInternal": 1,
-}
-"""Operations that select boxes, and which of their inputs holds the class scores."""
-
-_ELEMENT_WISE = ACTIVATIONS | UNARY
-_MOVES = RESHAPES | CUTS | {"Concat", "Transpose"}
-_IN_PLACE = ACTIVATIONS | {"Clamp", "Convert", "ConvertLike", "Exp", "FakeQuantize", "Log", "Sqrt"}
+_ELEMENT_WISE = names_with(lambda own: own.elements == "kept")
+_DECODES = names_with(lambda own: own.decodes)
 _SAMPLE = 4096
 """Rows that are looked at to tell whether an axis stays at one place."""
 
@@ -51,7 +34,7 @@ def is_raw(view: View, labels: dict[Port, Labels], output: ov.Output) -> bool:
         return False
     if kind(node) == "Multiply" and len(view.data_inputs(node)) > 1:
         return False
-    return kind(node) not in _MOVES | _IN_PLACE
+    return kind(node) not in MOVES | _DECODES
 
 
 @dataclass(frozen=True)

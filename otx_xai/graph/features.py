@@ -7,25 +7,13 @@ from dataclasses import dataclass, replace
 import openvino as ov
 
 from otx_xai.errors import GraphError
-from otx_xai.graph.axes import (
-    BINARY,
-    NORMALISATIONS,
-    UNARY,
-    Cut,
-    Labels,
-    Tokens,
-    cut_of,
-    label_axes,
-    reduced_axes,
-)
+from otx_xai.graph.axes import Cut, Labels, Tokens, computed_axes, cut_of, label_axes
 from otx_xai.graph.logits import Logits
-from otx_xai.graph.view import Port, View, constant_value, dimensions, kind, port_of
+from otx_xai.graph.traits import BINARY, LAYERS, NORMALISATIONS, UNARY, Window, trait
+from otx_xai.graph.view import Port, View, dimensions, kind, port_of
 
 _CANDIDATES = 12
-_LAYERS = frozenset(
-    {"BinaryConvolution", "Convolution", "ConvolutionBackpropData", "DeformableConvolution", "GroupConvolution"}
-    | {"GroupConvolutionBackpropData", "MatMul"}
-)
+_PLAIN = Window("weights", 1)
 
 
 @dataclass(frozen=True)
@@ -122,7 +110,7 @@ def find_features(view: View, labels: dict[Port, Labels], logits: Logits) -> Ana
 
 def _places(view: View, labels: dict[Port, Labels], logits: Logits) -> list[Features]:
     """Return every tensor whose places can be perturbed, from the class scores backwards; pixels are no features."""
-    layers = [node for node in view.nodes if kind(node) in _LAYERS and node.get_name() in view.data]
+    layers = [node for node in view.nodes if kind(node) in LAYERS and node.get_name() in view.data]
     learned = view.descendants(node.output(0) for node in layers) | {node.get_name() for node in layers}
     cuts = [output for output in view.cuts(logits.port) if port_of(output)[0] in learned]
     return [found for output in cuts if (found := as_features(labels, output)) is not None]
@@ -256,26 +244,19 @@ def _as_pool(anatomy: Anatomy, node: ov.Node) -> Pool | None:
     features = as_features(anatomy.labels, node.input_value(0))
     if features is None:
         return None
-    mode = {
-        "ReduceMean": "mean",
-        "AvgPool": "mean",
-        "AdaptiveAvgPool": "mean",
-        "ReduceMax": "max",
-        "MaxPool": "max",
-        "AdaptiveMaxPool": "max",
-    }.get(kind(node))
-    if mode is None:
+    own = trait(kind(node))
+    if own.pools is None:
         return None
-    if kind(node).startswith("Reduce"):
-        whole = reduced_axes(node) == sorted(features.places)
-    elif kind(node).startswith("Adaptive"):
+    if own.window is None:
+        whole = computed_axes(node) == sorted(features.places)
+    elif own.window.shape == "adaptive":
         after = dimensions(node.output(0))
         whole = after is not None and after[2:] == [1, 1]
     else:
         attributes = node.get_attributes()
         pads = [*attributes["pads_begin"], *attributes["pads_end"]]
         whole = list(attributes["kernel"]) == list(features.dims[2:]) and not any(pads)
-    return Pool(node, features, mode) if whole else None
+    return Pool(node, features, own.pools) if whole else None
 
 
 def is_position_wise(anatomy: Anatomy, node: ov.Node) -> bool:
@@ -284,19 +265,10 @@ def is_position_wise(anatomy: Anatomy, node: ov.Node) -> bool:
     features = as_features(anatomy.labels, node.output(0))
     if features is None:
         return False
-    operation = kind(node)
-    if operation in UNARY | {"BatchNormInference"}:
-        return True
-    if operation in BINARY:
-        return all(_is_uniform(value, features) for value in node.input_values() if not view.is_data(value)) and all(
-            as_features(anatomy.labels, value) is not None for value in view.data_inputs(node)
-        )
-    if operation == "Convolution":
-        weight = dimensions(node.input_value(1))
-        attributes = node.get_attributes()
-        pads = [*attributes["pads_begin"], *attributes["pads_end"]]
-        return weight is not None and weight[2:] == [1, 1] and list(attributes["strides"]) == [1, 1] and not any(pads)
-    if operation == "MatMul":
+    own = trait(kind(node))
+    if own.places == "window":
+        return own.window == _PLAIN and _is_pointwise(node)
+    if own.axes == "matmul":
         first, second = node.input_values()
         return (
             view.is_data(first)
@@ -304,11 +276,21 @@ def is_position_wise(anatomy: Anatomy, node: ov.Node) -> bool:
             and not node.get_attributes()["transpose_a"]
             and features.channel_axis == len(features.dims) - 1
         )
-    if operation == "MVN":
-        axes = constant_value(node.input_value(1))
-        rank = len(features.dims)
-        return axes is not None and [int(axis) % rank for axis in axes.reshape(-1)] == [features.channel_axis]
-    return operation == "Transpose"
+    if own.places == "operands":
+        return all(_is_uniform(value, features) for value in node.input_values() if not view.is_data(value)) and all(
+            as_features(anatomy.labels, value) is not None for value in view.data_inputs(node)
+        )
+    if own.places == "axes":
+        return own.axes == "normalise" and computed_axes(node) == [features.channel_axis]
+    return own.places == "each"
+
+
+def _is_pointwise(node: ov.Node) -> bool:
+    """Whether the window of a convolution is a single place, and none is left out or added."""
+    weight = dimensions(node.input_value(1))
+    attributes = node.get_attributes()
+    pads = [*attributes["pads_begin"], *attributes["pads_end"]]
+    return weight is not None and weight[-2:] == [1, 1] and list(attributes["strides"]) == [1, 1] and not any(pads)
 
 
 def _is_uniform(value: ov.Output, features: Features) -> bool:

@@ -15,14 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 import openvino as ov
 
-from otx_xai.graph.axes import BINARY, RESHAPES, Labels, Tokens
+from otx_xai.graph.axes import Labels, Tokens
+from otx_xai.graph.traits import Window, trait
 from otx_xai.graph.view import Port, View, constant_ints, dimensions, kind, port_of
 from otx_xai.records import MapGrid
 
-_CONVOLUTIONS = frozenset({"BinaryConvolution", "Convolution", "GroupConvolution"})
-_TRANSPOSED = frozenset({"ConvolutionBackpropData", "GroupConvolutionBackpropData"})
-_POOLINGS = frozenset({"AvgPool", "MaxPool"})
-_ADAPTIVE = frozenset({"AdaptiveAvgPool", "AdaptiveMaxPool"})
 _STEP_SPREAD = 0.1
 _START_SPREAD = 2
 
@@ -88,7 +85,7 @@ def _axes_of(
         return _Axis(0.5, 1.0), _Axis(0.5, 1.0)
     if kind(node) == "Concat" and _concatenates_places(labels, node):
         return None
-    if kind(node) in BINARY | {"Concat"}:
+    if trait(kind(node)).axes in ("broadcast", "concat"):
         return _joined(
             [
                 known[port_of(value)]
@@ -141,21 +138,17 @@ def _mean(axes: Sequence[_Axis]) -> _Axis | None:
 
 def _moves(labels: dict[Port, Labels], node: ov.Node, after: Extent) -> tuple[Move, Move] | None:
     """Return the moves of both axes that an operation with one input makes."""
-    operation, source = kind(node), node.input_value(0)
+    own, source = trait(kind(node)), node.input_value(0)
     before = _extent(labels, source)
     if before is None:
         return None
-    if operation in _CONVOLUTIONS | _TRANSPOSED | _POOLINGS | _ADAPTIVE | {
-        "DeformableConvolution",
-        "DepthToSpace",
-        "SpaceToDepth",
-    }:
+    if own.window is not None:
         if labels[port_of(source)][2:] != ("H", "W"):
             return None
-        found: list[Move | None] = [_window_move(node, i, (before[i], after[i])) for i in range(2)]
-    elif operation in RESHAPES:
+        found: list[Move | None] = [_window_move(node, own.window, i, (before[i], after[i])) for i in range(2)]
+    elif own.axes == "reshape":
         found = [_regrouped(before[i], after[i]) for i in range(2)]
-    elif operation in ("Gather", "Interpolate", "Pad", "Roll", "Slice", "StridedSlice"):
+    elif own.axes in ("cut", "move"):
         places = _places(labels[port_of(source)])
         found = [_place_move(node, places[i] if places else None, (before[i], after[i])) for i in range(2)]
     else:  # what keeps its labels and its places works on each place, or leaves it where it is
@@ -169,21 +162,21 @@ def _places(own: Labels) -> tuple[int, int] | None:
     return (own.index("H"), own.index("W")) if "H" in own and "W" in own else None
 
 
-def _window_move(node: ov.Node, i: int, sizes: Extent) -> Move | None:
+def _window_move(node: ov.Node, window: Window, i: int, sizes: Extent) -> Move | None:
     """Return the move along spatial axis ``i`` of an operation that is NCHW by definition."""
-    operation, attributes = kind(node), node.get_attributes()
+    attributes = node.get_attributes()
     before, after = sizes
-    if operation in _ADAPTIVE:
+    if window.shape == "adaptive":
         if before is None or after is None:
             return None
         return _spread(before / after)
-    if operation in ("DepthToSpace", "SpaceToDepth"):
+    if window.shape == "block":
         block = float(attributes["block_size"])
-        return _spread(block if operation == "SpaceToDepth" else 1 / block)
-    if operation in _POOLINGS:
+        return _spread(block if kind(node) == "SpaceToDepth" else 1 / block)
+    if window.weights is None:
         kernel = int(attributes["kernel"][i])
     else:
-        weight = dimensions(node.input_value(2 if operation == "DeformableConvolution" else 1))
+        weight = dimensions(node.input_value(window.weights))
         kernel = 0 if weight is None else weight[i - 2] or 0
         if not kernel:
             return None
@@ -194,7 +187,7 @@ def _window_move(node: ov.Node, i: int, sizes: Extent) -> Move | None:
         if stride != 1:
             return None
         padding = reach if kernel % 2 else np.floor(reach) + (attributes["auto_pad"] == "same_lower")
-    if operation in _TRANSPOSED:
+    if window.shape == "transposed":
         return float(padding - reach) / stride, 1 / stride
     return float(reach - padding), float(stride)
 

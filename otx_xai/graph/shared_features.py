@@ -12,21 +12,10 @@ import openvino as ov
 from otx_xai.errors import GraphError
 from otx_xai.graph.axes import Labels
 from otx_xai.graph.class_heads import find_class_heads
+from otx_xai.graph.traits import LAYER_ACTIVATIONS, REGION_INPUTS, names_with
 from otx_xai.graph.view import Port, View, dimensions, kind, port_of
 
-_POOLED_INPUTS = {
-    "DeformablePSROIPooling": slice(0, 1),
-    "ExperimentalDetectronROIFeatureExtractor": slice(1, None),
-    "PSROIPooling": slice(0, 1),
-    "ROIAlign": slice(0, 1),
-    "ROIAlignRotated": slice(0, 1),
-    "ROIPooling": slice(0, 1),
-}
-"""Operations that pool features of regions, and which of their inputs hold the features."""
-_ACTIVATIONS = frozenset(
-    {"Clamp", "Elu", "Gelu", "HSwish", "LeakyRelu", "Mish", "PRelu", "Relu", "Selu", "SoftPlus", "Swish"}
-)
-_FALLBACK = frozenset({"Add", "Concat", "Convolution", "GroupConvolution", "MVN"})
+_FALLBACK = names_with(lambda own: own.is_layer or own.axes in ("broadcast", "concat", "normalise"))
 _CANDIDATES = 12
 
 
@@ -35,8 +24,8 @@ def pooled_features(view: View) -> list[ov.Output]:
     return [
         value
         for node in view.nodes
-        if kind(node) in _POOLED_INPUTS and node.get_name() in view.data
-        for value in node.input_values()[_POOLED_INPUTS[kind(node)]]
+        if kind(node) in REGION_INPUTS and node.get_name() in view.data
+        for value in node.input_values()[REGION_INPUTS[kind(node)]]
     ]
 
 
@@ -73,7 +62,7 @@ def shared_features(view: View, labels: dict[Port, Labels]) -> ov.Output:
     readers = pooled_features(view) or [level.output for level in find_class_heads(view).levels]
     common = set.intersection(*(view.ancestors([reader]) for reader in readers))
     places = [node for node in view.ordered(common) if _is_map(labels, node)]
-    for kinds in (_ACTIVATIONS, _FALLBACK):
+    for kinds in (LAYER_ACTIVATIONS, _FALLBACK):
         chosen = [node for node in places if kind(node) in kinds]
         if chosen:
             return chosen[-1].output(0)
@@ -100,5 +89,5 @@ def _named(view: View, labels: dict[Port, Labels], name: str) -> ov.Output:
 
 
 def _candidates(view: View, labels: dict[Port, Labels]) -> str:
-    nodes = [node for node in view.nodes if kind(node) in _ACTIVATIONS and _is_map(labels, node)]
+    nodes = [node for node in view.nodes if kind(node) in LAYER_ACTIVATIONS and _is_map(labels, node)]
     return ", ".join(f"{n.get_friendly_name()!r} {n.output(0).get_partial_shape()}" for n in nodes[-_CANDIDATES:])

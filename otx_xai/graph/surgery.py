@@ -11,7 +11,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from otx_xai.errors import GraphError
-from otx_xai.graph.axes import RESHAPES
+from otx_xai.graph.traits import RESHAPES
 from otx_xai.graph.view import Port, View, constant_ints, dimensions, kind, port_of
 
 Source = Callable[[ov.Output], ov.Output]

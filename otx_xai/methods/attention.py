@@ -9,15 +9,12 @@ from math import sqrt
 import openvino as ov
 
 from otx_xai.errors import GraphError
-from otx_xai.graph.axes import BINARY, NORMALISATIONS, REDUCTIONS, RESHAPES, UNARY, Labels, Rows, Tokens, reduced_axes
+from otx_xai.graph.axes import Labels, Rows, Tokens, computed_axes
 from otx_xai.graph.features import Anatomy, Features, as_features, target_layers
+from otx_xai.graph.traits import BINARY, COPIES, NORMALISATIONS, REDUCTIONS, RESHAPES, UNARY, names_with
 from otx_xai.graph.view import Port, View, constant_ints, dimensions, kind, port_of
 
-_PASSING = frozenset({"Convert", "FakeQuantize"})
-_AFFINE = frozenset(
-    {"Add", "Concat", "Convert", "FakeQuantize", "Gather", "Negative", "Slice", "Split", "StridedSlice", "Subtract"}
-    | {"Transpose", "VariadicSplit"}
-)
+_AFFINE = names_with(lambda own: own.affine == "jointly" and own.elements != "mixed")
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,7 @@ def _decomposed(view: View, softmax: ov.Node, product: ov.Node) -> Attention | N
     output, bias = softmax.input_value(0), None
     while kind(node := output.get_node()) != "MatMul":
         output = node.input_value(0)
-        if kind(node) in _PASSING:
+        if kind(node) in COPIES:
             continue
         others = [value for value in node.input_values() if not view.is_data(value)]
         if len(others) != 1:
@@ -181,7 +178,7 @@ def _follow(view: View, softmax: ov.Node, names: set[str]) -> ov.Node | None:
         node, port = readers[0]
         if kind(node) == "MatMul":
             return node if port == 0 else None
-        if kind(node) not in _PASSING:
+        if kind(node) not in COPIES:
             return None
 
 
@@ -192,7 +189,7 @@ def is_affine(view: View, start: ov.Output, ends: list[ov.Output]) -> bool:
         constants = len(view.data_inputs(node)) == 1
         linear = operation in ("Multiply", "MatMul") and constants and _acts_on_last_axis(view, node)
         divided = operation == "Divide" and constants and view.is_data(node.input_value(0))
-        if not (operation in _AFFINE | RESHAPES or linear or divided):
+        if not (operation in _AFFINE or linear or divided):
             return False
     return True
 
@@ -223,7 +220,7 @@ def _is_row_wise(view: View, labels: dict[Port, Labels], node: ov.Node) -> bool:
         axes = constant_ints(node.input_value(1))
         return axes is not None and [axis % rank for axis in axes] == [rank - 1]
     if operation in REDUCTIONS:
-        return reduced_axes(node) == [rank - 1]
+        return computed_axes(node) == [rank - 1]
     if operation == "Concat":
         return int(node.get_attributes()["axis"]) in (-1, rank - 1)
     return False

@@ -11,9 +11,9 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from otx_xai.errors import GraphError
-from otx_xai.graph.axes import RESHAPES
 from otx_xai.graph.features import Anatomy, Features
 from otx_xai.graph.surgery import Twin, batch_obstacle, graft, reshape, size_of, transpose
+from otx_xai.graph.traits import COPIES, RESHAPES
 from otx_xai.graph.view import Port, View, dimensions, kind, port_of
 from otx_xai.methods.places import every_place, grid_sizes, place_masks
 from otx_xai.methods.spec import Classes
@@ -88,7 +88,7 @@ def last_linear(view: View, logits: ov.Output) -> Linear | None:
     while True:
         node = output.get_node()
         operation = kind(node)
-        if operation in RESHAPES | {"FakeQuantize", "Convert", "Transpose"} and view.is_data(node.input_value(0)):
+        if operation in RESHAPES | COPIES | {"Transpose"} and view.is_data(node.input_value(0)):
             before, after = dimensions(node.input_value(0)), dimensions(output)
             if before is None or after is None or not _only_units_move(before, after):
                 return None

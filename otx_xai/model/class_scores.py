@@ -7,6 +7,7 @@ import openvino as ov
 from otx_xai.errors import ConfigError, ModelError, TaskError
 from otx_xai.graph.logits import Activation, Logits
 from otx_xai.graph.output_names import describe_outputs
+from otx_xai.graph.traits import COPIES, RESHAPES
 from otx_xai.model.input_layout import is_unit
 from otx_xai.records import XAI_OUTPUTS, Task
 
@@ -113,11 +114,11 @@ def _is_over_classes(node: ov.Node) -> bool:
 def _is_copy(node: ov.Node) -> bool:
     """Whether a node passes its first input on, up to rounding and axes of length 1."""
     kind = node.get_type_name()
-    if kind in ("Convert", "FakeQuantize"):
+    if kind in COPIES:
         return True
     if kind == "Log":
         return bool(node.input_value(0).get_node().get_type_name() == "Softmax")
-    if kind not in ("Reshape", "Squeeze", "Transpose", "Unsqueeze"):
+    if kind not in RESHAPES | {"Transpose"}:
         return False
     before, after = _wide(node.input_value(0)), _wide(node.output(0))
     if kind != "Transpose":

@@ -9,6 +9,7 @@ import openvino as ov
 
 from otx_xai.errors import GraphError
 from otx_xai.graph.output_names import describe_outputs
+from otx_xai.graph.traits import names_with
 from otx_xai.model.input_layout import is_unit
 from otx_xai.model.raw_predictions import predictions_in
 from otx_xai.records import XAI_OUTPUTS, Task
@@ -17,19 +18,7 @@ _BOX_NAMES = frozenset({"bboxes", "boxes"})
 _BOX_COLUMNS = (4, 5)
 _DETECTION_OUTPUT = (1, 1, -1, 7)
 _ANY = -1
-_PICKS_BOXES = frozenset(
-    {
-        "DetectionOutput",
-        "ExperimentalDetectronDetectionOutput",
-        "MatrixNms",
-        "MulticlassNms",
-        "NMSRotated",
-        "NonMaxSuppression",
-        "Proposal",
-        "ROIAlign",
-        "RegionYolo",
-    }
-)
+_PICKS_BOXES = names_with(lambda own: own.selects_boxes)
 
 
 @dataclass(frozen=True)

@@ -8,44 +8,10 @@ from itertools import accumulate, permutations, takewhile
 import openvino as ov
 
 from otx_xai.graph.output_names import describe_outputs
+from otx_xai.graph.traits import names_with
 
 _BOX_SIDES = 4
-_PASSES = frozenset(
-    {
-        "Add",
-        "Clamp",
-        "Concat",
-        "Convert",
-        "Divide",
-        "Exp",
-        "FakeQuantize",
-        "Gather",
-        "GatherElements",
-        "GatherND",
-        "LogSoftmax",
-        "Maximum",
-        "Minimum",
-        "Multiply",
-        "Power",
-        "Relu",
-        "Reshape",
-        "ScatterElementsUpdate",
-        "ScatterNDUpdate",
-        "ScatterUpdate",
-        "Sigmoid",
-        "Slice",
-        "Softmax",
-        "Split",
-        "Sqrt",
-        "Squeeze",
-        "StridedSlice",
-        "Subtract",
-        "TopK",
-        "Transpose",
-        "Unsqueeze",
-        "VariadicSplit",
-    }
-)
+_PASSES = names_with(lambda own: own.passes)
 """What boxes are decoded and put together with; whatever computes them begins behind anything else."""
 
 

@@ -6,9 +6,11 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from otx_xai.graph.traits import COPIES
 from otx_xai.model.input_layout import image_input
 
-_COPIES = frozenset({"Convert", "FakeQuantize", "Transpose"})
+_SHIFTS = frozenset({"Add", "Subtract"})
+_SCALES = frozenset({"Divide", "Multiply"})
 
 
 def graph_zero(model: ov.Model, channels: int) -> tuple[float, ...]:
@@ -27,11 +29,11 @@ def graph_zero(model: ov.Model, channels: int) -> tuple[float, ...]:
     while len(readers := [target.get_node() for target in port.get_target_inputs()]) == 1:
         node = readers[0]
         kind = node.get_type_name()
-        if kind not in _COPIES:
+        if kind not in COPIES | {"Transpose"}:
             number = _per_channel(node, port, channels)
             if number is None:
                 break
-            if kind in ("Multiply", "Divide"):
+            if kind in _SCALES:
                 scale = number if kind == "Multiply" else 1 / number
                 factor, offset = factor * scale, offset * scale
             else:
@@ -42,7 +44,7 @@ def graph_zero(model: ov.Model, channels: int) -> tuple[float, ...]:
 
 def _per_channel(node: ov.Node, value: ov.Output, channels: int) -> NDArray[np.float64] | None:
     """Return the numbers that an operation adds, subtracts or scales by, one a channel; ``None`` for any other."""
-    if node.get_type_name() not in ("Add", "Divide", "Multiply", "Subtract"):
+    if node.get_type_name() not in _SHIFTS | _SCALES:
         return None
     if node.input_value(0).get_node() != value.get_node():
         if node.get_type_name() not in ("Add", "Multiply"):  # a number minus the image is no normalisation
@@ -55,4 +57,4 @@ def _per_channel(node: ov.Node, value: ov.Output, channels: int) -> NDArray[np.f
     if constant.get_type_name() != "Constant" or np.asarray(constant.data).size not in (1, channels):
         return None
     numbers = np.broadcast_to(np.asarray(constant.data, np.float64).reshape(-1), channels)
-    return None if node.get_type_name() in ("Divide", "Multiply") and not numbers.all() else numbers
+    return None if node.get_type_name() in _SCALES and not numbers.all() else numbers
