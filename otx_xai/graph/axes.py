@@ -77,18 +77,27 @@ def label_axes(view: View, layout: str | None = None) -> dict[Port, Labels]:
     """
     labels: dict[Port, Labels] = {}
     for node in view.nodes:
-        rule = _RULES.get(trait(kind(node)).axes)
-        for output in node.outputs():
-            dims = dimensions(output)
-            if dims is None:
-                continue
-            found: Labels | None = None
-            if kind(node) == "Parameter":
-                found = tuple(layout) if layout and len(layout) == len(dims) else None
-            elif node.get_name() in view.data and rule is not None:
-                found = rule(view, node, labels)
-            labels[port_of(output)] = found if found is not None and len(found) == len(dims) else (None,) * len(dims)
+        if kind(node) == "Parameter" and layout and len(dimensions(node.output(0)) or ()) == len(layout):
+            labels[port_of(node.output(0))] = tuple(layout)
+        label_node(view, node, labels)
     return labels
+
+
+def label_node(view: View, node: ov.Node, labels: dict[Port, Labels]) -> None:
+    """Label the outputs of one node, those of known rank, from the labels of what it reads.
+
+    Args:
+        view: the graph.
+        node: the node; outputs that have labels keep them.
+        labels: of all nodes before it in topological order; those of its outputs are added.
+    """
+    rule = _RULES.get(trait(kind(node)).axes) if node.get_name() in view.data else None
+    for output in node.outputs():
+        dims, port = dimensions(output), port_of(output)
+        if dims is None or port in labels:
+            continue
+        found = None if rule is None else rule(view, node, labels)
+        labels[port] = found if found is not None and len(found) == len(dims) else (None,) * len(dims)
 
 
 def cut_of(node: ov.Node) -> Cut | None:
@@ -246,6 +255,10 @@ def _reshape(_view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels |
     own, before, after = labels.get(port_of(source)), dimensions(source), dimensions(node.output(0))
     if own is None or before is None or after is None:
         return None
+    units = _unit_axes(node, len(max(before, after, key=len))) if kind(node) != "Reshape" else None
+    if units is not None:
+        rest = iter(label for axis, label in enumerate(own) if len(after) > len(before) or axis not in units)
+        return tuple(None if len(after) > len(before) and axis in units else next(rest) for axis in range(len(after)))
     groups = group_axes(before, after)
     if groups is None:
         return None
@@ -254,6 +267,12 @@ def _reshape(_view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels |
         for axis, label in zip(outs, _regroup(own, before, after, ins, outs, port_of(source)), strict=True):
             result[axis] = label
     return tuple(result)
+
+
+def _unit_axes(node: ov.Node, rank: int) -> set[int] | None:
+    """Return the axes of length 1 that a Squeeze drops or an Unsqueeze adds, among the ``rank`` ones with them."""
+    axes = constant_ints(node.input_value(1)) if node.get_input_size() > 1 else None
+    return None if axes is None else {axis % rank for axis in axes}
 
 
 def _regroup(
@@ -368,7 +387,7 @@ def _cut(_view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels | Non
         return None
     cut = cut_of(node)
     if cut is None:  # a strided or two-axis slice keeps space and batch what they are, but breaks up tokens
-        return _without_tokens(own) if len(after) == len(own) else None
+        return _without_tokens(own) if len(after) == len(own) and not _adds_axes(node) else None
     label = own[cut.axis]
     if cut.drops:
         return own[: cut.axis] + own[cut.axis + 1 :]
@@ -376,6 +395,10 @@ def _cut(_view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels | Non
         whole = cut.end is None or cut.end == dims[cut.axis]
         label = replace(label, prefix=label.prefix - cut.begin) if whole and cut.begin <= label.prefix else None
     return (*own[: cut.axis], label, *own[cut.axis + 1 :])
+
+
+def _adds_axes(node: ov.Node) -> bool:
+    return kind(node) == "StridedSlice" and any(node.get_attributes().get("new_axis_mask") or [])
 
 
 def _split(_view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels | None:

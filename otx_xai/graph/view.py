@@ -35,6 +35,11 @@ def dimensions(output: ov.Output) -> list[int | None] | None:
     return [None if dim.is_dynamic else dim.get_length() for dim in shape]
 
 
+def is_unit(size: ov.Dimension) -> bool:
+    """Whether an axis surely has length 1."""
+    return bool(size.is_static and size.get_length() == 1)
+
+
 def constant_value(output: ov.Output) -> NDArray[np.generic] | None:
     """Return the value of a Constant (seen through Convert) or of a few numbers computed from some, else ``None``.
 

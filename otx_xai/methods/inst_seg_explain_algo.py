@@ -20,13 +20,14 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from otx_xai.errors import ConfigError, GraphError, TargetError
+from otx_xai.graph.input_layout import image_input
 from otx_xai.graph.output_names import describe_outputs
 from otx_xai.graph.surgery import Twin, add_outputs, cut, reshape, size_of
 from otx_xai.graph.view import View, dimensions
 from otx_xai.methods.scaling import scale_maps
 from otx_xai.methods.spec import Branch, Fit, MethodSpec, Order
 from otx_xai.model.detection_outputs import DetectionOutputs, find_detection_outputs
-from otx_xai.model.input_layout import image_input, input_layout
+from otx_xai.model.image_layout import input_layout
 from otx_xai.model.opened import Model
 from otx_xai.records import SALIENCY_MAP, Method, Size, Task
 

@@ -8,7 +8,7 @@ from otx_xai.errors import ConfigError, ModelError, TaskError
 from otx_xai.graph.logits import Activation, Logits
 from otx_xai.graph.output_names import describe_outputs
 from otx_xai.graph.traits import COPIES, RESHAPES
-from otx_xai.model.input_layout import is_unit
+from otx_xai.graph.view import is_unit
 from otx_xai.records import XAI_OUTPUTS, Task
 
 _ACTIVATIONS: dict[str, Activation] = {"LogSoftmax": "softmax", "Sigmoid": "sigmoid", "Softmax": "softmax"}

@@ -10,7 +10,7 @@ import openvino as ov
 from otx_xai.errors import GraphError
 from otx_xai.graph.output_names import describe_outputs
 from otx_xai.graph.traits import names_with
-from otx_xai.model.input_layout import is_unit
+from otx_xai.graph.view import is_unit
 from otx_xai.model.raw_predictions import predictions_in
 from otx_xai.records import XAI_OUTPUTS, Task
 

@@ -8,7 +8,9 @@ from typing import Any
 import openvino as ov
 
 from otx_xai.errors import ConfigError, ModelError
-from otx_xai.model.input_layout import declared_layout, image_input, is_layout, layout_of_channels, layout_of_operations
+from otx_xai.graph.input_layout import channels_of, image_input, layout_of
+from otx_xai.graph.view import View
+from otx_xai.model.image_layout import declared_layout, is_layout, layout_of_channels
 from otx_xai.model.model_info import malformed, read_flag
 from otx_xai.model.zero_input import graph_zero
 from otx_xai.records import InputGeometry, InputOptions, ResizeType, Size, parse_numbers
@@ -51,9 +53,10 @@ def describe_input(model: ov.Model, info: dict[str, str], options: InputOptions)
         ConfigError: an option is malformed, contradicts the graph, or is needed because the graph leaves it open.
         ModelError: ``model_info`` is malformed, or the model's input is no batch of images.
     """
-    layout, layout_source = _layout(model, options)
+    view = View(model)
+    layout, layout_source = _layout(view, options)
     shape = image_input(model).output(0).partial_shape
-    channels = _channels(shape, layout)
+    channels = _channels(view, shape, layout)
     size, size_source = _size(shape, layout, info, options)
     resize_type, resize_source = _resize_type(info, options)
     mean, scale, normalisation_source = _normalisation(model, info, options, channels)
@@ -70,9 +73,9 @@ def describe_input(model: ov.Model, info: dict[str, str], options: InputOptions)
     )
 
 
-def _layout(model: ov.Model, options: InputOptions) -> tuple[str, str]:
+def _layout(view: View, options: InputOptions) -> tuple[str, str]:
     """The axes of the input and who said so: operations leave no doubt, a flag outranks a mere declaration."""
-    proven = layout_of_operations(model)
+    model, proven = view.model, layout_of(view)
     given = None if options.layout is None else str(options.layout).upper()
     if given is not None and not is_layout(given):
         raise ConfigError(
@@ -100,15 +103,17 @@ def _layout(model: ov.Model, options: InputOptions) -> tuple[str, str]:
     return counted, "number of channels"
 
 
-def _channels(shape: ov.PartialShape, layout: str) -> int:
-    """How many channels the input has: 3 or 1."""
+def _channels(view: View, shape: ov.PartialShape, layout: str) -> int:
+    """How many channels the input has: 3 or 1. Weights tell where the input leaves it open."""
     size = shape[layout.index("C")]
-    if size.is_dynamic or size.get_length() not in (1, 3):
+    channels = channels_of(view) if size.is_dynamic else int(size.get_length())
+    if channels not in (1, 3):
+        read = "" if channels is None or size.is_static else f", of which its weights read {channels} channels"
         raise ModelError(
-            f"The model's input is {shape} ({layout}); expected 3 channels (RGB) or 1 (grey). "
+            f"The model's input is {shape} ({layout}){read}; expected 3 channels (RGB) or 1 (grey). "
             "Export the model with such a static channel axis."
         )
-    return int(size.get_length())
+    return channels
 
 
 def _size(shape: ov.PartialShape, layout: str, info: dict[str, str], options: InputOptions) -> tuple[Size, str]:

@@ -6,8 +6,10 @@ import openvino as ov
 from openvino.preprocess import ColorFormat, PrePostProcessor
 
 from otx_xai.errors import ModelError
+from otx_xai.graph.input_layout import channels_of, image_input
+from otx_xai.graph.view import View
 from otx_xai.model.class_scores import find_logits
-from otx_xai.model.input_layout import image_input, input_layout
+from otx_xai.model.image_layout import input_layout
 from otx_xai.openvino_core import first_line
 from otx_xai.records import ModelFacts, Task
 
@@ -36,7 +38,7 @@ def fix_shapes(model: ov.Model, info: ModelFacts, batch: int | None) -> ov.Model
         batch: images at a time where the model leaves it open (see :func:`effective_batch`); ``None`` leaves it so.
 
     Returns:
-        A clone whose height and width are ``info.geometry.size``.
+        A clone whose height and width are ``info.geometry.size``, and whose channels are those that its weights read.
 
     Raises:
         ModelError: the graph cannot take such an input.
@@ -45,6 +47,8 @@ def fix_shapes(model: ov.Model, info: ModelFacts, batch: int | None) -> ov.Model
     image = image_input(clone).output(0)
     height, width = info.geometry.size
     wanted = {"N": effective_batch(clone, info.task) or batch, "H": height, "W": width}
+    if image.partial_shape[info.input_layout.index("C")].is_dynamic:
+        wanted["C"] = channels_of(View(clone))
     shape = ov.PartialShape(
         [
             ov.Dimension(wanted[axis]) if size.is_dynamic and wanted.get(axis) is not None else size

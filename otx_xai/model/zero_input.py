@@ -6,8 +6,8 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from otx_xai.graph.input_layout import image_input
 from otx_xai.graph.traits import COPIES
-from otx_xai.model.input_layout import image_input
 
 _SHIFTS = frozenset({"Add", "Subtract"})
 _SCALES = frozenset({"Divide", "Multiply"})

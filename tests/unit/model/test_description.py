@@ -8,6 +8,7 @@ from openvino import opset13 as ops
 from otx_xai.errors import ConfigError, LabelError, ModelError, TaskError
 from otx_xai.model import describe, find_task, log_line
 from otx_xai.model.label_names import BoxClasses, box_class_names
+from otx_xai.model.preprocessing import embed_preprocessing
 from otx_xai.openvino_core import core
 from otx_xai.records import InputGeometry, InputOptions, ResizeType, Task
 
@@ -298,9 +299,31 @@ def test_channels(build_classifier):
     info = describe(build_classifier((1, 1, 8, 12)), options=InputOptions(mean="128", reverse_input_channels=True))
     assert info.mean == (128.0,)
     assert not info.reverse_input_channels
-    for channels in (4, -1):
-        with pytest.raises(ModelError, match="expected 3 channels"):
-            describe(build_classifier((1, channels, 8, 12)))
+    with pytest.raises(ModelError, match="expected 3 channels"):
+        describe(build_classifier((1, 4, 8, 12)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_weights_tell_the_channels_that_an_input_leaves_open(build_classifier, channels):
+    model = build_classifier((1, channels, 8, 12))
+    model.reshape([-1, -1, -1, -1])
+    info = describe(model, options=InputOptions(size="8,12", mean="1,2,3" if channels == 3 else "1"))
+    assert len(info.mean) == channels
+    fixed = embed_preprocessing(model, info)
+    assert fixed.input(0).get_partial_shape() == ov.PartialShape([-1, 8, 12, 3])
+
+
+def test_open_channels_that_nothing_tells(build_classifier):
+    model = build_classifier((1, -1, 8, 12), stem=lambda image: ops.concat([image, image], 1))
+    with pytest.raises(ModelError, match=r"\[1,\?,8,12\] \(NCHW\); expected 3 channels"):
+        describe(model)
+
+
+def test_open_channels_that_no_picture_has(build_classifier):
+    model = build_classifier((1, 5, 8, 12))
+    model.reshape([-1, -1, -1, -1])
+    with pytest.raises(ModelError, match="its weights read 5 channels; expected 3 channels"):
+        describe(model, options=InputOptions(size="8,12"))
 
 
 def test_layout_that_the_graph_does_not_tell():

@@ -6,7 +6,13 @@ import pytest
 from openvino import opset13 as ops
 
 from otx_xai.errors import ModelError
-from otx_xai.model.input_layout import declared_layout, input_layout, layout_of_operations
+from otx_xai.graph.input_layout import layout_of
+from otx_xai.graph.view import View
+from otx_xai.model.image_layout import declared_layout, input_layout
+
+
+def proven(model: ov.Model) -> str | None:
+    return layout_of(View(model))
 
 
 def _constant(*values: int) -> ov.Node:
@@ -71,7 +77,7 @@ def _pad(x):
     ],
 )
 def test_layout_follows_from_operations(build_classifier, layout, shape, stem):
-    assert layout_of_operations(build_classifier(shape, layout=layout, stem=stem)) == layout
+    assert proven(build_classifier(shape, layout=layout, stem=stem)) == layout
 
 
 @pytest.mark.parametrize("static", [True, False])
@@ -160,14 +166,14 @@ def test_mixed_axes_are_not_guessed(build_classifier):
             ops.transpose(blocks, _constant(0, 3, 5, 1, 2, 4)), _constant(1, 3, 8, 12), special_zero=False
         )
 
-    assert layout_of_operations(build_classifier(stem=stem)) is None
+    assert proven(build_classifier(stem=stem)) is None
 
 
 def test_adding_a_transposed_image_is_not_guessed(build_classifier):
     def stem(x):
         return ops.add(x, ops.transpose(x, _constant(0, 1, 3, 2)))
 
-    assert layout_of_operations(build_classifier((1, 3, 8, 8), stem=stem)) is None
+    assert proven(build_classifier((1, 3, 8, 8), stem=stem)) is None
 
 
 @pytest.mark.parametrize(
