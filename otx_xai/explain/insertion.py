@@ -20,7 +20,7 @@ from otx_xai.model import Logits, find_logits, find_task, input_layout, read_mod
 from otx_xai.model.detection_outputs import raw_evidence
 from otx_xai.model.label_names import box_class_names, class_names, count_names
 from otx_xai.model.model_info import model_info, read_share
-from otx_xai.records import SALIENCY_MAP, Method, Task
+from otx_xai.records import SALIENCY_MAP, XAI_OUTPUTS, Method, Task
 
 logger = logging.getLogger("otx_xai")
 
@@ -200,10 +200,10 @@ def known_classes(
         return BoxClasses(int(shape[1].get_length()) if is_known else None)
     names = count_names(labels, model_info(model))
     if names is None or method is not Method.ACTIVATIONMAP:
-        return read_box_classes(model, num_classes=names, target_layers=target_layers)
+        return read_box_classes(model, num_classes=names, target_layers=target_layers, left_out=XAI_OUTPUTS)
     if raw_evidence(model) is not None:  # the host reads them by the number of classes
         with suppress(GraphError):
-            return read_box_classes(model, num_classes=names)
+            return read_box_classes(model, num_classes=names, left_out=XAI_OUTPUTS)
     return BoxClasses(names)
 
 

@@ -1,6 +1,7 @@
-"""Analysis of an ``ov.Model`` and insertion of one XAI branch.
+"""Tools on an ``ov.Model``, which know nothing of what they are used for.
 
-``view`` reads the graph, ``axes`` says what the axes of its tensors mean, ``features`` finds where the head begins,
-``surgery`` edits a clone, ``heads`` evaluates the head on perturbed features, and there is one file for each
-white-box method. ``insert`` is the door.
+``view`` reads the graph, ``traits`` says what its operations do, and ``axes`` what the axes of its tensors mean;
+``input_layout`` asks that of the image input, ``features`` finds where the head of a classifier begins,
+``class_heads`` and ``shared_features`` read a detector, ``elements`` follows single numbers, ``grid`` tells where
+places lie in the image, and ``surgery`` edits a clone.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -32,7 +32,11 @@ class BoxClasses:
 
 
 def read_box_classes(
-    model: ov.Model, *, num_classes: int | None = None, target_layers: Sequence[str] = ()
+    model: ov.Model,
+    *,
+    num_classes: int | None = None,
+    target_layers: Sequence[str] = (),
+    left_out: Set[str] = frozenset(),
 ) -> BoxClasses:
     """Tell the number of classes of a detector or instance segmentation model, and whether class 0 means nothing.
 
@@ -43,6 +47,7 @@ def read_box_classes(
         num_classes: number of names that the user gives, which decides where raw outputs can be read in two ways; where
             they cannot, the number of the graph is told.
         target_layers: class heads that the user names, one a level.
+        left_out: names of outputs that are none of the detector's own.
 
     Returns:
         What the graph tells; nothing where the scores of a two-stage detector come from elsewhere.
@@ -50,7 +55,7 @@ def read_box_classes(
     Raises:
         GraphError: the class heads of a one-stage detector cannot be read off.
     """
-    view = View(model)
+    view = View(model, left_out)
     if not pooled_features(view):
         heads = find_class_heads(view, target_layers=target_layers, num_classes=num_classes if target_layers else None)
         if num_classes not in (None, heads.num_classes):

@@ -32,7 +32,6 @@ from otx_xai.graph.traits import (
     SCORE_PORTS,
 )
 from otx_xai.graph.view import Port, View, dimensions, kind, port_of
-from otx_xai.records import XAI_OUTPUTS
 
 _ASSUMED_SIZE = 320
 """Height and width to read a model by that leaves them open; a multiple of all usual strides."""
@@ -162,12 +161,6 @@ class _Plan:
     def labels(self) -> dict[Port, Labels]:
         return label_axes(self.view) if self._labels is None else self._labels
 
-    @cached_property
-    def outputs(self) -> list[ov.Output]:
-        """What the model gives, XAI outputs and Converts aside."""
-        results = self.view.model.get_results()
-        return [result.input_value(0) for result in results if not XAI_OUTPUTS & result.output(0).get_names()]
-
 
 def _static(view: View) -> View:
     """Return the view of a clone for one image of a fixed size where the model leaves anything open."""
@@ -188,7 +181,7 @@ def _static(view: View) -> View:
             f"The detector cannot take an input of {[str(shape) for shape in shapes.values()]}: "
             f"{str(error).strip().splitlines()[-1]}. Give the size that it was trained on by --input.size."
         ) from error
-    return View(clone)
+    return View(clone, view.left_out)
 
 
 def _of_view(view: View, plan: View, heads: ClassHeads) -> ClassHeads:
@@ -216,7 +209,7 @@ def _score_starts(plan: _Plan) -> list[ov.Output]:
     view = plan.view
     if not any(_is_selection(node) for node in view.nodes):
         return []
-    found = [column for output in plan.outputs if (column := _score_column(plan, output)) is not None]
+    found = [column for output in plan.view.outputs if (column := _score_column(plan, output)) is not None]
     if found:
         return found
     selections = [node for node in view.nodes if kind(node) in SCORE_PORTS and node.get_name() in view.data]
@@ -404,7 +397,7 @@ class _Group:
 
 def _from_raw_outputs(plan: _Plan, num_classes: int | None) -> ClassHeads | None:
     """Read the heads of a model that gives every prediction; ``None`` where no head is on the way."""
-    outputs = [output for output in plan.outputs if output.get_element_type().is_real()]
+    outputs = [output for output in plan.view.outputs if output.get_element_type().is_real()]
     way = way_back(plan.view, plan.labels, outputs)
     if not way.raw:
         return None
@@ -601,7 +594,7 @@ def _why_not(plan: _Plan, way: Way) -> str:
     if linear:
         return (
             f"its class scores come from the linear layer {linear[-1].get_friendly_name()!r}, as in two-stage "
-            f"detectors and transformers, which have no class scores for places; use explain_method activationmap"
+            f"detectors and transformers, which have no class scores for places"
         )
     lost = [node for node in way.nodes if not passed_on(plan.view, node)]
     where = ", ".join(f"{kind(node)} {node.get_friendly_name()!r}" for node in lost[:3]) or "nothing"
@@ -618,7 +611,7 @@ def _unreadable(plan: _Plan, reason: str) -> GraphError:
 
 def _candidates(plan: _Plan) -> str:
     view = plan.view
-    found = {port_of(output): output for output in way_back(plan.view, plan.labels, plan.outputs).raw}
+    found = {port_of(output): output for output in way_back(plan.view, plan.labels, plan.view.outputs).raw}
     earlier: set[str] = set()
     for node in reversed(view.nodes):
         if kind(node) in CONVOLUTIONS and node.get_name() in view.data and node.get_name() not in earlier:

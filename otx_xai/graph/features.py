@@ -100,7 +100,7 @@ def find_features(view: View, labels: dict[Port, Labels], logits: Logits) -> Ana
     places = _places(view, labels, logits)
     if not places:
         raise GraphError(
-            f"No place for a saliency branch was found in model {view.model.get_friendly_name()!r}: no tensor on every "
+            f"Nothing with places was found in model {view.model.get_friendly_name()!r}: no tensor on every "
             f"path from the image to the class scores has axes that are known to be height and width, or image "
             f"tokens. Expected a convolutional network, or a transformer whose patches come from a convolution. "
             f"There is no layer that --target_layer could name."

@@ -8,7 +8,7 @@ import openvino as ov
 
 
 def describe_outputs(outputs: Iterable[ov.Output], *, with_types: bool = False) -> str:
-    """Return outputs as words: ``logits [1,1000], saliency_map [1,1000,7,7]``.
+    """Return outputs as words: ``boxes [1,?,5], labels [1,?]``.
 
     Args:
         outputs: of a model. Of those without a name only the shape is told: their nodes have no lasting names either.

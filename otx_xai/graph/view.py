@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from functools import cached_property
 from math import prod
 
@@ -81,10 +81,12 @@ class View:
 
     Args:
         model: the model to look at; it is not changed, and must not change while the view is used.
+        left_out: names of outputs that are not to be asked what the model gives, because somebody has added them.
     """
 
-    def __init__(self, model: ov.Model) -> None:
+    def __init__(self, model: ov.Model, left_out: Set[str] = frozenset()) -> None:
         self.model = model
+        self.left_out = left_out
         self.nodes: list[ov.Node] = list(model.get_ordered_ops())
         self.position: dict[str, int] = {node.get_name(): i for i, node in enumerate(self.nodes)}
         self.consumers: dict[Port, list[tuple[ov.Node, int]]] = {}
@@ -100,6 +102,12 @@ class View:
                 self.data.add(node.get_name())
             elif all(value.get_node().get_name() in self.constant for value in node.input_values()):
                 self.constant.add(node.get_name())
+
+    @cached_property
+    def outputs(self) -> list[ov.Output]:
+        """What the model gives, in order: what each Result reads, those that are left out aside."""
+        results = [result for result in self.model.get_results() if not self.left_out & result.output(0).get_names()]
+        return [result.input_value(0) for result in results]
 
     @cached_property
     def by_layer_name(self) -> dict[str, ov.Output]:

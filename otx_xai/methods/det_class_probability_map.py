@@ -36,7 +36,7 @@ def _fits(model: Model, target_layers: Sequence[str]) -> Fit:
     try:
         heads = model.structure.class_heads(len(model.facts.labels), target_layers)
     except GraphError as error:
-        return Fit(False, str(error))
+        return Fit(False, f"{error} Or use explain_method activationmap, which needs no class scores.")
     layers = ", ".join(repr(level.output.get_node().get_friendly_name()) for level in heads.levels)
     return Fit(True, f"its class heads are {layers}")
 

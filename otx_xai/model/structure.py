@@ -17,6 +17,7 @@ from otx_xai.graph.features import Anatomy, find_features
 from otx_xai.graph.logits import Logits
 from otx_xai.graph.shared_features import pooled_features
 from otx_xai.graph.view import Port, View
+from otx_xai.records import XAI_OUTPUTS
 
 if TYPE_CHECKING:
     from otx_xai.model.formats.choice import Found
@@ -32,7 +33,7 @@ class Structure:
         layout: axes of its image input, a permutation of ``NCHW``; ``None``: not known.
         class_scores: of a classifier: its class scores in this graph.
         boxes: of a model that finds boxes: the format of its outputs, and how they are read.
-        view: of the model, where the caller has it.
+        view: of the model without its XAI outputs, where the caller has it.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Structure:
         boxes: Found | None = None,
         view: View | None = None,
     ) -> None:
-        self.view = view or View(model)
+        self.view = view or View(model, XAI_OUTPUTS)
         self.layout = layout
         self.boxes = boxes
         self._class_scores = class_scores

@@ -173,5 +173,5 @@ def test_two_stages_have_no_class_heads() -> None:
             boxes = torch.cat([regions[:, :2], regions[:, :2] + 9], 1)
             return detectors._select(boxes, self.score(regions).softmax(1))
 
-    with pytest.raises(GraphError, match=r"linear layer .* as in two-stage .*explain_method activationmap"):
+    with pytest.raises(GraphError, match=r"linear layer .* as in two-stage .* no class scores for places"):
         find_class_heads(View(convert(TwoStage(), "boxes", "labels")))

@@ -192,6 +192,17 @@ def _collections(path: Path) -> Iterator[tuple[int, set[str]]]:
         )
 
 
+def test_the_room_knows_nothing_of_what_it_is_used_for() -> None:
+    """Neither by a name that it imports, nor by a name or an output that it writes itself."""
+    words = ("saliency", "xai_outputs", "recipro", "explain_method", "activationmap", "import method")
+    told = {
+        path.name: found
+        for path in sorted(ROOMS[0].rglob("*.py"))
+        if (found := [word for word in words if word in path.read_text(encoding="utf-8").lower()])
+    }
+    assert not told
+
+
 def test_no_other_module_lists_operations() -> None:
     modules = [path for room in ROOMS for path in sorted(room.rglob("*.py")) if path.name != "traits.py"]
     listed = [

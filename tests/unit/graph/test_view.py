@@ -111,3 +111,14 @@ def test_weights_are_not_computed():
     weights = ops.constant(np.ones((100, 100), np.float32))
     assert constant_value(ops.multiply(weights, weights).output(0)) is None
     assert constant_value(weights.output(0)).shape == (100, 100)
+
+
+def test_outputs_that_somebody_added_are_left_out() -> None:
+    image = ops.parameter([1, 3], np.float32)
+    results = []
+    for name, node in (("own", ops.relu(image)), ("added", ops.abs(image))):
+        node.output(0).set_names({name})
+        results.append(ops.result(node))
+    model = ov.Model(results, [image])
+    assert [kind(output.get_node()) for output in View(model).outputs] == ["Relu", "Abs"]
+    assert [kind(output.get_node()) for output in View(model, {"added", "other"}).outputs] == ["Relu"]
