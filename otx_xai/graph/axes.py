@@ -9,59 +9,18 @@ meaning is lost is ``None``: nothing is ever concluded from sizes alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import prod
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import openvino as ov
 
+from otx_xai.graph.cuts import cut_of
+from otx_xai.graph.labels import ORDERED, Blocks, Label, Labels, Tokens
+from otx_xai.graph.reshapes import reshaped
 from otx_xai.graph.traits import Axes, trait
 from otx_xai.graph.view import Port, View, constant_ints, dimensions, kind, port_of
 
-
-@dataclass(frozen=True)
-class Tokens:
-    """A token axis: ``prefix`` tokens that are no place of the image, then the places in row-major order.
-
-    Args:
-        height: rows of the grid; ``None`` when dynamic.
-        width: columns of the grid; ``None`` when dynamic.
-        source: the tensor whose ``H`` and ``W`` axes (``source_axes``) were merged, to ask for dynamic sizes.
-        source_axes: positions of ``H`` and ``W`` there.
-        prefix: how many tokens stand before the grid.
-    """
-
-    height: int | None
-    width: int | None
-    source: Port
-    source_axes: tuple[int, int]
-    prefix: int = 0
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Batch and tokens merged into one axis, batch first."""
-
-    tokens: Tokens
-
-
-Label = str | Tokens | Rows | None
-Labels = tuple[Label, ...]
-
 _MAP: Labels = ("N", "C", "H", "W")
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A slice along one axis with static bounds: ``begin <= i < end`` (``end`` ``None``: to the end), step 1.
-
-    ``drops`` tells that a single index was taken and the axis is gone.
-    """
-
-    axis: int
-    begin: int
-    end: int | None
-    drops: bool = False
 
 
 def label_axes(view: View, layout: str | None = None) -> dict[Port, Labels]:
@@ -100,90 +59,6 @@ def label_node(view: View, node: ov.Node, labels: dict[Port, Labels]) -> None:
         labels[port] = found if found is not None and len(found) == len(dims) else (None,) * len(dims)
 
 
-def cut_of(node: ov.Node) -> Cut | None:
-    """Return the cut that a Slice, StridedSlice or Gather makes along one axis, else ``None``."""
-    dims = dimensions(node.input_value(0))
-    if dims is None:
-        return None
-    match kind(node):
-        case "Gather":
-            return _gather_cut(node, dims)
-        case "Slice":
-            return _slice_cut(node, dims)
-        case "StridedSlice":
-            return _strided_slice_cut(node, dims)
-    return None
-
-
-def group_axes(before: Sequence[int | None], after: Sequence[int | None]) -> list[tuple[list[int], list[int]]] | None:
-    """Pair the axes of a reshape: groups of axes before and after that hold the same elements in the same order.
-
-    Args:
-        before: dimensions of the input, ``None`` where dynamic.
-        after: dimensions of the output.
-
-    Returns:
-        ``[(axes before, axes after), …]`` in order, or ``None`` where dynamic dimensions leave it open.
-
-    >>> group_axes([1, 768, 14, 14], [1, 768, 196])
-    [([0], [0]), ([1], [1]), ([2, 3], [2])]
-    >>> group_axes([None, 197, 192], [None, 197, 3, 64])
-    [([0], [0]), ([1], [1]), ([2], [2, 3])]
-    """
-    left = 0
-    while left < min(len(before), len(after)) and before[left] == after[left]:
-        left += 1
-    right = 0
-    while right < min(len(before), len(after)) - left and before[-1 - right] == after[-1 - right]:
-        right += 1
-    inner_before, inner_after = (list(range(left, len(dims) - right)) for dims in (before, after))
-    if left and bool(inner_before) != bool(inner_after):
-        rest = before[left : len(before) - right] + after[left : len(after) - right]  # type: ignore[operator]
-        if any(dim != 1 for dim in rest):  # a dynamic axis was merged or split: it is no longer the same axis
-            left -= 1
-            inner_before.insert(0, left)
-            inner_after.insert(0, left)
-    groups = [([i], [i]) for i in range(left)]
-    inner = _match_products(before, after, inner_before, inner_after)
-    if inner is None:
-        return None
-    groups += inner
-    groups += [([len(before) - i], [len(after) - i]) for i in range(right, 0, -1)]
-    return groups
-
-
-def _match_products(
-    before: Sequence[int | None], after: Sequence[int | None], axes_before: list[int], axes_after: list[int]
-) -> list[tuple[list[int], list[int]]] | None:
-    if not axes_before or not axes_after:
-        return [(axes_before, axes_after)] if axes_before or axes_after else []
-    if any(before[i] is None for i in axes_before) or any(after[i] is None for i in axes_after):
-        return [(axes_before, axes_after)]
-    groups: list[tuple[list[int], list[int]]] = []
-    ins, outs = list(axes_before), list(axes_after)
-    while ins or outs:
-        group: tuple[list[int], list[int]] = ([], [])
-        for axes, side in ((ins, group[0]), (outs, group[1])):
-            if axes:
-                side.append(axes.pop(0))
-        while True:
-            size_in, size_out = _product(before[i] for i in group[0]), _product(after[i] for i in group[1])
-            if size_in == size_out:
-                break
-            if size_in < size_out and ins:
-                group[0].append(ins.pop(0))
-            elif size_out < size_in and outs:
-                group[1].append(outs.pop(0))
-            else:
-                return None
-        groups.append(group)
-    return groups
-
-
-def _product(sizes: Iterable[int | None]) -> int:
-    return prod(size or 0 for size in sizes)
-
-
 def _image(_view: View, node: ov.Node, _labels: dict[Port, Labels]) -> Labels | None:
     return _MAP if len(dimensions(node.output(0)) or ()) == 4 else None
 
@@ -199,7 +74,7 @@ def _moved(_view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels | N
 
 
 def _without_tokens(own: Labels) -> Labels:
-    return tuple(None if isinstance(label, Tokens | Rows) else label for label in own)
+    return tuple(None if isinstance(label, ORDERED) else label for label in own)
 
 
 def _binary(view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels | None:
@@ -236,7 +111,7 @@ def _reduction(_view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels
     if own is None or axes is None:
         return None
     if node.get_attributes()["keep_dims"]:
-        return own
+        return tuple(None if axis in axes and isinstance(label, Blocks) else label for axis, label in enumerate(own))
     return tuple(label for axis, label in enumerate(own) if axis not in axes)
 
 
@@ -259,72 +134,13 @@ def _reshape(_view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels |
     if units is not None:
         rest = iter(label for axis, label in enumerate(own) if len(after) > len(before) or axis not in units)
         return tuple(None if len(after) > len(before) and axis in units else next(rest) for axis in range(len(after)))
-    groups = group_axes(before, after)
-    if groups is None:
-        return None
-    result: list[Label] = [None] * len(after)
-    for ins, outs in groups:
-        for axis, label in zip(outs, _regroup(own, before, after, ins, outs, port_of(source)), strict=True):
-            result[axis] = label
-    return tuple(result)
+    return reshaped(own, before, after, port_of(source))
 
 
 def _unit_axes(node: ov.Node, rank: int) -> set[int] | None:
     """Return the axes of length 1 that a Squeeze drops or an Unsqueeze adds, among the ``rank`` ones with them."""
     axes = constant_ints(node.input_value(1)) if node.get_input_size() > 1 else None
     return None if axes is None else {axis % rank for axis in axes}
-
-
-def _regroup(
-    own: Labels,
-    before: Sequence[int | None],
-    after: Sequence[int | None],
-    ins: list[int],
-    outs: list[int],
-    source: Port,
-) -> list[Label]:
-    """Labels of the axes ``outs`` that hold what the axes ``ins`` held."""
-    unknown: list[Label] = [None] * len(outs)
-    if not ins or not outs:
-        return unknown
-    real = [i for i in ins if before[i] != 1] or ins[:1]
-    targets = [i for i, axis in enumerate(outs) if after[axis] != 1] or [0]
-    kinds = [own[i] for i in real]
-    if len(targets) == 1:
-        unknown[targets[0]] = _merge(kinds, real, before, source)
-        return unknown
-    if len(real) == 1:
-        for place, label in zip(targets, _divide(kinds[0], [after[outs[i]] for i in targets]), strict=True):
-            unknown[place] = label
-    return unknown
-
-
-def _merge(kinds: list[Label], axes: list[int], before: Sequence[int | None], source: Port) -> Label:
-    match kinds:
-        case [label]:
-            return label
-        case ["H", "W"]:
-            return Tokens(before[axes[0]], before[axes[1]], source, (axes[0], axes[1]))
-        case ["N", Tokens() as tokens]:
-            return Rows(tokens)
-        case ["N", "H", "W"]:
-            return Rows(Tokens(before[axes[1]], before[axes[2]], source, (axes[1], axes[2])))
-        case [*inner, "C"] if all(label is None for label in inner):
-            return "C"
-    return None
-
-
-def _divide(label: Label, sizes: list[int | None]) -> list[Label]:
-    match label:
-        case Tokens(height, width, prefix=0) if height is not None and width is not None and None not in sizes:
-            for split in range(1, len(sizes)):
-                if (_product(sizes[:split]), _product(sizes[split:])) == (height, width):
-                    return ["H", *[None] * (split - 1), "W", *[None] * (len(sizes) - split - 1)]
-        case Rows(tokens) if len(sizes) == 2:
-            return ["N", tokens]
-        case "H" | "W":
-            return [label, *[None] * (len(sizes) - 1)]
-    return [None] * len(sizes)
 
 
 def _transpose(_view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels | None:
@@ -341,6 +157,8 @@ def _concat(view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels | N
         merged.append(found.pop() if len(found) == 1 else None)
     if isinstance(merged[along], Tokens):
         merged[along] = _lengthen(node, labels, along)
+    elif rank and isinstance(merged[along], ORDERED):
+        merged[along] = None
     return tuple(merged)
 
 
@@ -394,6 +212,8 @@ def _cut(_view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels | Non
     if isinstance(label, Tokens) and (cut.begin, cut.end) != (0, None):
         whole = cut.end is None or cut.end == dims[cut.axis]
         label = replace(label, prefix=label.prefix - cut.begin) if whole and cut.begin <= label.prefix else None
+    elif isinstance(label, ORDERED) and (cut.begin, cut.end) != (0, None):
+        label = None
     return (*own[: cut.axis], label, *own[cut.axis + 1 :])
 
 
@@ -406,75 +226,8 @@ def _split(_view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels | N
     if own is None or axes is None:
         return None
     axis = axes[0] % len(own)
-    label = None if isinstance(own[axis], Tokens | Rows) else own[axis]
+    label = None if isinstance(own[axis], ORDERED) else own[axis]
     return (*own[:axis], label, *own[axis + 1 :])
-
-
-def _gather_cut(node: ov.Node, dims: list[int | None]) -> Cut | None:
-    indices, axes = constant_ints(node.input_value(1)), constant_ints(node.input_value(2))
-    if indices is None or axes is None or len(indices) != 1:
-        return None
-    axis = axes[0] % len(dims)
-    begin = _wrap(indices[0], dims[axis])
-    if begin is None:
-        return None
-    return Cut(axis, begin, begin + 1, drops=len(dimensions(node.input_value(1)) or ()) == 0)
-
-
-def _slice_cut(node: ov.Node, dims: list[int | None]) -> Cut | None:
-    values = [constant_ints(value) for value in node.input_values()[1:]]
-    if any(value is None for value in values):
-        return None
-    begin, end, step = (value or [] for value in values[:3])
-    axes = [axis % len(dims) for axis in (values[3] or [] if len(values) > 3 else range(len(begin)))]
-    return _single_cut(list(zip(axes, begin, end, step, strict=True)), dims)
-
-
-def _strided_slice_cut(node: ov.Node, dims: list[int | None]) -> Cut | None:
-    values = [constant_ints(value) for value in node.input_values()[1:]]
-    attributes = node.get_attributes()
-    if any(value is None for value in values) or any(attributes.get("new_axis_mask") or []):
-        return None
-    if any(attributes.get("ellipsis_mask") or []):
-        return None
-    begin, end = values[0] or [], values[1] or []
-    step = (values[2] if len(values) > 2 else None) or [1] * len(begin)
-    masks = {name: list(attributes.get(name) or []) + [0] * len(dims) for name in ("begin_mask", "end_mask")}
-    shrink = list(attributes.get("shrink_axis_mask") or []) + [0] * len(dims)
-    bounds = []
-    for axis in range(len(begin)):
-        first = 0 if masks["begin_mask"][axis] else begin[axis]
-        last = 2**31 if masks["end_mask"][axis] else end[axis]
-        if shrink[axis]:
-            first, last = begin[axis], begin[axis] + 1
-            if begin[axis] == -1:
-                last = 2**31
-        bounds.append((axis, first, last, step[axis]))
-    cut = _single_cut(bounds, dims)
-    if cut is None:
-        return None
-    return replace(cut, drops=True) if shrink[cut.axis] else (None if any(shrink) else cut)
-
-
-def _single_cut(bounds: Sequence[tuple[int, int, int, int]], dims: list[int | None]) -> Cut | None:
-    """Return the one cut among ``(axis, begin, end, step)``; ``None`` for several, or a step other than 1."""
-    cuts = []
-    for axis, begin, end, step in bounds:
-        first = _wrap(begin, dims[axis])
-        last = None if end >= (dims[axis] or 2**31 - 1) else _wrap(end, dims[axis])
-        if step != 1 or first is None or (last is None and end < 0):
-            return None
-        if (first, last) != (0, None):
-            cuts.append(Cut(axis, first, last))
-    if not cuts:
-        return Cut(0, 0, None) if bounds else None
-    return cuts[0] if len(cuts) == 1 else None
-
-
-def _wrap(index: int, size: int | None) -> int | None:
-    if index >= 0:
-        return index
-    return None if size is None else max(index + size, 0)
 
 
 _Rule = Callable[[View, ov.Node, dict[Port, Labels]], Labels | None]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import openvino as ov
 
 from otx_xai.errors import GraphError
-from otx_xai.graph.axes import cut_of
 from otx_xai.graph.class_heads import ClassHeads, find_class_heads, score_way
+from otx_xai.graph.cuts import cut_of
 from otx_xai.graph.shared_features import pooled_features
 from otx_xai.graph.traits import COPIES, RESHAPES, names_with
 from otx_xai.graph.view import View, dimensions, kind, port_of

@@ -20,8 +20,9 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from otx_xai.errors import GraphError
-from otx_xai.graph.axes import Labels, label_axes
+from otx_xai.graph.axes import label_axes
 from otx_xai.graph.elements import IntArray, Numbers, Way, order_of, passed_on, shape_of, way_back
+from otx_xai.graph.labels import Labels
 from otx_xai.graph.traits import (
     BINARY,
     CONVOLUTIONS,

@@ -15,7 +15,8 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from otx_xai.graph.axes import Labels, cut_of
+from otx_xai.graph.cuts import cut_of
+from otx_xai.graph.labels import Labels
 from otx_xai.graph.traits import BINARY, CUTS, MOVES, PICKS, RESHAPES, SCORE_PORTS, names_with
 from otx_xai.graph.view import Port, View, constant_ints, dimensions, kind, port_of
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 import openvino as ov
 
 from otx_xai.errors import GraphError
-from otx_xai.graph.axes import Cut, Labels, Tokens, computed_axes, cut_of, label_axes
+from otx_xai.graph.axes import computed_axes, label_axes
+from otx_xai.graph.cuts import Cut, cut_of
+from otx_xai.graph.labels import Labels, Tokens
 from otx_xai.graph.logits import Logits
 from otx_xai.graph.traits import BINARY, LAYERS, NORMALISATIONS, UNARY, Window, trait
 from otx_xai.graph.view import Port, View, dimensions, kind, port_of

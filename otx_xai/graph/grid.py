@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import openvino as ov
 
-from otx_xai.graph.axes import Labels, Tokens
+from otx_xai.graph.labels import Labels, Tokens
 from otx_xai.graph.traits import Window, trait
 from otx_xai.graph.view import Port, View, constant_ints, dimensions, kind, port_of
 from otx_xai.records import MapGrid

@@ -9,7 +9,8 @@ from __future__ import annotations
 import openvino as ov
 
 from otx_xai.errors import ModelError
-from otx_xai.graph.axes import Labels, label_node
+from otx_xai.graph.axes import label_node
+from otx_xai.graph.labels import Labels
 from otx_xai.graph.traits import trait
 from otx_xai.graph.view import Port, View, is_unit, kind, port_of
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import openvino as ov
 
 from otx_xai.errors import GraphError
-from otx_xai.graph.axes import Labels
 from otx_xai.graph.class_heads import find_class_heads
+from otx_xai.graph.labels import Labels
 from otx_xai.graph.traits import LAYER_ACTIVATIONS, REGION_INPUTS, names_with
 from otx_xai.graph.view import Port, View, dimensions, kind, port_of
 

@@ -9,8 +9,9 @@ from math import sqrt
 import openvino as ov
 
 from otx_xai.errors import GraphError
-from otx_xai.graph.axes import Labels, Rows, Tokens, computed_axes
+from otx_xai.graph.axes import computed_axes
 from otx_xai.graph.features import Anatomy, Features, as_features, target_layers
+from otx_xai.graph.labels import ORDERED, Labels
 from otx_xai.graph.traits import BINARY, COPIES, NORMALISATIONS, REDUCTIONS, RESHAPES, UNARY, names_with
 from otx_xai.graph.view import Port, View, constant_ints, dimensions, kind, port_of
 
@@ -212,7 +213,7 @@ def _is_row_wise(view: View, labels: dict[Port, Labels], node: ov.Node) -> bool:
         return all(_spares_tokens(labels, node, value) for value in node.input_values() if not view.is_data(value))
     own = labels.get(port_of(node.input_value(0)), ())
     rank = len(own)
-    if not rank or isinstance(own[-1], Tokens | Rows):
+    if not rank or isinstance(own[-1], ORDERED):
         return False
     if operation == "MatMul":
         return len(view.data_inputs(node)) == 1 and _acts_on_last_axis(view, node)
@@ -232,4 +233,4 @@ def _spares_tokens(labels: dict[Port, Labels], node: ov.Node, value: ov.Output) 
     if own is None or dims is None:
         return False
     aligned = [1] * (len(own) - len(dims)) + dims
-    return all(size == 1 for label, size in zip(own, aligned, strict=True) if isinstance(label, Tokens | Rows))
+    return all(size == 1 for label, size in zip(own, aligned, strict=True) if isinstance(label, ORDERED))

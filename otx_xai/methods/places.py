@@ -18,13 +18,17 @@ GAUSSIAN = (0.5, 0.25)
 
 def grid_sizes(main: Twin, features: Features) -> tuple[ov.Output, ov.Output]:
     """Return rows and columns of the grid of places as ``i64`` tensors of shape (1,) in the main graph."""
-    if features.tokens is None:
+    rows, columns = features.grid
+    if rows is not None and columns is not None:
+        height, width = (ops.constant(np.array([size], np.int64)).output(0) for size in (rows, columns))
+        return height, width
+    if features.tokens is None or features.tokens.source is None:
         value = main.output(features.output)
         return size_of(value, features.places[0]), size_of(value, features.places[1])
     name, index = features.tokens.source
     source = main.output(main.view.nodes[main.view.position[name]].output(index))
-    rows, columns = features.tokens.source_axes
-    return size_of(source, rows), size_of(source, columns)
+    first, second = features.tokens.source_axes
+    return size_of(source, first), size_of(source, second)
 
 
 def place_count(main: Twin, features: Features) -> ov.Output:

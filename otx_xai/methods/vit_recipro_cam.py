@@ -24,8 +24,8 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from otx_xai.graph.axes import Cut
 from otx_xai.graph.constants import evaluate
+from otx_xai.graph.cuts import Cut
 from otx_xai.graph.features import Features, prefix_picks
 from otx_xai.graph.surgery import batch_obstacle, cut, graft, reshape, size_of, transpose
 from otx_xai.graph.view import dimensions, kind, port_of

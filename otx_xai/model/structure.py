@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import openvino as ov
 
 from otx_xai.errors import GraphError
-from otx_xai.graph.axes import Labels, label_axes
+from otx_xai.graph.axes import label_axes
 from otx_xai.graph.box_classes import BoxClasses, classes_of_heads, classes_of_regions
 from otx_xai.graph.class_heads import ClassHeads, find_class_heads
 from otx_xai.graph.features import Anatomy, find_features
+from otx_xai.graph.labels import Labels
 from otx_xai.graph.logits import Logits
 from otx_xai.graph.shared_features import pooled_features
 from otx_xai.graph.view import Port, View
