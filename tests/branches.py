@@ -31,14 +31,14 @@ def insert_branch(
     layout: str | None = None,
 ) -> ov.Model:
     """Put the branch of a method, of the one that fits by default, into a classifier."""
-    opened = _classifier(model, logits, layout, scores)
+    opened = classifier(model, logits, layout, scores)
     order = Order((target_layer,) if target_layer else (), classes, embed_scaling, scores is not None, feature_vector)
     return _inserted(opened, method or default_method(opened.structure.anatomy), order)
 
 
 def insert_scores(model: ov.Model, logits: Logits, activation: Activation) -> ov.Model:
     """Add the output ``saliency_scores`` to a classifier."""
-    return class_branch.insert_scores(_classifier(model, logits, None, activation))
+    return class_branch.insert_scores(classifier(model, logits, None, activation))
 
 
 def default_method(anatomy: Anatomy) -> Method:
@@ -86,7 +86,10 @@ def _inserted(opened: Model, method: Method, order: Order) -> ov.Model:
     return spec.insert(opened, order).model
 
 
-def _classifier(model: ov.Model, logits: Logits, layout: str | None, activation: Activation | None) -> Model:
+def classifier(
+    model: ov.Model, logits: Logits, layout: str | None = None, activation: Activation | None = None
+) -> Model:
+    """Return a classifier with what is known of it, as methods are given it."""
     labels = tuple(str(index) for index in range(logits.num_classes))
     facts = ModelFacts(Task.CLASSIFICATION, labels, InputGeometry((-1, -1)), multilabel=activation == "sigmoid")
     return Model(model, facts, Structure(model, layout, class_scores=logits))

@@ -281,5 +281,11 @@ NETWORKS: dict[str, Network] = {
         partial(_timm_vit, global_pool="avg", class_token=False),
         lambda model, images: reference.recipro_cam_on_tokens(model, model.norm, images, (4, 6)),
     ),
+    "hiera": Network(
+        lambda: timm.create_model(
+            "hiera_tiny_224", img_size=(64, 96), embed_dim=16, stages=(1, 1, 1, 1), num_classes=CLASSES
+        ),
+        lambda model, images: reference.recipro_cam_on_tokens(model, model.blocks[-1], images, (2, 3)),
+    ),
     "separate_qkv": Network(SeparateAttention, _vit("block", "norms.0", (4, 6))),
 }

@@ -9,26 +9,38 @@ Any other head is run on masked features.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from otx_xai.graph.cost import cost
 from otx_xai.graph.features import Anatomy, Features, Pool, global_pools
 from otx_xai.graph.surgery import batch_obstacle, cut, graft, reshape, size_of, transpose
-from otx_xai.graph.view import dimensions, port_of
-from otx_xai.methods.class_branch import ClassMaps, fit_of_classifier, insert_class_branch, reads_class_tokens_only
+from otx_xai.graph.traits import trait
+from otx_xai.graph.view import dimensions, kind, port_of
+from otx_xai.methods.class_branch import (
+    ClassMaps,
+    fit_of_classifier,
+    insert_class_branch,
+    reads_class_tokens_only,
+    title,
+)
 from otx_xai.methods.heads import Site, class_scores, masked_scores
 from otx_xai.methods.places import SINGLE, place_count, rows_of_places
 from otx_xai.methods.spec import CLASSIFIERS, Branch, Fit, MethodSpec, Order
 from otx_xai.model.opened import Model
 
+MOST_PASSES = 250
+"""Forward passes that masks of the head may cost as much as: what RISE takes."""
+
 
 def recipro_cam(site: Site) -> ov.Output:
     """Return maps ``(N, K, M)`` of the wanted classes, unscaled."""
     features = site.anatomy.features
-    pools = global_pools(site.anatomy)
-    if pools is None or not _can_pool_places(site, pools):
+    pools = _exact_pools(site.anatomy)
+    if pools is None:
         return masked_scores(site, [features], SINGLE)
     starts = [pool.node.output(0) for pool in pools]
     linear = site.linear(starts)
@@ -39,11 +51,32 @@ def recipro_cam(site: Site) -> ov.Output:
     return class_scores(site, linear, rows, images, place_count(site.main, features))
 
 
-def _can_pool_places(site: Site, pools: list[Pool]) -> bool:
+def _exact_pools(anatomy: Anatomy) -> list[Pool] | None:
+    """Return the poolings that the head begins with, where what follows takes the pooled places as a batch."""
+    pools = global_pools(anatomy)
+    if pools is None or any(pool.features.batch_axis != 0 for pool in pools):
+        return None
     starts = [pool.node.output(0) for pool in pools]
-    if any(pool.features.batch_axis != 0 for pool in pools):
-        return False
-    return batch_obstacle(site.view, starts, [site.anatomy.logits.port]) is None
+    return pools if batch_obstacle(anatomy.view, starts, [anatomy.logits.port]) is None else None
+
+
+def too_dear(anatomy: Anatomy) -> str | None:
+    """Say why a head that has to run once a place is no bargain; ``None`` where it is one, or sizes are not known.
+
+    Masks of the image explain any model in some 250 forward passes, and a head that costs more than that gives less.
+    """
+    rows, columns = anatomy.features.grid
+    if _exact_pools(anatomy) is not None or rows is None or columns is None:
+        return None
+    view = anatomy.view
+    head, whole = cost(view.ordered(anatomy.head)), cost(node for node in view.nodes if node.get_name() in view.data)
+    if head is None or not whole or rows * columns * head <= MOST_PASSES * whole:
+        return None
+    return (
+        f"the head behind {title(anatomy.features)} begins with no pooling and would run once for each of its "
+        f"{rows} x {columns} places, which costs as much as {round(rows * columns * head / whole)} forward passes. "
+        "Name reciprocam as explain_method to have it all the same, or a later layer as target_layer."
+    )
 
 
 def _pooled_places(site: Site, pool: Pool) -> ov.Output:
@@ -78,7 +111,8 @@ def _pooled_places(site: Site, pool: Pool) -> ov.Output:
 def _silent_place(site: Site, pool: Pool) -> ov.Output | None:
     """Return the pooling's input where the features are zero, ``(1, 1, C)``; ``None`` where that is zero."""
     features = site.anatomy.features
-    if port_of(pool.features.output) == port_of(features.output):
+    way = site.view.ordered(site.view.between([features.output], [pool.features.output]))
+    if all(trait(kind(node)).keeps_zero for node in way):
         return None
     shape = [1] * len(features.dims)
     shape[features.channel_axis] = features.dims[features.channel_axis] or 1
@@ -102,7 +136,10 @@ _MAPS = ClassMaps("reciprocam", lambda site, _: recipro_cam(site), _places, refu
 
 
 def _fits(model: Model, target_layers: Sequence[str]) -> Fit:
-    return fit_of_classifier(model, target_layers, _MAPS)
+    """Fit heads that read places; auto mode passes over one that is too dear, unless the user has named its layer."""
+    fit = fit_of_classifier(model, target_layers, _MAPS)
+    reason = too_dear(model.structure.anatomy) if fit.fits and not target_layers else None
+    return fit if reason is None else replace(fit, automatic=False, passed_over=reason)
 
 
 def _insert(model: Model, order: Order) -> Branch:

@@ -29,11 +29,13 @@ class Fit:
         fits: whether it does.
         reason: why, or why not, in words.
         automatic: auto mode may choose it; else it fits, and has to be asked for.
+        passed_over: why auto mode does not choose a method that it might expect; empty: nobody would expect it.
     """
 
     fits: bool
     reason: str
     automatic: bool = True
+    passed_over: str = ""
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,8 @@ def candidates(
             refusals.append(f"{spec.name}: {fit.reason}")
         elif fit.automatic:
             yield Chosen(spec, _reason(spec, mode, refusals), tuple(refusals))
+        elif fit.passed_over:
+            refusals.append(f"{spec.name}: {fit.passed_over}")
     raise GraphError(_nothing_fits(refusals))
 
 
