@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from otx_xai.errors import ImageError, TargetError
 from otx_xai.postprocess import min_max, predict
-from otx_xai.postprocess.scores import NO_SCORE
+from otx_xai.postprocess.scores import NO_SCORE, are_alike
 from otx_xai.records import PER_IMAGE_TARGET, SALIENCY_MAP, SALIENCY_TARGETS, SCORES, Detections, FloatArray, Prediction
 from otx_xai.report import box_numbers
 
@@ -305,6 +305,20 @@ def map_warning(
     return (f"{'; '.join(names)}{more}: {several}",)
 
 
+def equal_scores(scores: FloatArray) -> tuple[str, ...]:
+    """Return what speaks against a model that scores all classes of an image alike, or nothing.
+
+    Args:
+        scores: of all classes, ``(K,)``.
+    """
+    if not are_alike(scores):
+        return ()
+    return (
+        f"all {len(scores)} classes have the same score, {scores[0]:.3g}: the model does not tell this image from any "
+        "other. Check that the checkpoint holds trained weights, and the pre-processing (normalisation, value range)",
+    )
+
+
 def choose(outputs: Mapping[str, NDArray[Any]], labels: Sequence[str], wanted: Wanted, *, scaled: bool) -> Choice:
     """Choose the targets of one classified image and take their maps.
 
@@ -340,7 +354,8 @@ def choose(outputs: Mapping[str, NDArray[Any]], labels: Sequence[str], wanted: W
         maps = maps[[target.target for target in targets]]
     require_finite(maps, "saliency maps")
     shown = maps / np.float32(255) if scaled else min_max(maps)
-    warnings = targets_without_score(targets, predictions) + constant_maps(targets, predictions, shown)
+    warnings = equal_scores(scores) + targets_without_score(targets, predictions)
+    warnings += constant_maps(targets, predictions, shown)
     return Choice(predictions, targets, shown, warnings=warnings)
 
 

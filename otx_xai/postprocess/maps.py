@@ -38,7 +38,8 @@ def min_max(maps: FloatArray) -> FloatArray:
         )
     # Halved, the range of any finite float32 map is finite too.
     half_range = high / 2 - low / 2
-    constant = half_range <= CONSTANT_RANGE / 2 * np.maximum(np.abs(low), np.abs(high))
+    noise = np.maximum(CONSTANT_RANGE * np.maximum(np.abs(low), np.abs(high)), np.finfo(np.float32).tiny)
+    constant = half_range <= noise / 2
     scaled: FloatArray = (maps / 2 - low / 2) / np.where(constant, 1, half_range)
     scaled[np.broadcast_to(constant, maps.shape)] = 0
     return scaled

@@ -13,6 +13,11 @@ NO_SCORE = 1e-6
 """Scores of probabilities up to this are none: float32 cannot tell their differences from noise."""
 
 
+def are_alike(scores: FloatArray) -> bool:
+    """Whether scores ``(K,)`` of several classes are all the same but for the rounding of ``float32``."""
+    return len(scores) > 1 and float(np.ptp(scores)) <= NO_SCORE * float(np.abs(scores).max())
+
+
 def softmax(logits: FloatArray) -> FloatArray:
     """Turn logits ``(..., K)`` into ``float32`` probabilities that sum to 1 along the last axis, without overflow."""
     logits = np.asarray(logits, np.float32)

@@ -234,3 +234,10 @@ def test_choose_nothing():
     _, targets, chosen = chosen_of(outputs, "abcd", Wanted((), 0.3), scaled=False)
     assert targets == ()
     assert chosen.shape == (0, 2, 3)
+
+
+@pytest.mark.parametrize(("scores", "warned"), [([0.25] * 4, True), ([0.25, 0.25, 0.25, 0.2501], False)])
+def test_a_model_that_scores_all_classes_alike_is_told(scores: list[float], warned: bool):
+    outputs = {"saliency_scores": np.array(scores, np.float32), "saliency_map": ALL_MAPS}
+    warnings = choose(outputs, "abcd", Wanted((1,), 0.3), scaled=False).warnings
+    assert [text.startswith("all 4 classes have the same score, 0.25:") for text in warnings] == [True] * warned

@@ -46,3 +46,11 @@ def test_never_beyond_255(scale: float):
     assert result.min() >= 0
     assert result.max() <= 255
     assert (result.max(-1) > 254.9).all()
+
+
+@pytest.mark.parametrize("scale", [1e-39, 1e-40, 1e-44])
+def test_denormal_maps_are_all_zeros(scale: float):
+    """Random weights of deep networks give such maps; zero divided by zero would be no number."""
+    maps = (scale * np.random.default_rng(1).normal(size=(2, 4, 30))).astype(np.float32)
+    assert maps.any()
+    np.testing.assert_array_equal(scaled(maps), 0)

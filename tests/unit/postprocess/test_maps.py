@@ -59,3 +59,11 @@ def test_to_uint8_rounds_and_clips():
 
 def test_to_uint8_returns_every_grey_level():
     np.testing.assert_array_equal(to_uint8(np.arange(256, dtype=np.float32) / 255), np.arange(256))
+
+
+@pytest.mark.parametrize("scale", [1e-39, 1e-44])
+def test_denormal_maps_become_zeros(scale: float):
+    """As in the graph, where processors take them for zeros."""
+    maps = (scale * np.random.default_rng(0).normal(size=(2, 5, 6))).astype(np.float32)
+    assert maps.any()
+    assert not min_max(maps).any()

@@ -5,6 +5,7 @@ import pytest
 
 from otx_xai.errors import LabelError
 from otx_xai.postprocess import predict, sigmoid, softmax
+from otx_xai.postprocess.scores import are_alike
 from otx_xai.records import Prediction
 
 
@@ -65,3 +66,11 @@ def test_predict_refuses_wrong_labels_and_nan():
         predict(np.zeros(3, np.float32), ["a", "b"], 0.5)
     with pytest.raises(ValueError, match="1 of 2 scores are NaN"):
         predict(np.array([np.nan, 1], np.float32), ["a", "b"], 0.5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "alike"),
+    [([0, 0, 0], True), ([1, 1], True), ([0.3], False), ([0.3, 0.3 + 3e-8], True), ([1e-9, 2e-9], False)],
+)
+def test_scores_that_are_alike(scores: list[float], alike: bool):
+    assert are_alike(np.array(scores, np.float32)) is alike
