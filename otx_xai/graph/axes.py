@@ -207,6 +207,8 @@ def _cut(_view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels | Non
     if cut is None:  # a strided or two-axis slice keeps space and batch what they are, but breaks up tokens
         return _without_tokens(own) if len(after) == len(own) and not _adds_axes(node) else None
     label = own[cut.axis]
+    if (label in ("H", "W") or isinstance(label, ORDERED)) and (cut.begin, cut.end) != (0, None):
+        own = _without_blocks(own)
     if cut.drops:
         return own[: cut.axis] + own[cut.axis + 1 :]
     if isinstance(label, Tokens) and (cut.begin, cut.end) != (0, None):
@@ -215,6 +217,11 @@ def _cut(_view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels | Non
     elif isinstance(label, ORDERED) and (cut.begin, cut.end) != (0, None):
         label = None
     return (*own[: cut.axis], label, *own[cut.axis + 1 :])
+
+
+def _without_blocks(own: Labels) -> Labels:
+    """Labels after a cut: what is left of places in blocks is no longer the whole image."""
+    return tuple(None if isinstance(label, Blocks) else label for label in own)
 
 
 def _adds_axes(node: ov.Node) -> bool:

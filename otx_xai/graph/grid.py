@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import openvino as ov
 
-from otx_xai.graph.labels import Labels, Tokens
+from otx_xai.graph.labels import Blocks, Labels, Tokens
 from otx_xai.graph.traits import Window, trait
 from otx_xai.graph.view import Port, View, constant_ints, dimensions, kind, port_of
 from otx_xai.records import MapGrid
@@ -97,12 +97,37 @@ def _axes_of(
     before = known.get(port_of(source))
     if before is None:
         return None
-    moves = _moves(labels, node, extent)
-    return None if moves is None else (before[0].moved(moves[0]), before[1].moved(moves[1]))
+    if _blocks(labels, source) and trait(kind(node)).axes in ("cut", "image", "move"):
+        before = _coarser(labels, source, before)
+    moves = None if before is None else _moves(labels, node, extent)
+    return None if before is None or moves is None else (before[0].moved(moves[0]), before[1].moved(moves[1]))
+
+
+def _coarser(labels: dict[Port, Labels], source: ov.Output, axes: _Axes) -> _Axes | None:
+    """Return where the places of a map lie that has parts of its rows and columns among its channels."""
+    whole, coarse = _extent(labels, source), _axis_sizes(labels, source)
+    if whole is None or coarse is None:
+        return None
+    rows, columns = (_regrouped(whole[i], coarse[i]) for i in range(2))
+    return None if rows is None or columns is None else (axes[0].moved(rows), axes[1].moved(columns))
 
 
 def _extent(labels: dict[Port, Labels], output: ov.Output) -> Extent | None:
-    """Return rows and columns of places; ``None`` for a tensor without."""
+    """Return rows and columns of places; ``None`` for a tensor without. Blocks count as what they are parts of."""
+    whole = {digit.axis: digit.total for label in _blocks(labels, output) for digit in label.digits}
+    rows, columns = _axis_sizes(labels, output) or (None, None)
+    if "H" in whole or "W" in whole:
+        rows, columns = whole.get("H", rows), whole.get("W", columns)
+        return None if rows is None or columns is None else (rows, columns)
+    return _axis_sizes(labels, output)
+
+
+def _blocks(labels: dict[Port, Labels], output: ov.Output) -> list[Blocks]:
+    return [label for label in labels.get(port_of(output), ()) if isinstance(label, Blocks)]
+
+
+def _axis_sizes(labels: dict[Port, Labels], output: ov.Output) -> Extent | None:
+    """Return the sizes of the axes of rows and columns, or of the grid of tokens, whatever other axes hold."""
     own, dims = labels.get(port_of(output), ()), dimensions(output)
     tokens = next((label for label in own if isinstance(label, Tokens)), None)
     if tokens is not None:
@@ -139,16 +164,17 @@ def _mean(axes: Sequence[_Axis]) -> _Axis | None:
 def _moves(labels: dict[Port, Labels], node: ov.Node, after: Extent) -> tuple[Move, Move] | None:
     """Return the moves of both axes that an operation with one input makes."""
     own, source = trait(kind(node)), node.input_value(0)
-    before = _extent(labels, source)
+    windowed = own.axes in ("cut", "image", "move")
+    before = _axis_sizes(labels, source) if windowed else _extent(labels, source)
     if before is None:
         return None
     if own.window is not None:
         if labels[port_of(source)][2:] != ("H", "W"):
             return None
         found: list[Move | None] = [_window_move(node, own.window, i, (before[i], after[i])) for i in range(2)]
-    elif own.axes == "reshape":
+    elif own.axes == "reshape" or (not windowed and _blocks(labels, source)):
         found = [_regrouped(before[i], after[i]) for i in range(2)]
-    elif own.axes in ("cut", "move"):
+    elif windowed:
         places = _places(labels[port_of(source)])
         found = [_place_move(node, places[i] if places else None, (before[i], after[i])) for i in range(2)]
     else:  # what keeps its labels and its places works on each place, or leaves it where it is

@@ -105,7 +105,31 @@ def focus(x: torch.Tensor) -> torch.Tensor:
     return torch.cat([x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]], 1)
 
 
+def unrolled(x: torch.Tensor) -> torch.Tensor:
+    """Move the places of 2 x 2 blocks together twice, average over one block of each kind, and lay out what is left."""
+    batch, channels, height, width = x.shape
+    x = x.permute(0, 2, 3, 1)
+    for level in (1, 2):
+        x = x.reshape(-1, height // 2**level, 2, width // 2**level, 2, channels).permute(0, 2, 4, 1, 3, 5)
+        x = x.reshape(-1, height // 2**level, width // 2**level, channels)
+    x = x.reshape(batch, height * width, channels)
+    for level in (1, 2):
+        x = x.reshape(batch, 4, height * width // 4**level, channels).mean(1)
+    return x.reshape(batch, height // 4, width // 4, channels).permute(0, 3, 1, 2)
+
+
+def windows(x: torch.Tensor) -> torch.Tensor:
+    """Cut a map into windows of 4 x 4 places, which become a batch, and put it together again."""
+    batch, channels, height, width = x.shape
+    x = x.reshape(batch, channels, height // 4, 4, width // 4, 4).permute(0, 2, 4, 3, 5, 1)
+    x = 2 * x.reshape(-1, 16, channels)
+    x = x.reshape(batch, height // 4, width // 4, 4, 4, channels).permute(0, 5, 1, 3, 2, 4)
+    return x.reshape(batch, channels, height, width)
+
+
 NETS = {
+    "unrolled tokens": lambda: (conv(3, 2, 1), Apply(unrolled)),
+    "windows": lambda: (conv(3, 2, 1), Apply(windows), conv(3, 2, 1)),
     "padded odd kernels": lambda: (conv(7, 2, 3), nn.ReLU(), nn.MaxPool2d(3, 2, 1), conv(3, 2, 1)),
     "no padding": lambda: (conv(3, 2), nn.MaxPool2d(3, 2, ceil_mode=True), conv(3)),
     "average pooling and dilation": lambda: (nn.AvgPool2d(2), conv(3, 1, 2, 2), conv(3, 2, 2, 2), nn.AvgPool2d(3, 1)),

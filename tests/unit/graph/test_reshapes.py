@@ -148,3 +148,14 @@ def test_places_within_windows_are_not_those_of_the_image() -> None:
     assert isinstance(inside[0], Rows)
     assert isinstance(inside[1], Blocks)
     assert whole == ("N", "H", "W", "C")
+
+
+def test_a_cut_breaks_blocks_up_only_where_it_takes_places_away() -> None:
+    image, node = unrolled(1, dynamic=False)
+    split = ops.reshape(node, np.array([1, 4, 24, 1, CHANNELS]), False)
+    last, first = (ops.gather(split, ops.constant(index), ops.constant(axis)) for index, axis in ((0, 3), (0, 1)))
+    model = ov.Model([last, first], [image])
+    found = label_axes(View(model))
+    kept, broken = (found[port_of(result.input_value(0))] for result in model.get_results())
+    assert [type(label) for label in kept[1:3]] == [Blocks, Blocks]
+    assert [type(label) for label in broken[1:]] == [type(None), type(None), str]
