@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otx_xai.errors import ConfigError
+from otx_xai.options import Word, option, read_words, words
 
 UInt8Array = NDArray[np.uint8]
 FloatArray = NDArray[np.float32]
@@ -32,27 +32,7 @@ SCORES = "saliency_scores"
 XAI_OUTPUTS = frozenset({SALIENCY_MAP, FEATURE_VECTOR, SALIENCY_TARGETS, SCORES})
 
 
-class _Option(str, Enum):
-    """A string enumeration that is read without regard to case, ``-`` and ``_``."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> _Option:
-        folded = _fold(value)
-        for member in cls:
-            if folded in (_fold(member.value), _fold(member.name)):
-                return member
-        choices = ", ".join(member.value for member in cls)
-        raise ConfigError(f"{value!r} is no {cls.__name__}; expected one of {choices}.")
-
-    def __str__(self) -> str:
-        return str(self.value)
-
-
-def _fold(value: object) -> str:
-    return str(value).lower().replace("-", "").replace("_", "").replace(" ", "")
-
-
-class Task(_Option):
+class Task(Word):
     """What a model does. The OTX spellings ``MULTI_CLASS_CLS``, ``MULTI_LABEL_CLS`` and ``H_LABEL_CLS`` are members."""
 
     CLASSIFICATION = "classification"
@@ -68,7 +48,7 @@ class Task(_Option):
         return self in (Task.CLASSIFICATION, Task.MULTI_CLASS_CLS, Task.MULTI_LABEL_CLS, Task.H_LABEL_CLS)
 
 
-class Method(_Option):
+class Method(Word):
     """How saliency is computed; the value is the published name without punctuation."""
 
     ACTIVATIONMAP = "activationmap"
@@ -86,7 +66,7 @@ class Method(_Option):
         return self not in (Method.RISE, Method.AISE, Method.DRISE)
 
 
-class ExplainMode(_Option):
+class ExplainMode(Word):
     """White box: a branch in the graph. Black box: perturbed inputs. Auto: white box where the graph allows it."""
 
     AUTO = "auto"
@@ -94,7 +74,7 @@ class ExplainMode(_Option):
     BLACKBOX = "blackbox"
 
 
-class Preset(_Option):
+class Preset(Word):
     """How much work a black-box method puts into a map."""
 
     SPEED = "speed"
@@ -102,7 +82,7 @@ class Preset(_Option):
     QUALITY = "quality"
 
 
-class ResizeType(_Option):
+class ResizeType(Word):
     """How an image becomes the network's input, as OTX and Model API name it."""
 
     STANDARD = "standard"
@@ -115,7 +95,7 @@ class ResizeType(_Option):
     """Cut the largest centred region that has the input's aspect ratio, then resize."""
 
 
-class TargetExplainGroup(_Option):
+class TargetExplainGroup(Word):
     """Which maps of an image are wanted: one a class, one a predicted class, one a box, or one for the image."""
 
     ALL = "ALL"
@@ -124,7 +104,7 @@ class TargetExplainGroup(_Option):
     IMAGE = "IMAGE"
 
 
-class DumpContent(_Option):
+class DumpContent(Word):
     """Which pictures a dump holds."""
 
     MAPS = "maps"
@@ -133,11 +113,23 @@ class DumpContent(_Option):
     SHEET = "sheet"
 
 
-class ImageFormat(_Option):
+class Weights(Word):
+    """Which weights of a checkpoint count where a trainer kept both: averaged over training (EMA), or the last ones."""
+
+    EMA = "ema"
+    RAW = "raw"
+
+
+class ImageFormat(Word):
     """File format of dumped pictures: PNG is exact, JPEG small and fast."""
 
     PNG = "png"
     JPG = "jpg"
+
+
+EXPLAINED = "What is explained"
+"""Heading of options; and the next."""
+WRITTEN = "What is written"
 
 
 @dataclass(frozen=True)
@@ -158,17 +150,28 @@ class ExplainConfig:
             ``model_info``, or 0.5.
     """
 
-    target_explain_group: TargetExplainGroup = TargetExplainGroup.PREDICTIONS
-    predicted_maps_conf_thr: float = 0.3
-    postprocess: bool = True
-    crop_padded_map: bool = True
-    content: DumpContent = DumpContent.BOTH
-    image_format: ImageFormat = ImageFormat.PNG
-    overlay_weight: float = 0.5
-    confidence_threshold: float | None = None
+    target_explain_group: TargetExplainGroup = option(
+        TargetExplainGroup.PREDICTIONS,
+        "GROUP",
+        f"{words(TargetExplainGroup)}: one map for each class, for each predicted one, for each box, or one an image",
+        EXPLAINED,
+    )
+    predicted_maps_conf_thr: float = option(0.3, "0-1", "score from which a class counts as predicted", EXPLAINED)
+    postprocess: bool = option(True, "BOOL", "maps in the size of the image, else as the network has them", WRITTEN)
+    crop_padded_map: bool = option(True, "BOOL", "cut the padding of the network's input off the maps", WRITTEN)
+    content: DumpContent = option(
+        DumpContent.BOTH, "WORD", f"pictures: {words(DumpContent)} (one page an image)", WRITTEN
+    )
+    image_format: ImageFormat = option(
+        ImageFormat.PNG, "WORD", f"{words(ImageFormat)}: exact, or small and fast", WRITTEN
+    )
+    overlay_weight: float = option(0.5, "0-1", "weight of the map in the overlay", WRITTEN)
+    confidence_threshold: float | None = option(
+        None, "0-1", "score from which a detector's box counts; the model's own by default, or 0.5", EXPLAINED
+    )
 
     def __post_init__(self) -> None:
-        _read_words(self, target_explain_group=TargetExplainGroup, content=DumpContent, image_format=ImageFormat)
+        read_words(self, target_explain_group=TargetExplainGroup, content=DumpContent, image_format=ImageFormat)
         for name in ("predicted_maps_conf_thr", "overlay_weight", "confidence_threshold"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
@@ -372,24 +375,16 @@ class InputOptions:
         layout: axes of the model's input, ``NCHW`` or ``NHWC``, where the graph does not tell.
     """
 
-    mean: Any = None
-    scale: Any = None
-    resize_type: ResizeType | None = None
-    pad_value: int | None = None
-    reverse_input_channels: bool | None = None
-    size: Any = None
-    layout: str | None = None
+    mean: Any = option(None, "X[,X,X]", "(x - mean) / scale on the 0-255 scale; one number, or one a channel")
+    scale: Any = option(None, "X[,X,X]", "see --input.mean")
+    resize_type: ResizeType | None = option(None, "TYPE", f"how images are fitted in: {words(ResizeType)}")
+    pad_value: int | None = option(None, "0-255", "grey level of the padding")
+    reverse_input_channels: bool | None = option(None, "BOOL", "the network wants BGR")
+    size: Any = option(None, "H[,W]", "size of a dynamic input, one number for a square")
+    layout: str | None = option(None, "NCHW|NHWC", "axes of the input")
 
     def __post_init__(self) -> None:
-        _read_words(self, resize_type=ResizeType)
-
-
-def _read_words(record: object, **kinds: type[_Option]) -> None:
-    """Turn the words in a record, which users may write as plain text, into members of their enumerations."""
-    for name, kind in kinds.items():
-        value = getattr(record, name)
-        if value is not None and not isinstance(value, kind):
-            object.__setattr__(record, name, kind(value))
+        read_words(self, resize_type=ResizeType)
 
 
 def parse_numbers(value: object) -> tuple[float, ...] | None:

@@ -13,9 +13,9 @@ import openvino as ov
 from otx_xai.errors import ConfigError, GraphError, TargetError
 from otx_xai.explain.targets import resolve_targets
 from otx_xai.graph.box_classes import BoxClasses, read_box_classes
-from otx_xai.methods.spec import Classes
 from otx_xai.methods.insert import CLASS_METHODS, has_saliency_map, insert_branch
 from otx_xai.methods.insert_boxes import BOX_METHODS, insert_box_maps, only_layer
+from otx_xai.methods.spec import Classes
 from otx_xai.model import Logits, find_logits, find_task, input_layout, read_model
 from otx_xai.model.detection_outputs import raw_evidence
 from otx_xai.model.label_names import box_class_names, class_names, count_names

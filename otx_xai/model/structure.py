@@ -21,7 +21,7 @@ from otx_xai.graph.view import Port, View
 from otx_xai.records import XAI_OUTPUTS
 
 if TYPE_CHECKING:
-    from otx_xai.model.formats.choice import Found
+    from otx_xai.model.formats.box_format import Found
 
 
 class Structure:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import openvino as ov
 from numpy.typing import NDArray
 
 from otx_xai.graph.view import View
@@ -46,6 +47,8 @@ class DetectorOutputs:
         size: ``(height, width)`` of the network's input; ``None`` where it is open.
         num_names: number of class names that the user or the exporter gives; ``None`` where nobody says.
         said: what the exporter says of the model, by key: ``task``, ``model_type``, ``stride``, …
+        declared: somebody says that the model finds boxes, or which format it has: what graph and names do not tell may
+            be taken from shapes alone.
     """
 
     ports: tuple[OutputPort, ...]
@@ -53,6 +56,15 @@ class DetectorOutputs:
     size: Size | None = None
     num_names: int | None = None
     said: Mapping[str, str] = field(default_factory=dict)
+    declared: bool = False
+
+    def output(self, port: OutputPort) -> ov.Output:
+        """Return the tensor in the graph that an output reads."""
+        return self.view.model.get_results()[port.index].input_value(0)
+
+    def model_output(self, port: OutputPort) -> ov.Output:
+        """Return the output of the model itself, with all its names."""
+        return self.view.model.outputs[port.index]
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,7 @@ class Match:
         suppressed: overlapping boxes have been suppressed in the graph.
         details: whatever else ``decode`` needs: strides, how boxes are written, activations.
         note: what the log should tell of it, such as that key points are left out; empty: nothing.
+        sure: graph or names say so; else nothing but shapes does, and another format may fit as well.
     """
 
     reason: str
@@ -78,6 +91,7 @@ class Match:
     suppressed: bool = True
     details: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    sure: bool = True
 
 
 @dataclass(frozen=True)
@@ -105,17 +119,30 @@ class BoxFormat:
 
     Args:
         name: what ``--format`` calls it.
-        meaning: one line for people.
+        meaning: what outputs it expects, in words to follow "expected".
         matches: tells from graph, names and shapes, once a model, whether outputs are of this format: the match, or
             ``None``.
         decode: reads the outputs of one image: ``(outputs, match, input size, score threshold)``. Boxes below the
             threshold may be left out.
-        proposals: all that the model proposes in one image, for D-RISE: ``(outputs, match, input size, number of
-            classes, objectness threshold)``.
+        proposals: all that the model proposes in one image, for D-RISE: ``(outputs, match, input size, objectness
+            threshold)``; ``None``: no more than what it finds, a class each.
     """
 
     name: str
     meaning: str
     matches: Callable[[DetectorOutputs], Match | None]
     decode: Callable[[Arrays, Match, Size, float], Candidates]
-    proposals: Callable[[Arrays, Match, Size, int, float], Proposals]
+    proposals: Callable[[Arrays, Match, Size, float], Proposals] | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """The format of a model's outputs.
+
+    Args:
+        format: the row of the table.
+        match: how these very outputs are read by it.
+    """
+
+    format: BoxFormat
+    match: Match

@@ -1,0 +1,164 @@
+"""Everything that ``otx explain`` and ``Engine.explain`` can be told, as one record.
+
+The options of the command line, ``config.yaml``, what makes two runs the same, and the table in the docs derive from
+it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from otx_xai.options import option, option_of, read_words, section, words
+from otx_xai.records import (
+    EXPLAINED,
+    WRITTEN,
+    ExplainConfig,
+    ExplainMode,
+    InputOptions,
+    Method,
+    Preset,
+    Task,
+    Weights,
+)
+
+_MODEL = "Model"
+_INPUT = "Model input, where the model does not tell"
+_BLACK_BOX = "Black box"
+
+
+@dataclass(frozen=True)
+class ExplainSettings:
+    """The settings of one run of explaining; :meth:`otx_xai.Engine.explain` says what each means.
+
+    Text that stands for a word of an enumeration is read when the record is made. Paths stay as they are given.
+
+    Raises:
+        ConfigError: a word is none of its enumeration.
+    """
+
+    checkpoint: str | Path | None = option(
+        None, "FILE", "model: .xml (with its .bin), .onnx, .tflite, .ckpt, .pth or .safetensors", _MODEL, is_path=True
+    )
+    model: Any = option(
+        None, "NAME", "architecture of a plain state dict, where its keys do not tell: mobilenet_v2, timm/…", _MODEL
+    )
+    weights: Weights | None = option(
+        None, "WORD", f"of a checkpoint that holds both: {words(Weights)}; the averaged ones (ema) by default", _MODEL
+    )
+    output: str | None = option(None, "NAME", "output that is explained, where the model has several", _MODEL)
+    format: str | None = option(
+        None, "NAME", "how the outputs of a detector spell boxes, where the graph leaves it open", _MODEL
+    )
+    labels: Any = option(
+        None, "FILE|a,b,c", "class names, where the model does not tell: one a line, a JSON list, or a,b,c", _MODEL
+    )
+    task: Task | None = option(None, "TASK", f"what the model does, where it does not tell: {words(Task)}", _MODEL)
+    device: str = option("CPU", "NAME", "OpenVINO device: CPU, GPU, NPU, AUTO, …", _MODEL)
+    batch_size: int = option(1, "N", "images an inference, where the model leaves its batch open", _MODEL)
+    output_model: str | Path | None = option(
+        None,
+        "FILE",
+        "also save the model with its saliency_map output to this .xml",
+        _MODEL,
+        decides=False,
+        is_path=True,
+    )
+    input: InputOptions = section(InputOptions, _INPUT)
+    data_root: str | Path | None = option(
+        None,
+        "PATH",
+        "images: a folder (with its sub-folders), one image, a list (.txt), a glob in quotes",
+        EXPLAINED,
+        is_path=True,
+    )
+    targets: Any = option(
+        None,
+        "a,b",
+        "classes, by name or index; -1: all; predicted (the default): those with a score from "
+        "--explain_config.predicted_maps_conf_thr, the best one where none has; boxes: each box of a detector",
+        EXPLAINED,
+    )
+    explain_method: Method | None = option(None, "METHOD", f"{words(Method)}; chosen by default", EXPLAINED)
+    target_layer: str | None = option(
+        None, "NAME[,NAME]", "layer that is explained, class heads of a detector; found by default", EXPLAINED
+    )
+    explain_mode: ExplainMode = option(
+        ExplainMode.AUTO,
+        "MODE",
+        f"{words(ExplainMode)}: white box where the graph allows it, else perturbed images",
+        _BLACK_BOX,
+    )
+    preset: Preset | None = option(
+        None, "WORD", f"effort of RISE, D-RISE and AISE: {words(Preset)} (balance by default)", _BLACK_BOX
+    )
+    num_masks: int | None = option(
+        None, "N", "forward passes at most an image of RISE and D-RISE; the preset decides", _BLACK_BOX
+    )
+    tolerance: float | None = option(
+        None, "X", "end at this standard error of a map, a part of its range, such as 0.05", _BLACK_BOX
+    )
+    seed: int = option(0, "N", "of the masks", _BLACK_BOX)
+    work_dir: str | Path | None = option(
+        None,
+        "FOLDER",
+        "results; otx-workspace/<timestamp> by default",
+        WRITTEN,
+        decides=False,
+        is_path=True,
+    )
+    dump: bool = option(False, "BOOL", "write pictures, not only predictions.jsonl", WRITTEN)
+    explain_config: ExplainConfig = section(ExplainConfig)
+    resume: bool = option(
+        True, "BOOL", "go on with an interrupted run of the same settings, else begin anew", WRITTEN, decides=False
+    )
+
+    def __post_init__(self) -> None:
+        read_words(self, task=Task, weights=Weights, explain_mode=ExplainMode, explain_method=Method, preset=Preset)
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> ExplainSettings:
+        """Make the record of options as they are read from a command line or a file, records as nested mappings.
+
+        Raises:
+            ConfigError: a value is not what its option expects.
+        """
+        inner = {"input": InputOptions, "explain_config": ExplainConfig}
+        made = {name: record(**options[name]) for name, record in inner.items() if options.get(name) is not None}
+        return cls(**{**options, **made})
+
+    def arguments(self) -> dict[str, Any]:
+        """Return all settings, as ``config.yaml`` lists them: paths from the root, records as dicts."""
+        return _entries(self, decisive=False)
+
+    def decisive(self) -> dict[str, Any]:
+        """Return the settings that results depend on, in the form of :meth:`arguments`."""
+        return _entries(self, decisive=True)
+
+
+def absolute(path: str | Path) -> str:
+    """Return a path from the root, ``~`` expanded, links kept."""
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def is_file(labels: Any) -> bool:
+    """Whether labels are a file rather than the names themselves."""
+    return isinstance(labels, str | Path) and os.path.isfile(os.path.expanduser(labels))
+
+
+def _entries(record: Any, *, decisive: bool) -> dict[str, Any]:
+    """Return the options of a record by name, those of a record in it as a dict."""
+    entries = {}
+    for declared in fields(record):
+        told, value = option_of(declared), getattr(record, declared.name)
+        if told is None or (decisive and not told.decides):
+            continue
+        if is_dataclass(value):
+            value = _entries(value, decisive=decisive)
+        elif value and (told.is_path or (declared.name == "labels" and is_file(value))):
+            value = absolute(value)
+        entries[declared.name] = value
+    return entries

@@ -1,0 +1,83 @@
+"""Predictions for every place or query of a detector, before anything is chosen among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otx_xai.errors import ModelError
+from otx_xai.model.formats.box_format import Candidates
+from otx_xai.postprocess.proposals import Proposals
+from otx_xai.records import FloatArray
+
+_SLACK = 0.02
+"""How far scores may lie outside of [0, 1]: 8-bit numbers go in steps."""
+
+NOT_RAW = (
+    "If the model is no detector, it has no boxes to be explained; else name its format by --format, export it with "
+    "its non-maximum suppression, or read its boxes by a postprocess_fn of your own in Python."
+)
+
+Chosen = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Predictions for ``P`` places in one image.
+
+    Args:
+        classes: class scores ``float32`` ``(P, K)`` in [0, 1].
+        boxes: decodes the boxes of some places, ``float32`` ``(M, 4)``, xyxy in pixels of the network's input.
+        objectness: ``float32`` ``(P,)`` in [0, 1]; ``None``: the best class score stands for it.
+        masks: makes the masks of some places over the whole input, ``float32`` ``(M, h, w)`` in [0, 1].
+    """
+
+    classes: FloatArray
+    boxes: Callable[[Chosen], FloatArray]
+    objectness: FloatArray | None = None
+    masks: Callable[[Chosen], FloatArray] | None = None
+
+
+def candidates_of(dense: Dense, threshold: float, scores: FloatArray | None = None) -> Candidates:
+    """Return the places whose best class reaches a threshold, each with this class.
+
+    Args:
+        dense: what the model predicts.
+        threshold: score from which they count.
+        scores: of each class, ``(P, K)``; by default class scores times objectness.
+    """
+    if scores is None:
+        scores = dense.classes if dense.objectness is None else dense.objectness[:, None] * dense.classes
+    best = scores.max(axis=1)
+    chosen = np.flatnonzero(best >= threshold)
+    masks = dense.masks
+    return Candidates(
+        boxes=dense.boxes(chosen),
+        labels=scores[chosen].argmax(axis=1).astype(np.int64),
+        scores=best[chosen],
+        masks=None if masks is None else lambda places: masks(chosen[places]),
+        masks_fill_boxes=False,
+    )
+
+
+def proposals_of(dense: Dense, threshold: float) -> Proposals:
+    """Return the places whose objectness reaches a threshold, with all class scores."""
+    objectness = dense.classes.max(axis=1) if dense.objectness is None else dense.objectness
+    kept = np.flatnonzero(objectness >= threshold)
+    return Proposals(dense.boxes(kept), dense.classes[kept], objectness[kept])
+
+
+def require_shares(values: FloatArray, what: str) -> None:
+    """Check that all values are in [0, 1], up to the steps of 8-bit numbers; NaN passes.
+
+    Raises:
+        ModelError: they are not.
+    """
+    if (values < -_SLACK).any() or (values > 1 + _SLACK).any():
+        raise ModelError(
+            f"The output of the detector was read as raw predictions, but what should be its {what} is from "
+            f"{np.nanmin(values):.3g} to {np.nanmax(values):.3g}; expected 0 to 1. {NOT_RAW}"
+        )
