@@ -34,7 +34,9 @@ def progress(total: int, done: int) -> Iterator[tqdm[Any]]:
 def interruptible(notice: str) -> Iterator[Event]:
     """Give an event that the first Ctrl-C (or SIGTERM) sets; a second one raises :class:`KeyboardInterrupt`.
 
-    Outside of the main thread signals are left alone, and nothing ever sets the event.
+    Outside of the main thread signals are left alone, and nothing ever sets the event. A signal that the process
+    ignores stays ignored: shells start jobs in the background (``otx explain … &`` in a script, ``nohup``) deaf to a
+    Ctrl-C that is meant for others. SIGTERM ends such a run as it ends any other.
 
     Args:
         notice: is logged at the first signal: what ends now, and what a second signal does.
@@ -43,7 +45,8 @@ def interruptible(notice: str) -> Iterator[Event]:
     if current_thread() is not main_thread():
         yield stop
         return
-    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
 
     def on_signal(_number: int, _frame: object) -> None:
         stop.set()

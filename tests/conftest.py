@@ -1,8 +1,12 @@
 """Makes the helpers beside this file importable (``reference``, ``networks``), and keeps telemetry out of the tests."""
 
 import os
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 # OpenVINO forks the process for every event that it reports of an import or a conversion, unless it runs in CI; these
 # forks took a third of the time of the suite.
@@ -10,3 +14,11 @@ os.environ["CI"] = "true"
 sys.path.insert(0, str(Path(__file__).parent))
 
 collect_ignore = ["clients"]  # they run in an environment of their own: make clients
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C interrupt a test and the processes it starts: a shell may have started the suite deaf to it."""
+    outside = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, outside)

@@ -87,6 +87,7 @@ def test_a_graph_without_a_place_is_explained_without_a_flag(
     np.testing.assert_array_equal(grey, other)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize(
     ("method", "number", "reports", "done"), [("rise", 100_000, 2, 0), ("rise", 64, 3, 1), ("aise", None, 1, 0)]
 )

@@ -121,6 +121,7 @@ def _save_detector(path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_run_that_is_ended_leaves_whole_files_and_goes_on(
     model: Path, photos: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -151,6 +152,21 @@ def test_a_run_that_is_ended_leaves_whole_files_and_goes_on(
     assert len(after) == 2 * COUNT
     kept = [tmp_path / file for line in done for file in line["files"]]
     assert [after[path] for path in kept] == [before[path] for path in kept]
+
+
+def test_a_job_in_the_background_ignores_ctrl_c_and_heeds_sigterm(model: Path, photos: Path, tmp_path: Path) -> None:
+    """A shell without job control starts ``otx explain … &`` with SIGINT ignored, which ``trap`` does here."""
+    command = ["explain", "--checkpoint", str(model), "--data_root", str(photos), "--dump", "True"]
+    deaf = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *OTX, *command, "--work_dir", str(tmp_path)]
+    journal = tmp_path / "predictions.jsonl"
+    with subprocess.Popen(deaf, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        _wait_for_lines(journal, 5)
+        os.kill(process.pid, signal.SIGINT)
+        _wait_for_lines(journal, 100)
+        os.kill(process.pid, signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "interrupted"
 
 
 def _wait_for_lines(path: Path, count: int) -> None:

@@ -11,6 +11,7 @@ from otx_xai.process import interruptible
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("ctrl_c")
 def test_the_first_signal_is_told_at_once_and_the_second_interrupts(
     second: signal.Signals, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -46,3 +47,20 @@ def test_a_handler_of_somebody_else_gets_the_second_signal() -> None:
             assert seen == [signal.SIGTERM]
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_signal_that_is_ignored_at_the_start_stays_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interruptible("told") as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert not stop.is_set()
+            signal.raise_signal(signal.SIGTERM)
+            assert stop.is_set()
+            signal.raise_signal(signal.SIGINT)
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert caplog.messages == ["told"]

@@ -145,9 +145,9 @@ def test_ctrl_c_while_explaining(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         demo.demonstrate_classification(tmp_path, train_images=16, test_images=1, epochs=1)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_while_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lightning would exit with 1, and ignore Ctrl-C from then on."""
-    outside = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started us deaf to it
     handler = signal.getsignal(signal.SIGINT)
 
     def interrupt(batches: Any) -> Iterator[Any]:
@@ -155,12 +155,9 @@ def test_ctrl_c_while_training(monkeypatch: pytest.MonkeyPatch) -> None:
         yield
 
     monkeypatch.setattr(demo._Batches, "__iter__", interrupt)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            demo.train_network(images=16, epochs=1)
-        assert signal.getsignal(signal.SIGINT) is handler
-    finally:
-        signal.signal(signal.SIGINT, outside)
+    with pytest.raises(KeyboardInterrupt):
+        demo.train_network(images=16, epochs=1)
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 @pytest.mark.parametrize("name", ["train_images", "test_images", "epochs"])

@@ -25,6 +25,8 @@ from otx_xai.openvino_core import core
 from otx_xai.report import Journal
 from otx_xai.runtime import Session
 
+pytestmark = pytest.mark.usefixtures("ctrl_c")
+
 LABELS = ("red", "green", "blue", "mixture")
 
 

@@ -60,6 +60,7 @@ def signal_after_each_image(patch: pytest.MonkeyPatch, number: signal.Signals) -
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_second_signal_leaves_a_manifest_that_tells(
     model: Path,
     photos: Path,
