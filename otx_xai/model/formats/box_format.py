@@ -36,6 +36,11 @@ class OutputPort:
     is_integer: bool
     index: int
 
+    def __str__(self) -> str:
+        """Return its names and sizes as messages tell them: ``boxes [1,?,5]``."""
+        sizes = ",".join("?" if size is None else str(size) for size in self.shape)
+        return f"{'/'.join(sorted(self.names))} [{sizes}]".strip()
+
 
 @dataclass(frozen=True)
 class DetectorOutputs:

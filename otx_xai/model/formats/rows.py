@@ -96,14 +96,20 @@ def _match_port(outputs: DetectorOutputs, port: OutputPort, columns: Columns, wi
 def _told(pieces: Sequence[Piece], columns: Columns) -> bool | None:
     """Whether the graph says that rows have these columns; ``None``: it says nothing.
 
-    Labels and numbers of images are whole numbers, and boxes and scores are none. An image's number may be computed
-    from something else, as it is always 0.
+    Labels are whole numbers, boxes and scores are none, and scores pass what makes them. The number of an image may be
+    computed from anything, as it is always 0, but has an origin of its own.
     """
     if not any(piece.is_index for piece in pieces) or _is_blind(pieces):
         return None
-    label = within(pieces, columns.label, columns.label + 1)
-    real = (*within(pieces, columns.box, columns.box + _SIDES), *within(pieces, columns.score, columns.score + 1))
-    return all(piece.is_index for piece in label) and not any(piece.is_index for piece in real)
+    label, score = (within(pieces, column, column + 1) for column in (columns.label, columns.score))
+    box = within(pieces, columns.box, columns.box + _SIDES)
+    if not all(piece.is_index for piece in label) or any(piece.is_index for piece in (*box, *score)):
+        return False
+    if columns.image is not None and columns.image + 1 not in {piece.begin for piece in pieces}:
+        return False
+    others = (*within(pieces, 0, columns.box), *within(pieces, columns.box + _SIDES, pieces[-1].end))
+    activated = any(piece.activation is not None for piece in others if not piece.is_index)
+    return not activated or all(piece.activation is not None for piece in score)
 
 
 def _is_blind(pieces: Sequence[Piece]) -> bool:

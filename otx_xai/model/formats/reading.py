@@ -1,0 +1,116 @@
+"""From the outputs of a detector to boxes on the image, and to all that it proposes, in the format of the model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otx_xai.model.formats.box_format import Arrays, Candidates, Found
+from otx_xai.postprocess.detections import boxes_on_image
+from otx_xai.postprocess.overlaps import suppress
+from otx_xai.postprocess.proposals import Proposals, one_hot
+from otx_xai.records import Detections, InputGeometry, Size
+
+_CANDIDATES = 3000
+"""Boxes that enter non-maximum suppression at most, the best ones."""
+
+
+def read_detections(
+    arrays: Arrays,
+    found: Found,
+    image_size: Size,
+    geometry: InputGeometry,
+    *,
+    threshold: float = 0.5,
+    iou_threshold: float = 0.5,
+    first_label: int = 0,
+) -> Detections:
+    """Read the boxes that a detector or instance segmenter finds in one image.
+
+    Args:
+        arrays: outputs of one image by name, with their batch axis where the model gives one.
+        found: the format of the model's outputs.
+        image_size: ``(height, width)`` of the original image.
+        geometry: how it was fitted into the network's input.
+        threshold: score from which a box counts.
+        iou_threshold: overlap above which the lesser one of two boxes of a class is dropped, where the model has not
+            done so itself.
+        first_label: what the model calls class 0: 1 where its labels start with one for nothing.
+
+    Returns:
+        Boxes inside the image, best first; those of labels in front of ``first_label`` are dropped.
+
+    Raises:
+        ModelError: the outputs do not belong together, or what should be scores is none.
+    """
+    candidates = found.format.decode(arrays, found.match, geometry.size, threshold)
+    if found.match.suppressed:
+        candidates = replace(candidates, labels=candidates.labels - first_label)
+        kept = _best(candidates, threshold)
+    else:
+        kept = _best(candidates, threshold)[:_CANDIDATES]
+        boxes, labels, scores = candidates.boxes[kept], candidates.labels[kept], candidates.scores[kept]
+        kept = kept[suppress(boxes, labels, scores, iou_threshold=iou_threshold)]
+    return _on_image(candidates, kept, image_size, geometry)
+
+
+def read_proposals(
+    arrays: Arrays,
+    found: Found,
+    size: Size,
+    num_classes: int,
+    *,
+    threshold: float = 0.05,
+    first_label: int = 0,
+) -> Proposals:
+    """Read all that a detector proposes in one image, without non-maximum suppression where the model has none.
+
+    Dense predictions give class scores in full, and the best one stands for a missing objectness. Boxes of one label
+    each know one class only: its score is 1, those of others 0, and the score of the box stands for the objectness.
+
+    Args:
+        arrays: outputs of one image by name.
+        found: the format of the model's outputs.
+        size: ``(height, width)`` of the network's input.
+        num_classes: number of classes.
+        threshold: objectness from which a proposal counts.
+        first_label: what the model calls class 0.
+
+    Returns:
+        Boxes in pixels of the network's input, class scores ``(P, num_classes)``, and objectness.
+
+    Raises:
+        ModelError: the outputs do not belong together, or what should be scores is none.
+    """
+    if found.format.proposals is not None:
+        proposals = found.format.proposals(arrays, found.match, size, threshold)
+        return replace(proposals, classes=proposals.classes[:, :num_classes])
+    boxes = read_detections(arrays, found, size, InputGeometry(size), threshold=threshold, first_label=first_label)
+    known = boxes.labels < num_classes
+    return Proposals(boxes.boxes[known], one_hot(boxes.labels[known], num_classes), boxes.scores[known])
+
+
+def _best(candidates: Candidates, threshold: float) -> NDArray[np.intp]:
+    """Return which candidates count, best first; of equal scores the first."""
+    kept = np.flatnonzero((candidates.scores >= threshold) & (candidates.labels >= 0))
+    return kept[np.argsort(-candidates.scores[kept], kind="stable")]
+
+
+def _on_image(candidates: Candidates, kept: NDArray[np.intp], image_size: Size, geometry: InputGeometry) -> Detections:
+    """Bring candidates onto the image and drop those of which nothing lies there."""
+    height, width = image_size
+    exact = boxes_on_image(candidates.boxes[kept], image_size, geometry)
+    clipped = np.clip(exact, 0, np.array([width, height, width, height], np.float32))
+    inside = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
+    kept, exact = kept[inside], exact[inside]
+    masks = None if candidates.masks is None else candidates.masks(kept)
+    return Detections(
+        boxes=clipped[inside],
+        labels=candidates.labels[kept],
+        scores=np.clip(candidates.scores[kept], 0, 1).astype(np.float32),
+        masks=masks,
+        mask_boxes=None if masks is None else exact,
+        masks_fill_boxes=candidates.masks_fill_boxes,
+    )
