@@ -139,15 +139,15 @@ class ExplainConfig:
     Args:
         target_explain_group: ``ALL`` classes, ``PREDICTIONS`` only, each of the ``BOXES`` that a detector finds, or
             one ``IMAGE`` map (activation map).
-        predicted_maps_conf_thr: score in [0, 1] from which a class counts as predicted. Where no class reaches it,
-            the best one is explained.
+        predicted_maps_conf_thr: score in [0, 1] from which a class counts as predicted, of ``PREDICTIONS`` only.
+            Where no class reaches it, the best one is explained.
         postprocess: write maps in the size of the image (else in the network's own resolution).
         crop_padded_map: cut the padding of the network's input off the map, so that it covers the image exactly.
         content: pictures to write: ``maps``, ``overlays``, ``both``, or one contact ``sheet`` an image.
         image_format: ``png`` or ``jpg``.
         overlay_weight: weight of the map in the overlay, in [0, 1].
-        confidence_threshold: score in [0, 1] from which a detector's box counts as found; where ``None``, the one in
-            ``model_info``, or 0.5.
+        confidence_threshold: score in [0, 1] from which a detector's box counts as found, and so is listed; of
+            ``BOXES`` each that is listed has a map. Where ``None``, the one in ``model_info``, or 0.5.
     """
 
     target_explain_group: TargetExplainGroup = option(
@@ -238,13 +238,16 @@ class Prediction:
         target: class index.
         label: class name.
         score: probability in [0, 1].
-        box: xyxy in pixels of the original image; ``None`` of a classifier.
+        box: xyxy in pixels of the original image; ``None`` of a class.
+        number: of a box, its place among the predictions of its image, from 0, best first. It tells boxes apart that
+            are equal in everything else.
     """
 
     target: int
     label: str
     score: float
     box: tuple[float, float, float, float] | None = None
+    number: int | None = None
 
 
 @dataclass(frozen=True)
@@ -289,6 +292,9 @@ class ExplainedImage:
         warnings: what speaks against single maps, in words.
         geometry: how the image lies in what the maps cover, where this is not the network's input: those of an image
             that was explained tile by tile cover the image itself.
+
+    Raises:
+        ValueError: a target is a box, and none of the predictions.
     """
 
     info: ImageInfo
@@ -300,6 +306,18 @@ class ExplainedImage:
     detections: Detections | None = None
     geometry: InputGeometry | None = None
     warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        strangers = [target for target in self.targets if target.box is not None and not self._found(target)]
+        if strangers:
+            raise ValueError(
+                f"Boxes are explained that are none of the image's predictions: {strangers}. Expected each with its "
+                "number, its place among them."
+            )
+
+    def _found(self, box: Prediction) -> bool:
+        number = box.number
+        return number is not None and 0 <= number < len(self.predictions) and self.predictions[number] == box
 
 
 @dataclass(frozen=True)

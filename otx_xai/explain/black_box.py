@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from otx_xai.errors import ConfigError, ImageError
-from otx_xai.explain.box_choice import classes_without_box, find_boxes, first, predictions_of
+from otx_xai.explain.box_choice import classes_without_box, find_boxes, predictions_of
 from otx_xai.explain.targets import Choice, Wanted, map_names, not_finite
 from otx_xai.methods.aise import AiseOptions, aise, aise_boxes
 from otx_xai.methods.drise import drise
@@ -143,7 +143,7 @@ def explain_boxes(
     found: Callable[[Arrays], Arrays] | None = None,
     watch: Watch | None = None,
 ) -> Choice:
-    """Explain the boxes of one image, each by itself: those from the threshold, or of the wanted classes.
+    """Explain the boxes of one image, each by itself: all, those from the threshold, or those of the wanted classes.
 
     Args:
         session: the detector or instance segmentation model.
@@ -191,8 +191,10 @@ def _wanted_boxes(detections: Detections, wanted: Wanted) -> list[int]:
     """Return the numbers of the boxes to be explained, best first."""
     if wanted.indices is not None:
         return [i for i, label in enumerate(detections.labels) if int(label) in wanted.indices]
+    if wanted.per_box:
+        return list(range(len(detections)))
     count = int((detections.scores >= wanted.threshold).sum()) or min(len(detections), 1)
-    return list(range(len(first(detections, count))))
+    return list(range(count))
 
 
 def _missing(predictions: Sequence[Prediction], wanted: Wanted, labels: Sequence[str]) -> tuple[str, ...]:
@@ -210,7 +212,7 @@ def _choice(
     detections: Detections | None,
     missing: tuple[str, ...] = (),
 ) -> Choice:
-    names = map_names(targets, predictions)
+    names = map_names(targets)
     warnings = missing + tuple(
         f"{name}: {why}" for name, whys in zip(names, result.warnings, strict=True) for why in whys
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,7 +89,7 @@ def choose_boxes(
         found: what the model has found in the image.
         labels: class names.
         wanted: what to explain. The predicted classes are those of boxes from its threshold, best first; the class of
-            the best box where none reaches it; none where there is no box. Boxes by themselves are chosen alike.
+            the best box where none reaches it; none where there is no box. Of boxes by themselves all are explained.
         placed: size of the image, and how it was fitted in, which maps of boxes need.
         first_label: what the model calls class 0; its own maps may begin there.
         scaled: the graph has scaled the maps to [0, 255].
@@ -110,10 +109,9 @@ def choose_boxes(
     if maps.ndim == 3 and len(maps) == len(labels) + first_label:
         maps = maps[first_label:]
     if wanted.per_box and placed is not None:
-        count = sum(prediction.score >= wanted.threshold for prediction in predictions) or min(len(predictions), 1)
-        targets = predictions[:count]
+        targets = predictions
         each = maps if maps.ndim == 3 else np.broadcast_to(maps, (len(labels), *maps.shape))
-        maps, scaled = box_maps(each, first(found, count), *placed), False
+        maps, scaled = box_maps(each, found, *placed), False
     elif maps.ndim == 2:
         targets = (PER_IMAGE,)
         maps = maps[None]
@@ -129,7 +127,7 @@ def choose_boxes(
     warnings = classes_without_box(
         targets, predictions, "the map explains next to nothing", "the maps explain next to nothing"
     )
-    return Choice(predictions, targets, shown, found, warnings + constant_maps(targets, predictions, shown))
+    return Choice(predictions, targets, shown, found, warnings + constant_maps(targets, shown))
 
 
 def classes_without_box(
@@ -146,7 +144,6 @@ def classes_without_box(
     found = {prediction.target for prediction in predictions} | {PER_IMAGE_TARGET}
     return map_warning(
         [target for target in targets if target.target not in found],
-        predictions,
         f"no box of the class reaches the confidence threshold: {one}",
         f"no box of these classes reaches the confidence threshold: {several}",
     )
@@ -155,21 +152,14 @@ def classes_without_box(
 def predictions_of(found: Detections, labels: Sequence[str]) -> tuple[Prediction, ...]:
     """Return each detection as a prediction, in their order."""
     return tuple(
-        Prediction(int(label), labels[label], float(score), tuple(float(side) for side in box))  # type: ignore[arg-type]
-        for box, label, score in zip(found.boxes, found.labels, found.scores, strict=True)
+        Prediction(int(label), labels[label], float(score), _corners(box), number)
+        for number, (box, label, score) in enumerate(zip(found.boxes, found.labels, found.scores, strict=True))
     )
 
 
-def first(found: Detections, count: int) -> Detections:
-    """Return the first of some detections."""
-    return replace(
-        found,
-        boxes=found.boxes[:count],
-        labels=found.labels[:count],
-        scores=found.scores[:count],
-        masks=None if found.masks is None else found.masks[:count],
-        mask_boxes=None if found.mask_boxes is None else found.mask_boxes[:count],
-    )
+def _corners(box: FloatArray) -> tuple[float, float, float, float]:
+    left, top, right, bottom = box.tolist()
+    return left, top, right, bottom
 
 
 def _single(maps: NDArray[Any]) -> FloatArray:

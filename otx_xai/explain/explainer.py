@@ -366,7 +366,7 @@ def _explanation(
             _framed(picture, target, choice, canvas, geometry)
             for picture, target in zip(shown, choice.targets, strict=True)
         )
-    pictures = dict(zip(map_keys(choice.targets, choice.predictions), shown, strict=True))
+    pictures = dict(zip(map_keys(choice.targets), shown, strict=True))
     method = f"{prepared.method} ({prepared.reason})" if prepared.reason else prepared.method
     return Explanation(pictures, prepared.info.labels, choice.predictions, method=method, warnings=choice.warnings)
 

@@ -10,7 +10,7 @@ from typing import Any
 from otx_xai.errors import ConfigError, TargetError
 from otx_xai.explain.targets import resolve_targets
 from otx_xai.records import PER_IMAGE_TARGET, ImageFormat, Prediction, UInt8Array
-from otx_xai.report import box_numbers, slug, slugs, write_picture
+from otx_xai.report import slug, slugs, write_picture
 
 logger = logging.getLogger("otx_xai")
 
@@ -18,22 +18,23 @@ PER_IMAGE_MAP = "per_image_map"
 """Key of the one map of an image."""
 
 
-def map_keys(targets: Sequence[Prediction], predictions: Sequence[Prediction]) -> list[int | str]:
+def map_keys(targets: Sequence[Prediction]) -> list[int | str]:
     """Return what the maps of some targets are called.
 
     Args:
         targets: what is explained of an image.
-        predictions: of the image, best first.
 
     Returns:
         For each target its class index, ``"per_image_map"``, or ``"box_<n>"``, ``n`` being its place among the
         predictions.
     """
-    numbers = box_numbers(targets, predictions)
-    return [
-        PER_IMAGE_MAP if target.target == PER_IMAGE_TARGET else target.target if number is None else f"box_{number}"
-        for target, number in zip(targets, numbers, strict=True)
-    ]
+    return [_map_key(target) for target in targets]
+
+
+def _map_key(target: Prediction) -> int | str:
+    if target.target == PER_IMAGE_TARGET:
+        return PER_IMAGE_MAP
+    return target.target if target.number is None else f"box_{target.number}"
 
 
 class Explanation:

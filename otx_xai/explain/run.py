@@ -348,7 +348,7 @@ class Run:
         return record(one, files, self._prepared.method), self._explanation(one) if self._keep else None
 
     def _explanation(self, one: ExplainedImage) -> Explanation:
-        maps = dict(zip(map_keys(one.targets, one.predictions), to_uint8(one.maps), strict=True))
+        maps = dict(zip(map_keys(one.targets), to_uint8(one.maps), strict=True))
         return Explanation(
             maps,
             self._prepared.info.labels,

@@ -15,7 +15,6 @@ from otx_xai.errors import ImageError, TargetError
 from otx_xai.postprocess import min_max, predict
 from otx_xai.postprocess.scores import NO_SCORE, are_alike
 from otx_xai.records import PER_IMAGE_TARGET, SALIENCY_MAP, SALIENCY_TARGETS, SCORES, Detections, FloatArray, Prediction
-from otx_xai.report import box_numbers
 
 logger = logging.getLogger("otx_xai")
 
@@ -39,7 +38,7 @@ class Wanted:
     Args:
         indices: class indices in the user's order, each once; ``None``: the predicted classes.
         threshold: score in [0, 1] from which a class counts as predicted.
-        per_box: one map a box from the threshold, rather than one a class.
+        per_box: one map for each box that is found, rather than one a class.
     """
 
     indices: tuple[int, ...] | None
@@ -71,7 +70,7 @@ def resolve_wanted(targets: Any, labels: Sequence[str], threshold: float, *, has
     Args:
         targets: see :func:`resolve_targets`; of a model that finds boxes also ``"boxes"``: each box by itself.
         labels: class names in order.
-        threshold: score from which a class, or a box, counts as predicted.
+        threshold: score from which a class counts as predicted.
         has_boxes: whether the model finds boxes.
 
     Raises:
@@ -252,53 +251,46 @@ class Choice:
     warnings: tuple[str, ...] = ()
 
 
-def map_names(targets: Sequence[Prediction], predictions: Sequence[Prediction]) -> list[str]:
+def map_names(targets: Sequence[Prediction]) -> list[str]:
     """Return what to call the maps of these targets of an image in messages; boxes are numbered as predictions are."""
     return [
         "the map of the image"
         if target.target == PER_IMAGE_TARGET
-        else f"class {target.label!r}" + ("" if number is None else f", box {number}")
-        for target, number in zip(targets, box_numbers(targets, predictions), strict=True)
+        else f"class {target.label!r}" + ("" if target.number is None else f", box {target.number}")
+        for target in targets
     ]
 
 
-def constant_maps(
-    targets: Sequence[Prediction], predictions: Sequence[Prediction], maps: FloatArray
-) -> tuple[str, ...]:
+def constant_maps(targets: Sequence[Prediction], maps: FloatArray) -> tuple[str, ...]:
     """Return a warning of maps in [0, 1] that are the same everywhere, and so were scaled to zeros; mostly nothing."""
     flat = np.flatnonzero(~maps.any(axis=(1, 2)))
     return map_warning(
         [targets[int(i)] for i in flat],
-        predictions,
         "the map is constant, and says nothing about any place",
         "the maps are constant, and say nothing about any place",
     )
 
 
-def targets_without_score(targets: Sequence[Prediction], predictions: Sequence[Prediction]) -> tuple[str, ...]:
+def targets_without_score(targets: Sequence[Prediction]) -> tuple[str, ...]:
     """Return a warning of targets of an image whose score is practically 0; mostly nothing."""
     low = [target for target in targets if not target.score > NO_SCORE]
     best = max((target.score for target in low), default=0.0)
     return map_warning(
         low,
-        predictions,
         f"the score of the target is {best:.3g} in the image: the map explains next to nothing",
         f"the scores of the targets are at most {best:.3g} in the image: the maps explain next to nothing",
     )
 
 
-def map_warning(
-    targets: Sequence[Prediction], predictions: Sequence[Prediction], one: str, several: str
-) -> tuple[str, ...]:
+def map_warning(targets: Sequence[Prediction], one: str, several: str) -> tuple[str, ...]:
     """Return what speaks against the maps of some targets of an image: one line, however many they are.
 
     Args:
         targets: those that it speaks against; nothing is said where there are none.
-        predictions: of the image, best first.
         one: what to say of a single map.
         several: of more.
     """
-    names = map_names(targets[:_NAMED], predictions)
+    names = map_names(targets[:_NAMED])
     if len(targets) < 2:
         return tuple(f"{name}: {one}" for name in names)
     more = f" and {len(targets) - _NAMED} more" if len(targets) > _NAMED else ""
@@ -354,8 +346,8 @@ def choose(outputs: Mapping[str, NDArray[Any]], labels: Sequence[str], wanted: W
         maps = maps[[target.target for target in targets]]
     require_finite(maps, "saliency maps")
     shown = maps / np.float32(255) if scaled else min_max(maps)
-    warnings = equal_scores(scores) + targets_without_score(targets, predictions)
-    warnings += constant_maps(targets, predictions, shown)
+    warnings = equal_scores(scores) + targets_without_score(targets)
+    warnings += constant_maps(targets, shown)
     return Choice(predictions, targets, shown, warnings=warnings)
 
 

@@ -4,14 +4,13 @@ from otx_xai.report.dump import Dump
 from otx_xai.report.files import encode, write_atomic, write_json, write_picture
 from otx_xai.report.journal import Journal, read_journal, record, restore_order, take_up
 from otx_xai.report.lock import locked
-from otx_xai.report.names import box_numbers, slug, slugs
+from otx_xai.report.names import slug, slugs
 from otx_xai.report.pictures import annotate, colormap, overlay, sheet
 
 __all__ = [
     "Dump",
     "Journal",
     "annotate",
-    "box_numbers",
     "colormap",
     "encode",
     "locked",

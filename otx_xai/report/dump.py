@@ -24,7 +24,7 @@ from otx_xai.records import (
 )
 from otx_xai.report.files import write_picture
 from otx_xai.report.frames import Frame, draw_frames, frames_of
-from otx_xai.report.names import box_numbers, slugs
+from otx_xai.report.names import slugs
 from otx_xai.report.pictures import TILE_SIZE, annotate, overlay, sheet, shrink
 
 MAP_FOLDER = "saliency_map"
@@ -84,19 +84,18 @@ class Dump:
         """
         if self._config.content is DumpContent.SHEET:
             return (self._write_picture(f"{explained.info.stem}_sheet", self._sheet(explained)),)
-        numbers = box_numbers(explained.targets, explained.predictions)
         return tuple(
             self._write_picture(name, picture)
-            for target, number, saliency_map in zip(explained.targets, numbers, explained.maps, strict=True)
-            for name, picture in self._render(explained, target, number, saliency_map)
+            for target, saliency_map in zip(explained.targets, explained.maps, strict=True)
+            for name, picture in self._render(explained, target, saliency_map)
         )
 
     def _render(
-        self, explained: ExplainedImage, target: Prediction, number: int | None, saliency_map: FloatArray
+        self, explained: ExplainedImage, target: Prediction, saliency_map: FloatArray
     ) -> Iterator[tuple[str, UInt8Array]]:
         stem = f"{explained.info.stem}{self._class_part(target)}"
-        if number is not None:
-            stem += f"_box_{number}"
+        if target.number is not None:
+            stem += f"_box_{target.number}"
         content = self._config.content
         wants_overlay = content in (DumpContent.OVERLAYS, DumpContent.BOTH)
         on_image = self._on_image(explained, saliency_map) if wants_overlay or self._config.postprocess else None

@@ -60,7 +60,7 @@ def frames_of(
     Args:
         predictions: one for each detection.
         found: what was found.
-        target: of the map; of a single box one of the predictions itself, since two may be equal.
+        target: of the map.
         image_size: ``(height, width)`` of the original image.
         geometry: how it was fitted into the network's input.
     """
@@ -72,7 +72,7 @@ def frames_of(
             outlines=() if found.masks is None else _outlines(found, i, image_size, geometry),
         )
         for i, prediction in enumerate(predictions)
-        if target is prediction or (target.box is None and target.target in (prediction.target, PER_IMAGE_TARGET))
+        if target.number == i or (target.number is None and target.target in (prediction.target, PER_IMAGE_TARGET))
     ]
 
 

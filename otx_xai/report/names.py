@@ -1,4 +1,4 @@
-"""Names that are safe on every file system, and never two the same; and the numbers of boxes in them."""
+"""Names that are safe on every file system, and never two the same."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-
-from otx_xai.records import Prediction
 
 _SLUG_BYTES = 80
 _KEPT_PUNCTUATION = frozenset("-+=,&'()")
@@ -57,28 +55,6 @@ def slugs(labels: Sequence[str]) -> tuple[str, ...]:
         unique.append(_with_end(text, end))
         taken.add(_fold(unique[-1]))
     return tuple(unique)
-
-
-def box_numbers(targets: Sequence[Prediction], predictions: Sequence[Prediction]) -> tuple[int | None, ...]:
-    """Number boxes that are explained by their places among the predictions of their image.
-
-    Two boxes may have the same label, score and corners, so a target is found by identity, not by equality.
-
-    Args:
-        targets: what is explained of the image.
-        predictions: of the image, best first.
-
-    Returns:
-        For each target its number, from 0; ``None`` for a class, and for the whole image.
-
-    Raises:
-        ValueError: a target is a box, and none of the predictions.
-    """
-    places = {id(prediction): place for place, prediction in enumerate(predictions)}
-    strangers = [target for target in targets if target.box is not None and id(target) not in places]
-    if strangers:
-        raise ValueError(f"Boxes are explained that are none of the image's predictions: {strangers}.")
-    return tuple(None if target.box is None else places[id(target)] for target in targets)
 
 
 def _stays(letter: str) -> bool:

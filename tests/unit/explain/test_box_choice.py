@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
+from otx_xai import Engine
 from otx_xai.errors import ImageError, LabelError, ModelError
 from otx_xai.explain import Explainer
 from otx_xai.explain.box_choice import choose_boxes, find_boxes
 from otx_xai.explain.explanation import map_keys
 from otx_xai.explain.targets import Wanted
-from otx_xai.records import Detections, InputGeometry, ModelFacts, ResizeType, Task
+from otx_xai.records import Detections, ExplainConfig, InputGeometry, ModelFacts, ResizeType, Task
 
 LABELS = ("cat", "dog", "cow")
 INFO = ModelFacts(Task.DETECTION, LABELS, InputGeometry((100, 200)))
@@ -135,35 +138,70 @@ def test_maps_of_another_shape_are_told() -> None:
         choose_boxes({"saliency_map": MAPS[0]}, detections([1], [0.9]), LABELS, Wanted(None, 0.3), scaled=False)
 
 
-@pytest.mark.parametrize("equal", [False, True])
-def test_boxes_of_a_chosen_class_keep_their_numbers(equal: bool) -> None:
-    """In the keys of maps and in warnings: of the boxes of three, the second and the third are dogs."""
-    rows = np.float32([[2, 2, 20, 20, 0.9], [4, 8, 24, 30, 0.8], [4, 8, 24, 30, 0.8 if equal else 0.7]])
+def constant_detector(rows: list[list[float]]) -> ov.Model:
+    """Find the same boxes in every image: a cat, and for the rest dogs."""
     image = ops.parameter([1, 3, 32, 32], np.float32)
     image.set_layout(ov.Layout("NCHW"))
     zero = ops.multiply(ops.reduce_sum(image, np.array([0, 1, 2, 3])), ops.constant(np.float32(0)))
-    boxes, found = ops.add(ops.constant(rows[None]), zero), ops.constant(np.array([[0, 1, 1]], np.int64))
+    boxes, found = ops.add(ops.constant(np.float32([rows])), zero), ops.constant(np.array([[0, 1, 1]], np.int64))
     boxes.output(0).get_tensor().set_names({"boxes"})
-    model = ov.Model([ops.result(boxes), ops.result(found)], [image])
+    return ov.Model([ops.result(boxes), ops.result(found)], [image])
+
+
+@pytest.mark.parametrize("equal", [False, True])
+def test_boxes_of_a_chosen_class_keep_their_numbers(equal: bool) -> None:
+    """In the keys of maps and in warnings: of the boxes of three, the second and the third are dogs."""
+    model = constant_detector([[2, 2, 20, 20, 0.9], [4, 8, 24, 30, 0.8], [4, 8, 24, 30, 0.8 if equal else 0.7]])
     explainer = Explainer(model, explain_method="drise", labels=LABELS)
     explanation = explainer(np.full((32, 32, 3), 128, np.uint8), targets="dog", num_masks=8)
-    assert (explanation.predictions[1] == explanation.predictions[2]) is equal
+    second, third = explanation.predictions[1:]
+    assert (second == replace(third, number=1)) is equal
     assert explanation.targets == ["box_1", "box_2"]
     assert [text.partition(":")[0] for text in explanation.warnings] == ["class 'dog', box 1", "class 'dog', box 2"]
 
 
+@pytest.mark.parametrize(("targets", "numbers"), [("boxes", [0, 1, 2]), ("predicted", [0])])
+def test_a_black_box_explains_every_box_that_is_listed(targets: str, numbers: list[int], tmp_path: Path) -> None:
+    ov.save_model(
+        constant_detector([[2, 2, 20, 20, 0.9], [4, 8, 24, 30, 0.26], [4, 8, 24, 30, 0.25]]), tmp_path / "m.xml"
+    )
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((32, 32, 3), 128, np.uint8))
+    run = Engine(work_dir=tmp_path / "out").explain(
+        tmp_path / "m.xml",
+        data_root=tmp_path / "a.png",
+        labels=LABELS,
+        explain_method="drise",
+        num_masks=8,
+        targets=targets,
+        explain_config=ExplainConfig(confidence_threshold=0.25),
+    )
+    (explanation,) = run.explanations
+    assert len(explanation.predictions) == 3
+    assert explanation.targets == [f"box_{number}" for number in numbers]
+
+
+def test_every_box_that_is_listed_has_a_map() -> None:
+    """The threshold of predicted classes, 0.3 by default, has no say in it."""
+    found = detections([2, 0, 2], [0.9, 0.26, 0.25])
+    wanted = Wanted(None, 0.3, per_box=True)
+    choice = choose_boxes({"saliency_map": MAPS}, found, LABELS, wanted, placed=((2, 4), INFO.geometry), scaled=True)
+    assert choice.targets == choice.predictions
+    assert [target.number for target in choice.targets] == [0, 1, 2]
+    assert len(choice.maps) == 3
+
+
 def test_keys_of_maps() -> None:
-    found = detections([2, 0, 2], [0.9, 0.8, 0.7])
+    found = detections([2, 0], [0.9, 0.8])
     per_box = choose_boxes(
         {"saliency_map": MAPS},
         found,
         LABELS,
-        Wanted(None, 0.75, per_box=True),
+        Wanted(None, 0.3, per_box=True),
         placed=((2, 4), INFO.geometry),
         scaled=True,
     )
-    assert map_keys(per_box.targets, per_box.predictions) == ["box_0", "box_1"]
+    assert map_keys(per_box.targets) == ["box_0", "box_1"]
     by_class = choose_boxes({"saliency_map": MAPS}, found, LABELS, Wanted((1, 2), 0.3), scaled=True)
-    assert map_keys(by_class.targets, by_class.predictions) == [1, 2]
+    assert map_keys(by_class.targets) == [1, 2]
     whole = choose_boxes({"saliency_map": MAPS[:, 0]}, found, LABELS, Wanted(None, 0.3), scaled=True)
-    assert map_keys(whole.targets, whole.predictions) == ["per_image_map"]
+    assert map_keys(whole.targets) == ["per_image_map"]

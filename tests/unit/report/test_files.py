@@ -259,20 +259,21 @@ class TestDump:
         """Two predictions may be equal in everything: they still are two boxes, and two files."""
         item = explained()
         corners = (1.0, 2.0, 9.0, 12.0)
-        second = Prediction(1, LABELS[1], 0.5, corners)
-        third = Prediction(1, LABELS[1], 0.5 if equal else 0.4, corners)
-        assert (second == third) is equal
-        boxes = (Prediction(0, LABELS[0], 0.9, corners), second, third)
+        second = Prediction(1, LABELS[1], 0.5, corners, 1)
+        third = Prediction(1, LABELS[1], 0.5 if equal else 0.4, corners, 2)
+        assert (second == replace(third, number=1)) is equal
+        boxes = (Prediction(0, LABELS[0], 0.9, corners, 0), second, third)
         item = replace(item, predictions=boxes, targets=boxes[1:])
         files = self.write(tmp_path, item, content="maps", postprocess=False)
         assert files == tuple(f"saliency_map/photo_class_St_Bernard_box_{n}_saliency_map.png" for n in (1, 2))
         for file, saliency_map in zip(files, item.maps, strict=True):
             np.testing.assert_array_equal(read(tmp_path / file), to_uint8(saliency_map))
 
-    def test_a_box_that_is_no_prediction(self, tmp_path):
-        item = explained()
+    @pytest.mark.parametrize("number", [None, -1, 0, 1, 2])
+    def test_a_box_that_is_no_prediction(self, number):
+        item, box = explained(), Prediction(0, "x", 0.9, (1, 2, 3, 4), number)
         with pytest.raises(ValueError, match="none of the image's predictions"):
-            self.write(tmp_path, replace(item, targets=(Prediction(0, "x", 0.9, (1, 2, 3, 4)),), maps=item.maps[:1]))
+            replace(item, targets=(box,), maps=item.maps[:1])
 
     def test_image_without_maps(self, tmp_path):
         item = replace(explained(), targets=(), maps=np.zeros((0, 7, 7), np.float32))

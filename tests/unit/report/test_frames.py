@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -28,7 +30,7 @@ def test_masks_are_outlined_at_one_half() -> None:
     box = np.array([[20, 10, 80, 90]], np.float32)
     whole = np.array([[0, 0, 100, 100]], np.float32)
     found = Detections(box, np.array([0]), np.array([0.9], np.float32), mask, whole, masks_fill_boxes=False)
-    prediction = Prediction(0, "cat", 0.9, (20, 10, 80, 90))
+    prediction = Prediction(0, "cat", 0.9, (20, 10, 80, 90), 0)
     (made,) = frames_of([prediction], found, prediction, SIZE, InputGeometry(SIZE))
     points = np.concatenate(made.outlines)[:, 0]
     assert (points.min(axis=0).tolist(), points.max(axis=0).tolist()) == ([40, 30], [59, 69])
@@ -43,9 +45,9 @@ def test_masks_are_outlined_at_one_half() -> None:
 def test_the_map_of_a_box_shows_this_box_alone() -> None:
     boxes = np.tile(np.float32([[20, 10, 80, 90]]), (3, 1))
     found = Detections(boxes, np.array([0, 0, 1]), np.array([0.9, 0.9, 0.9], np.float32))
-    first, equal, other = (Prediction(target, "a", 0.9, (20, 10, 80, 90)) for target in (0, 0, 1))
+    first, equal, other = (Prediction(target, "a", 0.9, (20, 10, 80, 90), i) for i, target in enumerate((0, 0, 1)))
     predictions, geometry = (first, equal, other), InputGeometry(SIZE)
-    assert first == equal
+    assert first == replace(equal, number=0)
     shown = [len(frames_of(predictions, found, one, SIZE, geometry)) for one in predictions]
     assert shown == [1, 1, 1]
     assert len(frames_of(predictions, found, Prediction(0, "a", 0.9), SIZE, geometry)) == 2
