@@ -41,10 +41,20 @@ class Manifest:
             values, enumerations and arrays.
         model_file: the model, which is hashed.
         images: number of images of the run.
+        refusals: why other methods are not used, each ``"<method>: <why>"``.
+        not_read: files among the images that are passed over.
     """
 
     def __init__(
-        self, work_dir: Path, command: str, settings: Mapping[str, Any], model_file: Path, images: int
+        self,
+        work_dir: Path,
+        command: str,
+        settings: Mapping[str, Any],
+        model_file: Path,
+        images: int,
+        *,
+        refusals: Iterable[str] = (),
+        not_read: Iterable[str] = (),
     ) -> None:
         self._path = work_dir / MANIFEST
         self._images = images
@@ -54,6 +64,8 @@ class Manifest:
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
             "model_sha256": hash_model(model_file),
             "settings": plain(settings),
+            "refusals": list(refusals),
+            "not_read": list(not_read),
             "versions": _versions(),
         }
         decisive = [command, self._content["model_sha256"], self._content["settings"], __version__]
