@@ -11,9 +11,11 @@ Names are loaded on first use: importing the package loads neither torch nor lig
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # type checkers know this name; typing costs more than all else that `otx --help` needs
 if TYPE_CHECKING:
+    from typing import Any
+
     __version__: str
     from otx_xai.callbacks import SaliencyCallback
     from otx_xai.data.datamodule import OTXDataModule

@@ -15,11 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from otx_xai.errors import ConfigError
 
 _METADATA = "option"
+
+AnyWord = TypeVar("AnyWord", bound="Word")
 
 Kind = type[bool] | type[int] | type[float] | None
 """Type that an option's value is read as; ``None``: text, which the one who uses it reads."""
@@ -49,6 +51,15 @@ def words(kind: type[Word]) -> str:
     return ", ".join(member.value for member in kind)
 
 
+def read_word(kind: type[AnyWord], value: str | None) -> AnyWord | None:
+    """Read one word as a member of its enumeration.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    return None if value is None else kind(value)
+
+
 def read_words(record: object, **kinds: type[Word]) -> None:
     """Turn the words in a record, which users may write as plain text, into members of their enumerations.
 
@@ -60,9 +71,7 @@ def read_words(record: object, **kinds: type[Word]) -> None:
         ConfigError: one is no word of its enumeration.
     """
     for name, kind in kinds.items():
-        value = getattr(record, name)
-        if value is not None and not isinstance(value, kind):
-            object.__setattr__(record, name, kind(value))
+        object.__setattr__(record, name, read_word(kind, getattr(record, name)))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ are ``float32`` in [0, 1]; a *target* is a class index, a *label* its name.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,11 @@ UInt8Array = NDArray[np.uint8]
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 Size = tuple[int, int]
+
+Targets = int | str | Sequence[int | str] | NDArray[np.integer[Any]] | None
+"""Classes as users say them: indices, names, ``"a,b"``, -1 for all, or a word such as ``"predicted"``."""
+Labels = str | Path | Sequence[str] | None
+"""Class names as users give them: a file, ``"a,b"``, or the names; ``None``: those that the model knows."""
 
 SALIENCY_MAP = "saliency_map"
 """Output of a model: its maps. This and the next are the names that OTX and Model API know."""

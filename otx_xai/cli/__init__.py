@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -11,10 +9,10 @@ from importlib import import_module
 from otx_xai.errors import EXIT_INTERRUPTED, ConfigError, OtxXaiError
 
 VERBS = {
-    "train": ("training", "train a model on a folder of images and annotations"),
-    "test": ("training", "measure a checkpoint on the test part of the data"),
-    "predict": ("training", "predict images with a checkpoint: predictions.jsonl"),
-    "export": ("training", "export a checkpoint to OpenVINO IR or ONNX"),
+    "train": ("train", "train a model on a folder of images and annotations"),
+    "test": ("train", "measure a checkpoint on the test part of the data"),
+    "predict": ("train", "predict images with a checkpoint: predictions.jsonl"),
+    "export": ("train", "export a checkpoint to OpenVINO IR or ONNX"),
     "explain": ("explain", "explain the images of a folder: saliency maps, overlays, predictions"),
     "find": ("find", "list the recipes"),
     "demo": ("demo", "draw shapes, train a small network on them, explain it, and check the maps"),
@@ -36,7 +34,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     debug = "--debug" in words
     try:
-        _start_log()
         return _run([word for word in words if word != "--debug"])
     except OtxXaiError as error:
         if debug:
@@ -55,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _start_log() -> None:
+    import logging  # costs more than all else that `otx --help` needs
+    import os
+
     level = os.environ.get("OTX_XAI_LOG", "INFO").upper()
     if not isinstance(logging.getLevelName(level), int):
         raise ConfigError(f"OTX_XAI_LOG is {level}; expected DEBUG, INFO, WARNING or ERROR.")
@@ -73,6 +73,7 @@ def _run(argv: list[str]) -> int:
         return 0
     if verb not in VERBS:
         raise ConfigError(f"{verb!r} is no sub-command; expected one of {', '.join(VERBS)}. `otx --help` lists them.")
+    _start_log()
     module = import_module(f"otx_xai.cli.{VERBS[verb][0]}")
     code: int = module.run(verb, argv[1:])
     return code

@@ -11,6 +11,7 @@ from typing import Any
 
 from otx_xai.cli import VERBS
 from otx_xai.errors import ConfigError
+from otx_xai.options import Kind, options_of
 from otx_xai.recipe import read_recipe
 
 _LIST_KEYS = ("labels", "targets")
@@ -48,7 +49,7 @@ def add(
     metavar: str,
     meaning: str,
     default: Any = None,
-    kind: type[bool] | type[int] | type[float] | None = None,
+    kind: Kind = None,
 ) -> None:
     """Add an option. Text is checked by the engine, which knows what it means; numbers and flags here."""
     default = default.value if isinstance(default, Enum) else default
@@ -62,9 +63,13 @@ def add(
     group.add_argument(f"--{name}", metavar=metavar, default=default, help=f"{meaning}{shown}", **more)
 
 
-def words(options: Any) -> str:
-    """Join the words of an enumeration."""
-    return ", ".join(str(option.value) for option in options)
+def add_record(parser: Any, record: type) -> None:
+    """Add the options that a record of settings declares, under their headings; see :mod:`otx_xai.options`."""
+    groups: dict[str, Any] = {}
+    for told in options_of(record):
+        if told.group not in groups:
+            groups[told.group] = parser.add_argument_group(told.group)
+        add(groups[told.group], told.name, told.metavar, told.help, told.default, told.kind)
 
 
 def parse(parser: Any, verb: str, argv: Sequence[str]) -> dict[str, Any]:

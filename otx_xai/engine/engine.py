@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,12 +13,9 @@ import openvino as ov
 from otx_xai.data import find_images
 from otx_xai.engine.explaining import (
     Images,
-    absolute,
     begin_run,
     images_of,
-    is_file,
     open_session,
-    positive,
     reconcile,
     save_explained,
 )
@@ -26,10 +23,12 @@ from otx_xai.engine.workspace import explain_run, named_folder, new_run, newest_
 from otx_xai.errors import ConfigError
 from otx_xai.explain.plan import prepare
 from otx_xai.explain.run import ExplainRun
+from otx_xai.options import read_word
 from otx_xai.recipe import override, read_recipe
-from otx_xai.records import ExplainConfig, ExplainMode, InputOptions, Method, Preset, Task
+from otx_xai.records import ExplainConfig, ExplainMode, InputOptions, Labels, Method, Preset, Targets, Task
 from otx_xai.report import locked
 from otx_xai.report.manifest import write_config
+from otx_xai.settings import ExplainSettings, absolute
 
 if TYPE_CHECKING:
     from otx_xai.data.datamodule import OTXDataModule
@@ -79,7 +78,7 @@ class Engine:
     ) -> None:
         self.model = model
         self.datamodule = datamodule
-        self.task = None if task is None else Task(task)
+        self.task = read_word(Task, task)
         self.work_dir = named_folder(work_dir)
         self.checkpoint = checkpoint
         self.device = device
@@ -241,7 +240,7 @@ class Engine:
         precision: Literal["fp32", "fp16"] = "fp32",
         explain: bool = False,
         batch: int | None = None,
-        labels: str | Path | Sequence[str] | None = None,
+        labels: Labels = None,
         input: InputOptions | None = None,
     ) -> ExportReport:
         """Export a checkpoint to OpenVINO IR or ONNX, and compare what was written with torch.
@@ -278,12 +277,12 @@ class Engine:
         dump: bool = False,
         *,
         data_root: str | Path | None = None,
-        labels: str | Path | Sequence[str] | None = None,
+        labels: Labels = None,
         input: InputOptions | None = None,
         explain_mode: ExplainMode | str = ExplainMode.AUTO,
         explain_method: Method | str | None = None,
         target_layer: str | None = None,
-        targets: Any = None,
+        targets: Targets = None,
         preset: Preset | str | None = None,
         num_masks: int | None = None,
         tolerance: float | None = None,
@@ -340,58 +339,59 @@ class Engine:
         """
         if trainer_kwargs:
             logger.warning("%s: not used, explaining runs in OpenVINO.", ", ".join(trainer_kwargs))
-        config, options = explain_config or ExplainConfig(), input or InputOptions()
-        mode, preset = ExplainMode(explain_mode), None if preset is None else Preset(preset)
-        method, wanted = reconcile(config, None if explain_method is None else Method(explain_method), mode, targets)
-        model_file = self._checkpoint(checkpoint)
-        data = self._images(datamodule, data_root)
-        source, its_labels, its_options = self._readable(model_file, labels, options, data)
-        method_options = {"preset": preset, "num_masks": num_masks, "tolerance": tolerance, "seed": seed or None}
+        settings = ExplainSettings(
+            checkpoint=checkpoint or self.checkpoint,
+            model=self._architecture(),
+            labels=labels,
+            task=self.task,
+            device=self.device,
+            batch_size=batch_size,
+            output_model=output_model,
+            input=input or InputOptions(),
+            data_root=data_root,
+            targets=targets,
+            explain_method=read_word(Method, explain_method),
+            target_layer=target_layer,
+            explain_mode=ExplainMode(explain_mode),
+            preset=read_word(Preset, preset),
+            num_masks=num_masks,
+            tolerance=tolerance,
+            seed=seed,
+            work_dir=self.work_dir,
+            dump=dump,
+            explain_config=explain_config or ExplainConfig(),
+            resume=resume,
+        )
+        return self._explain(settings, datamodule, keep=keep_explanations and not dump)
+
+    def _explain(self, settings: ExplainSettings, datamodule: Any, *, keep: bool) -> ExplainRun:
+        config, (method, wanted) = settings.explain_config, reconcile(settings)
+        model_file = self._checkpoint(settings.checkpoint)
+        data = self._images(datamodule, settings.data_root)
+        source, its_labels, its_options = self._readable(model_file, settings.labels, settings.input, data)
         prepared = prepare(
             source,
-            task=self.task,
+            task=settings.task,
             labels=its_labels,
             options=its_options,
-            mode=mode,
+            mode=settings.explain_mode,
             method=method,
-            method_options=method_options,
-            target_layer=target_layer,
+            method_options=settings.of_black_box(),
+            target_layer=settings.target_layer,
             targets=wanted,
             threshold=config.predicted_maps_conf_thr,
             confidence_threshold=config.confidence_threshold,
-            batch=positive(batch_size),
+            batch=settings.batch_size,
         )
-        if output_model is not None:
-            save_explained(source, Path(output_model), prepared.info.task, method, target_layer, its_labels)
-        session = open_session(prepared, self.device, normalised=data.normalised)
+        if settings.output_model is not None:
+            its_task, saved = prepared.info.task, Path(settings.output_model)
+            save_explained(source, saved, its_task, method, settings.target_layer, its_labels)
+        session = open_session(prepared, settings.device, normalised=data.normalised)
         work_dir = explain_run(self.work_dir)
-        keep = keep_explanations and not dump
-        arguments = {
-            "work_dir": absolute(work_dir),
-            "checkpoint": absolute(model_file),
-            "data_root": data.root,
-            "task": self.task,
-            "model": self._architecture(),
-            "device": self.device,
-            "labels": absolute(labels) if is_file(labels) else labels,
-            "input": asdict(options),
-            "explain_mode": mode,
-            "explain_method": explain_method,
-            "preset": preset,
-            "num_masks": num_masks,
-            "tolerance": tolerance,
-            "target_layer": target_layer,
-            "targets": targets,
-            "batch_size": batch_size,
-            "explain_config": asdict(config),
-            "dump": dump,
-            "output_model": output_model and absolute(output_model),
-            "resume": resume,
-            "seed": seed,
-        }
+        found = replace(settings, checkpoint=model_file, data_root=data.root, work_dir=work_dir)
         with locked(work_dir):
-            run = begin_run(work_dir, arguments, prepared, session, model_file, data, config, dump=dump, keep=keep)
-            return run.execute(session, resume=resume and not keep and data.loader is None)
+            run = begin_run(work_dir, found, prepared, session, model_file, data, keep=keep)
+            return run.execute(session, resume=settings.resume and not keep and data.loader is None)
 
     def _readable(
         self, file: Path, labels: Any, options: InputOptions, data: Images

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -22,9 +20,10 @@ from otx_xai.explain.run import Run
 from otx_xai.explain.targets import BOXES
 from otx_xai.model import embed_preprocessing
 from otx_xai.openvino_core import first_line
-from otx_xai.records import ExplainConfig, ExplainMode, ImageInfo, Method, Size, TargetExplainGroup, Task
+from otx_xai.records import ExplainMode, ImageInfo, Labels, Method, Size, TargetExplainGroup, Targets, Task
 from otx_xai.report.manifest import Manifest, write_config
 from otx_xai.runtime import Session
+from otx_xai.settings import ExplainSettings, absolute
 
 logger = logging.getLogger("otx_xai")
 
@@ -67,15 +66,14 @@ def images_of(data: Any) -> Images:
     return Images(names, loader=loader, size=size, normalised=first.dtype != np.uint8)
 
 
-def reconcile(
-    config: ExplainConfig, method: Method | None, mode: ExplainMode, targets: Any
-) -> tuple[Method | None, Any]:
-    """Reconcile ``target_explain_group`` with the method, the mode and the targets.
+def reconcile(settings: ExplainSettings) -> tuple[Method | None, Targets]:
+    """Reconcile ``target_explain_group`` with the method, the mode and the targets, and return method and targets.
 
     Raises:
         ConfigError: a map of the whole image is asked for, and a method or mode that does not give any.
     """
-    group = config.target_explain_group
+    method, targets, mode = settings.explain_method, settings.targets, settings.explain_mode
+    group = settings.explain_config.target_explain_group
     if group is TargetExplainGroup.IMAGE and targets is None:
         if mode is ExplainMode.BLACKBOX:
             raise ConfigError(
@@ -95,13 +93,6 @@ def reconcile(
     return method, targets
 
 
-def positive(batch_size: int) -> int:
-    """Return a batch size, which must be at least 1."""
-    if batch_size < 1:
-        raise ConfigError(f"--batch_size is {batch_size}; expected at least 1.")
-    return batch_size
-
-
 def open_session(prepared: Prepared, device: str, *, normalised: bool) -> Session:
     """Compile a model for an OpenVINO device, with its pre-processing inside unless images come normalised."""
     return Session(prepared.model if normalised else embed_preprocessing(prepared.model, prepared.info), device)
@@ -111,55 +102,40 @@ def open_session(prepared: Prepared, device: str, *, normalised: bool) -> Sessio
 # What the run leaves behind, apart from its results.
 
 
-def absolute(path: str | Path) -> str:
-    """Return a path from the root, ``~`` expanded, links kept."""
-    return os.path.abspath(os.path.expanduser(path))
-
-
-def is_file(labels: Any) -> TypeGuard[str | Path]:
-    """Whether labels are a file rather than the names themselves."""
-    return isinstance(labels, str | Path) and os.path.isfile(os.path.expanduser(labels))
-
-
 def begin_run(
     work_dir: Path,
-    arguments: dict[str, Any],
+    settings: ExplainSettings,
     prepared: Prepared,
     session: Session,
     model_file: Path,
     data: Images,
-    config: ExplainConfig,
     *,
-    dump: bool,
     keep: bool,
 ) -> Run:
     """Write ``config.yaml``, and return the run with its manifest, ready to be executed.
 
     Args:
         work_dir: folder of the run, which exists.
-        arguments: what repeats the run.
+        settings: what repeats the run.
         prepared: the model.
         session: it, compiled.
         model_file: where it comes from.
         data: the images.
-        config: what to write.
-        dump: write pictures.
         keep: keep the explanations in memory, to return them.
 
     Raises:
         OutputError: it cannot be written.
     """
-    write_config(work_dir, arguments)
-    settings = _settings_of(arguments, prepared, session)
-    manifest = Manifest(work_dir, "explain", settings, model_file, len(data.images))
+    write_config(work_dir, settings.arguments())
+    decisive = settings.decisive() | _found_out(prepared, session)
+    manifest = Manifest(work_dir, "explain", decisive, model_file, len(data.images))
+    config, dump = settings.explain_config, settings.dump
     return Run(work_dir, manifest, prepared, config, data.images, dump=dump, keep=keep, loader=data.loader)
 
 
-def _settings_of(arguments: dict[str, Any], prepared: Prepared, session: Session) -> dict[str, Any]:
-    """Return everything that decides the results: the arguments, and what was found out about the model."""
-    irrelevant = ("work_dir", "output_model", "resume")
-    settings = {name: value for name, value in arguments.items() if name not in irrelevant}
-    return settings | {
+def _found_out(prepared: Prepared, session: Session) -> dict[str, Any]:
+    """Return what was found out about the model, and decides the results as settings do."""
+    return {
         "labels": len(prepared.info.labels),
         "labels_sha256": hashlib.sha256("\n".join(prepared.info.labels).encode()).hexdigest(),
         "method": prepared.method,
@@ -175,7 +151,7 @@ def save_explained(
     task: Task,
     method: Method | None,
     target_layer: str | None,
-    labels: str | Path | Sequence[str] | None,
+    labels: Labels,
 ) -> None:
     """Save the model with its saliency branch; the ``.xml``, which comes last, never lacks its ``.bin``."""
     if output_model.suffix.lower() != ".xml":

@@ -224,14 +224,14 @@ def test_an_image_that_breaks_a_library_is_one_failure(
     assert (run.explained, len(run.failures), run.exit_code) == (8, 1, 7)
 
 
-@pytest.mark.parametrize("stage", ["run.read_image", "explainer.prepare.choose", "run.record"])
+@pytest.mark.parametrize("stage", ["run.read_image", "plan.choose", "run.record"])
 def test_a_fault_in_a_thread_ends_the_run(
     model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("a fault of ours")
 
-    monkeypatch.setattr(f"otx_xai.{stage}", broken)
+    monkeypatch.setattr(f"otx_xai.explain.{stage}", broken)
     with pytest.raises(ZeroDivisionError):
         explain(model, photos, tmp_path / "out")
     assert manifest(tmp_path / "out")["status"] == "failed"

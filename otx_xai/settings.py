@@ -10,8 +10,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
+from otx_xai.errors import ConfigError
 from otx_xai.options import option, option_of, read_words, section, words
 from otx_xai.records import (
     EXPLAINED,
@@ -19,10 +20,11 @@ from otx_xai.records import (
     ExplainConfig,
     ExplainMode,
     InputOptions,
+    Labels,
     Method,
     Preset,
+    Targets,
     Task,
-    Weights,
 )
 
 _MODEL = "Model"
@@ -37,7 +39,7 @@ class ExplainSettings:
     Text that stands for a word of an enumeration is read when the record is made. Paths stay as they are given.
 
     Raises:
-        ConfigError: a word is none of its enumeration.
+        ConfigError: a word is none of its enumeration, or a number is out of range.
     """
 
     checkpoint: str | Path | None = option(
@@ -46,14 +48,7 @@ class ExplainSettings:
     model: Any = option(
         None, "NAME", "architecture of a plain state dict, where its keys do not tell: mobilenet_v2, timm/…", _MODEL
     )
-    weights: Weights | None = option(
-        None, "WORD", f"of a checkpoint that holds both: {words(Weights)}; the averaged ones (ema) by default", _MODEL
-    )
-    output: str | None = option(None, "NAME", "output that is explained, where the model has several", _MODEL)
-    format: str | None = option(
-        None, "NAME", "how the outputs of a detector spell boxes, where the graph leaves it open", _MODEL
-    )
-    labels: Any = option(
+    labels: Labels = option(
         None, "FILE|a,b,c", "class names, where the model does not tell: one a line, a JSON list, or a,b,c", _MODEL
     )
     task: Task | None = option(None, "TASK", f"what the model does, where it does not tell: {words(Task)}", _MODEL)
@@ -75,7 +70,7 @@ class ExplainSettings:
         EXPLAINED,
         is_path=True,
     )
-    targets: Any = option(
+    targets: Targets = option(
         None,
         "a,b",
         "classes, by name or index; -1: all; predicted (the default): those with a score from "
@@ -117,7 +112,9 @@ class ExplainSettings:
     )
 
     def __post_init__(self) -> None:
-        read_words(self, task=Task, weights=Weights, explain_mode=ExplainMode, explain_method=Method, preset=Preset)
+        read_words(self, task=Task, explain_mode=ExplainMode, explain_method=Method, preset=Preset)
+        if self.batch_size < 1:
+            raise ConfigError(f"--batch_size is {self.batch_size}; expected at least 1.")
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> ExplainSettings:
@@ -129,6 +126,15 @@ class ExplainSettings:
         inner = {"input": InputOptions, "explain_config": ExplainConfig}
         made = {name: record(**options[name]) for name, record in inner.items() if options.get(name) is not None}
         return cls(**{**options, **made})
+
+    def of_black_box(self) -> dict[str, Any]:
+        """Return the options of a black-box method by name, ``None`` where it decides."""
+        return {
+            "preset": self.preset,
+            "num_masks": self.num_masks,
+            "tolerance": self.tolerance,
+            "seed": self.seed or None,
+        }
 
     def arguments(self) -> dict[str, Any]:
         """Return all settings, as ``config.yaml`` lists them: paths from the root, records as dicts."""
@@ -144,7 +150,7 @@ def absolute(path: str | Path) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def is_file(labels: Any) -> bool:
+def is_file(labels: Labels) -> TypeGuard[str | Path]:
     """Whether labels are a file rather than the names themselves."""
     return isinstance(labels, str | Path) and os.path.isfile(os.path.expanduser(labels))
 
@@ -158,7 +164,7 @@ def _entries(record: Any, *, decisive: bool) -> dict[str, Any]:
             continue
         if is_dataclass(value):
             value = _entries(value, decisive=decisive)
-        elif value and (told.is_path or (declared.name == "labels" and is_file(value))):
+        elif (told.is_path and value) or (declared.name == "labels" and is_file(value)):
             value = absolute(value)
         entries[declared.name] = value
     return entries
