@@ -114,6 +114,16 @@ def bounds_of(pieces: Sequence[Piece]) -> frozenset[int]:
     return frozenset(piece.begin for piece in pieces[1:])
 
 
+def origin_of(view: View, output: ov.Output) -> Piece:
+    """Return where a tensor as a whole comes from; of joined parts, the first that carries image content.
+
+    Args:
+        view: the graph.
+        output: the tensor.
+    """
+    return next(_walk(view, _Place(output, None, 0, 1), (), 0))
+
+
 def within(pieces: Sequence[Piece], begin: int, end: int) -> tuple[Piece, ...]:
     """Return the pieces of some columns, cut at their ends."""
     cut = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,15 @@ class OutputPort:
         """Return its names and sizes as messages tell them: ``boxes [1,?,5]``."""
         sizes = ",".join("?" if size is None else str(size) for size in self.shape)
         return f"{'/'.join(sorted(self.names))} [{sizes}]".strip()
+
+    def may_have(self, sizes: Sequence[int | None]) -> bool:
+        """Tell whether the output may have these sizes, ``None`` for any, and surely has as many axes."""
+        pairs = zip(self.shape, sizes, strict=False)
+        return len(self.shape) == len(sizes) and all(None in pair or pair[0] == pair[1] for pair in pairs)
+
+    def is_called(self, *parts: str) -> bool:
+        """Tell whether a name of the output has one of some parts."""
+        return any(part in name.lower() for name in self.names for part in parts)
 
 
 @dataclass(frozen=True)

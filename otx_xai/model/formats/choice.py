@@ -10,11 +10,12 @@ import openvino as ov
 from otx_xai.errors import ConfigError, ModelError
 from otx_xai.graph.output_names import describe_outputs
 from otx_xai.graph.view import View, dimensions
-from otx_xai.model.formats import labelled, rows
+from otx_xai.model.formats import four_outputs, labelled, rows
 from otx_xai.model.formats.box_format import BoxFormat, DetectorOutputs, Found, Match, OutputPort
 from otx_xai.records import XAI_OUTPUTS, Size
 
 BOX_FORMATS: tuple[BoxFormat, ...] = (
+    *four_outputs.FORMATS,
     labelled.FORMAT,
     *rows.FORMATS.values(),
 )
@@ -82,8 +83,8 @@ def find_format(outputs: DetectorOutputs, name: str | None = None) -> Found | No
 def unknown_outputs(outputs: DetectorOutputs) -> str:
     """Say that a model finds boxes in no known format: what its outputs are, and what is expected."""
     return (
-        f"The outputs of the detector are of no known format: {_listed(outputs)}. Expected one of:\n"
-        f"{_meanings(BOX_FORMATS)}\nName the format by --format if it is one of these, give the class names by "
+        f"The outputs of the detector are of no known format: {_listed(outputs)}. Expected one of: "
+        f"{_meanings(BOX_FORMATS)}. Name the format by --format if it is one of these, give the class names by "
         "--labels, export the model with its non-maximum suppression, or read its boxes by a postprocess_fn of your "
         "own in Python."
     )
@@ -105,7 +106,7 @@ def _named(outputs: DetectorOutputs, name: str) -> Found:
     """Return the format that the user names."""
     named = [row for row in BOX_FORMATS if row.name == name.strip().lower()]
     if not named:
-        raise ConfigError(f"--format is {name!r}; expected one of:\n{_meanings(BOX_FORMATS)}")
+        raise ConfigError(f"--format is {name!r}; expected one of: {_meanings(BOX_FORMATS)}.")
     match = named[0].matches(replace(outputs, declared=True))
     if match is None:
         raise ConfigError(
@@ -117,8 +118,8 @@ def _named(outputs: DetectorOutputs, name: str) -> Found:
 
 def _ambiguous(outputs: DetectorOutputs, found: Sequence[Found]) -> ModelError:
     return ModelError(
-        f"The outputs of the detector may be read in {len(found)} ways: {_listed(outputs)}. Say which by --format:\n"
-        f"{_meanings([one.format for one in found])}"
+        f"The outputs of the detector may be read in {len(found)} ways: {_listed(outputs)}. Say which by --format: "
+        f"{_meanings([one.format for one in found])}."
     )
 
 
@@ -127,4 +128,4 @@ def _listed(outputs: DetectorOutputs) -> str:
 
 
 def _meanings(formats: Sequence[BoxFormat]) -> str:
-    return "\n".join(f"  --format {row.name}: {row.meaning}" for row in formats)
+    return "; ".join(f"{row.name} ({row.meaning})" for row in formats)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from otx_xai.errors import ModelError
 from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match, OutputPort
 from otx_xai.model.formats.evidence import BOX_NAMES
+from otx_xai.model.formats.four_outputs import find_counted
 from otx_xai.records import FloatArray, Size, Task
 
 _BOX_COLUMNS = (4, 5)
-Sizes = Sequence[int | None]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def find_labelled(ports: Sequence[OutputPort]) -> Labelled | None:
 
 def _matches(outputs: DetectorOutputs) -> Match | None:
     found = find_labelled(outputs.ports)
-    if found is None:
+    if found is None or find_counted(outputs.ports) is not None:
         return None
     named = bool(found.boxes.names & BOX_NAMES)
     # two axes may also be the scores of a classifier of four or five classes, beside the best class
@@ -96,9 +96,9 @@ def _beside(labels: OutputPort, ports: Sequence[OutputPort]) -> _Beside:
     real = [port for port in ports if not port.is_integer]
     others = [port for port in ports if port is not labels]
     return _Beside(
-        boxes=[port for port in real if any(fits(port, (*axes, columns)) for columns in _BOX_COLUMNS)],
-        scores=[port for port in real if fits(port, axes)],
-        masks=[port for port in others if any(fits(port, (*axes, *more, None, None)) for more in ((), (1,)))],
+        boxes=[port for port in real if any(port.may_have((*axes, columns)) for columns in _BOX_COLUMNS)],
+        scores=[port for port in real if port.may_have(axes)],
+        masks=[port for port in others if any(port.may_have((*axes, *more, None, None)) for more in ((), (1,)))],
         has_batch=len(axes) == 2,
     )
 
@@ -108,12 +108,6 @@ def _one(candidates: list[OutputPort], names: frozenset[str] | set[str]) -> Outp
     if len(candidates) > 1:
         candidates = [port for port in candidates if port.names & names]
     return candidates[0] if len(candidates) == 1 else None
-
-
-def fits(port: OutputPort, sizes: Sizes) -> bool:
-    """Whether an output may have these sizes, ``None`` for any, and surely as many axes."""
-    pairs = zip(port.shape, sizes, strict=False)
-    return len(port.shape) == len(sizes) and all(None in pair or pair[0] == pair[1] for pair in pairs)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
