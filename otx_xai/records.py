@@ -192,11 +192,14 @@ class InputGeometry:
         size: ``(height, width)`` of the network's input in pixels.
         resize_type: the rule that fits the image in.
         pad_value: grey level 0-255 of the padding.
+        crop: share of the image's height and width, in (0, 1], that is cut out of its middle before it is fitted in.
+            "Resize the short side to 256, cut out 224" is ``crop`` with 224 / 256.
     """
 
     size: Size
     resize_type: ResizeType = ResizeType.STANDARD
     pad_value: int = 0
+    crop: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -397,6 +400,7 @@ class InputOptions:
         reverse_input_channels: feed BGR rather than RGB.
         size: ``height,width`` of the network's input, or one number for both, where the model's own is dynamic.
         layout: axes of the model's input, ``NCHW`` or ``NHWC``, where the graph does not tell.
+        crop: share of the image's height and width, in (0, 1], that is cut out of its middle before it is fitted in.
     """
 
     mean: Any = option(None, "X[,X,X]", "(x - mean) / scale on the 0-255 scale; one number, or one a channel")
@@ -406,9 +410,12 @@ class InputOptions:
     reverse_input_channels: bool | None = option(None, "BOOL", "the network wants BGR")
     size: Any = option(None, "H[,W]", "size of a dynamic input, one number for a square")
     layout: str | None = option(None, "NCHW|NHWC", "axes of the input")
+    crop: float | None = option(None, "0-1", "share of the image's sides that a crop of its middle keeps; 1: all")
 
     def __post_init__(self) -> None:
         read_words(self, resize_type=ResizeType)
+        if self.crop is not None and not 0 < self.crop <= 1:
+            raise ConfigError(f"--input.crop is {self.crop}; expected a share from more than 0 to 1, such as 0.875.")
 
 
 def parse_numbers(value: object) -> tuple[float, ...] | None:

@@ -12,8 +12,12 @@ from otx_xai.graph.input_layout import channels_of, image_input, layout_of
 from otx_xai.graph.view import View
 from otx_xai.model.image_layout import declared_layout, is_layout, layout_of_channels
 from otx_xai.model.model_info import malformed, read_flag
+from otx_xai.model.neighbours.hints import Hints, source_of
+from otx_xai.model.neighbours.ultralytics import ULTRALYTICS
 from otx_xai.model.zero_input import graph_zero
 from otx_xai.records import InputGeometry, InputOptions, ResizeType, Size, parse_numbers
+
+_NO_HINTS = Hints()
 
 
 @dataclass(frozen=True)
@@ -41,34 +45,38 @@ class InputDescription:
     normalisation_source: str
 
 
-def describe_input(model: ov.Model, info: dict[str, str], options: InputOptions) -> InputDescription:
+def describe_input(
+    model: ov.Model, info: dict[str, str], options: InputOptions, hints: Hints = _NO_HINTS
+) -> InputDescription:
     """Describe the image input of a model.
 
     Args:
         model: the model as it was read.
-        info: its ``model_info``.
-        options: what the user says, which outranks ``model_info``.
+        info: its ``model_info``, which outranks ``hints``.
+        options: what the user says, which outranks both.
+        hints: what else the exporter wrote.
 
     Raises:
         ConfigError: an option is malformed, contradicts the graph, or is needed because the graph leaves it open.
-        ModelError: ``model_info`` is malformed, or the model's input is no batch of images.
+        ModelError: ``model_info`` or ``hints`` are malformed, or the model's input is no batch of images.
     """
     view = View(model)
     layout, layout_source = _layout(view, options)
     shape = image_input(model).output(0).partial_shape
     channels = _channels(view, shape, layout)
-    size, size_source = _size(shape, layout, info, options)
-    resize_type, resize_source = _resize_type(info, options)
-    mean, scale, normalisation_source = _normalisation(model, info, options, channels)
-    reverse, reverse_source = _reverse(info, options, channels)
+    size, size_source = _size(shape, layout, info, options, hints)
+    resize_type, resize_source = _resize_type(info, options, hints)
+    crop, crop_source = _crop(info, options, hints)
+    mean, scale, normalisation_source = _normalisation(model, info, options, hints, channels)
+    reverse, reverse_source = _reverse(info, options, hints, channels)
     return InputDescription(
-        geometry=InputGeometry(size, resize_type, _pad_value(info, options)),
+        geometry=InputGeometry(size, resize_type, _pad_value(info, options, hints), crop),
         layout=layout,
         mean=mean,
         scale=scale,
         reverse_channels=reverse,
         zero=graph_zero(model, channels),
-        source=f"size: {size_source}; layout: {layout_source}; resize: {resize_source}",
+        source=f"size: {size_source}; layout: {layout_source}; resize: {resize_source}{crop_source}",
         normalisation_source=normalisation_source + reverse_source,
     )
 
@@ -116,13 +124,15 @@ def _channels(view: View, shape: ov.PartialShape, layout: str) -> int:
     return channels
 
 
-def _size(shape: ov.PartialShape, layout: str, info: dict[str, str], options: InputOptions) -> tuple[Size, str]:
+def _size(
+    shape: ov.PartialShape, layout: str, info: dict[str, str], options: InputOptions, hints: Hints
+) -> tuple[Size, str]:
     """Height and width of the input, and who said so."""
     own = (shape[layout.index("H")], shape[layout.index("W")])
     words = ",".join(str(side) for side in own)
     if options.size is not None:
         given = _parse_size(options.size)
-        if not all(side.compatible(ov.Dimension(wanted)) for side, wanted in zip(own, given, strict=True)):
+        if not _takes(own, given):
             raise ConfigError(
                 f"--input.size is {given[0]},{given[1]}, but the model's own height,width is {words}. "
                 "Leave --input.size away, or pass a size that the model takes."
@@ -132,10 +142,16 @@ def _size(shape: ov.PartialShape, layout: str, info: dict[str, str], options: In
         return (int(own[0].get_length()), int(own[1].get_length())), "graph"
     if read_flag(info, "embedded_processing") and {"orig_height", "orig_width"} <= info.keys():
         return (_positive(info, "orig_height"), _positive(info, "orig_width")), "model_info/orig_height, orig_width"
+    if hints.size is not None and _takes(own, hints.size):
+        return hints.size, source_of(hints, "size")
     raise ConfigError(
         f"The model's input {shape} ({layout}) leaves height and width open. Pass --input.size height,width with the "
         "size that the model was trained on, for example --input.size 224,224."
     )
+
+
+def _takes(own: tuple[ov.Dimension, ov.Dimension], size: Size) -> bool:
+    return all(side.compatible(ov.Dimension(wanted)) for side, wanted in zip(own, size, strict=True))
 
 
 def _parse_size(value: Any) -> Size:
@@ -154,10 +170,12 @@ def _positive(info: dict[str, str], key: str) -> int:
     return int(numbers[0])
 
 
-def _resize_type(info: dict[str, str], options: InputOptions) -> tuple[ResizeType, str]:
+def _resize_type(info: dict[str, str], options: InputOptions, hints: Hints) -> tuple[ResizeType, str]:
     if options.resize_type is not None:
         return options.resize_type, "--input.resize_type"
     if not info.get("resize_type"):
+        if hints.resize_type is not None:
+            return hints.resize_type, source_of(hints, "resize_type")
         return ResizeType.STANDARD, "default"
     try:
         return ResizeType(info["resize_type"]), "model_info/resize_type"
@@ -166,10 +184,23 @@ def _resize_type(info: dict[str, str], options: InputOptions) -> tuple[ResizeTyp
         raise malformed(info, "resize_type", expected, "pass --input.resize_type") from error
 
 
-def _pad_value(info: dict[str, str], options: InputOptions) -> int:
+def _crop(info: dict[str, str], options: InputOptions, hints: Hints) -> tuple[float, str]:
+    """Share of the image that is left in its middle, and who said so, ready to be appended.
+
+    A crop of ``hints`` belongs to the resize of ``hints``: it does not count where that was overruled.
+    """
+    if options.crop is not None:
+        return options.crop, f"; middle {options.crop:.4g} of the sides: --input.crop"
+    overruled = options.resize_type is not None or bool(info.get("resize_type"))
+    if overruled or hints.crop is None or hints.crop == 1:
+        return 1.0, ""
+    return hints.crop, f"; middle {hints.crop:.4g} of the sides: {source_of(hints, 'crop')}"
+
+
+def _pad_value(info: dict[str, str], options: InputOptions, hints: Hints) -> int:
     key, fix = "pad_value", "pass --input.pad_value"
     if options.pad_value is None and not info.get(key):
-        return 0
+        return hints.pad_value or 0
     numbers = parse_numbers(info[key] if options.pad_value is None else options.pad_value)
     if numbers and len(numbers) == 1 and 0 <= numbers[0] <= 255 and numbers[0] == int(numbers[0]):
         return int(numbers[0])
@@ -179,12 +210,13 @@ def _pad_value(info: dict[str, str], options: InputOptions) -> int:
 
 
 def _normalisation(
-    model: ov.Model, info: dict[str, str], options: InputOptions, channels: int
+    model: ov.Model, info: dict[str, str], options: InputOptions, hints: Hints, channels: int
 ) -> tuple[tuple[float, ...], tuple[float, ...], str]:
     """Mean and scale for each channel, empty where they change nothing, and who said so."""
-    mean, mean_source = _per_channel("mean", options.mean, info, channels)
-    scale, scale_source = _per_channel("scale", options.scale, info, channels)
     kind = image_input(model).output(0).element_type
+    hints = hints if _may_normalise(info, kind) else _NO_HINTS
+    mean, mean_source = _per_channel("mean", options.mean, info, hints, channels)
+    scale, scale_source = _per_channel("scale", options.scale, info, hints, channels)
     if kind == ov.Type.i8 and not any(mean):
         raise ConfigError(
             "The model's input is i8, which holds -128 to 127, and pixels are 0 to 255. Pass --input.mean 128 if the "
@@ -200,6 +232,14 @@ def _normalisation(
     return mean if any(mean) else (), scale if any(number != 1 for number in scale) else (), ", ".join(words)
 
 
+def _may_normalise(info: dict[str, str], kind: ov.Type) -> bool:
+    """Whether what is said outside of ``model_info`` counts: not for pixels as integers, nor beside ``model_info``."""
+    told = read_flag(info, "embedded_processing") or any(
+        info.get(key, "").strip() for key in ("mean_values", "scale_values")
+    )
+    return kind.is_real() and not told
+
+
 def _unnormalised(info: dict[str, str], kind: ov.Type) -> str:
     if read_flag(info, "embedded_processing"):
         return "model_info/embedded_processing: it is in the graph"
@@ -211,21 +251,28 @@ def _unnormalised(info: dict[str, str], kind: ov.Type) -> str:
     )
 
 
-def _per_channel(name: str, option: Any, info: dict[str, str], channels: int) -> tuple[tuple[float, ...], str]:
-    """One number a channel from the flag or from ``model_info``; empty where neither tells."""
+def _per_channel(
+    name: str, option: Any, info: dict[str, str], hints: Hints, channels: int
+) -> tuple[tuple[float, ...], str]:
+    """One number a channel from the flag, from ``model_info`` or from ``hints``; empty where none tells."""
     key = f"{name}_values"
+    hinted = hints.mean if name == "mean" else hints.scale
     if option is not None:
         numbers, source = parse_numbers(option), f"--input.{name}"
     elif info.get(key, "").strip() and not read_flag(info, "embedded_processing"):
         numbers, source = parse_numbers(info[key]), f"model_info/{key}"
+    elif hinted is not None:
+        numbers, source = hinted, source_of(hints, name)
     else:
         return (), ""
     is_valid = numbers is not None and len(numbers) in (1, channels) and not (name == "scale" and 0 in numbers)
     if numbers is None or not is_valid:
         expected = _expected_numbers(name, channels)
-        if option is None:
+        if option is not None:
+            raise ConfigError(f"--input.{name} is {option!r}; expected {expected}.")
+        if info.get(key):
             raise malformed(info, key, expected, f"pass --input.{name}")
-        raise ConfigError(f"--input.{name} is {option!r}; expected {expected}.")
+        raise ModelError(f"The {name} in {source} is {hinted}; expected {expected}. Pass --input.{name}.")
     return numbers if len(numbers) == channels else numbers * channels, source
 
 
@@ -239,14 +286,20 @@ def _words(numbers: tuple[float, ...]) -> str:
     return ",".join(f"{number:g}" for number in shown)
 
 
-def _reverse(info: dict[str, str], options: InputOptions, channels: int) -> tuple[bool, str]:
-    """Whether the model wants BGR, and who said so, ready to be appended. One channel has no order."""
+def _reverse(info: dict[str, str], options: InputOptions, hints: Hints, channels: int) -> tuple[bool, str]:
+    """Whether the model wants BGR, and who said so, ready to be appended. One channel has no order.
+
+    Ultralytics writes ``reverse_input_channels`` for those who read images as BGR: their networks want RGB.
+    """
     embedded = read_flag(info, "embedded_processing")
+    theirs = hints.said.get("exporter") == ULTRALYTICS
     if options.reverse_input_channels is not None:
         wanted, source = options.reverse_input_channels, "--input.reverse_input_channels"
-    else:
+    elif info.get("reverse_input_channels") and not theirs:
         wanted = read_flag(info, "reverse_input_channels") and not embedded
         source = "model_info/reverse_input_channels"
+    else:
+        wanted, source = bool(hints.reverse_input_channels) and not embedded, source_of(hints, "reverse_input_channels")
     if not wanted or channels == 1:
         return False, ""
     return True, f"; channels reversed to BGR ({source})"

@@ -1,4 +1,4 @@
-"""Names of classes: from the user, or from ``model_info``."""
+"""Names of classes: from the user, from ``model_info``, or from what the exporter wrote elsewhere."""
 
 from __future__ import annotations
 
@@ -9,56 +9,71 @@ from otx_xai.data.label_files import Sourced, are_names, check_names, given_name
 from otx_xai.errors import LabelError
 from otx_xai.graph.box_classes import BoxClasses
 from otx_xai.model.model_info import malformed, read_flag, read_json
+from otx_xai.model.neighbours.hints import Hints, source_of
 
 _NOTHING = ("otxemptylbl", "background", "emptylabel", "nothing")
 _FIX = "pass --labels with one name for each class"
+_NO_HINTS = Hints()
 
 
-def count_names(labels: str | Path | Sequence[str] | None, info: dict[str, str]) -> int | None:
-    """Number of names that the user or ``model_info`` gives, a first one for nothing left out; ``None`` without any."""
-    names, source = given_names(labels) if labels is not None else _written(info)
+def count_names(
+    labels: str | Path | Sequence[str] | None, info: dict[str, str], hints: Hints = _NO_HINTS
+) -> int | None:
+    """Number of names that somebody gives, a first one for nothing left out; ``None`` without any.
+
+    Args:
+        labels: see :func:`class_names`; and the next two.
+        info: ``model_info`` of the model.
+        hints: what else the exporter wrote.
+    """
+    names, source = given_names(labels) if labels is not None else _written(info, hints)
     return len(names) - (_fold(names[0]) in _NOTHING) if source and names else None
 
 
 def box_class_names(
-    labels: str | Path | Sequence[str] | None, info: dict[str, str], classes: BoxClasses
+    labels: str | Path | Sequence[str] | None, info: dict[str, str], classes: BoxClasses, hints: Hints = _NO_HINTS
 ) -> tuple[tuple[str, ...], str, int]:
     """One name for each class of a detector, where they come from, and what the model calls the first one.
 
     A first name for nothing (``otx_empty_lbl``, ``background``) where the graph has one class less, or does not tell,
-    is left out, and labels then begin at 1. They begin at 0 where names come from ``model_info``, else at 1 where class
-    0 of the scores stands for nothing.
+    is left out, and labels then begin at 1. They begin at 0 where names come with the model, else at 1 where class 0 of
+    the scores stands for nothing.
 
     Args:
         labels: see :func:`class_names`.
         info: ``model_info`` of the model.
         classes: what the graph tells.
+        hints: what else the exporter wrote.
 
     Raises:
         LabelError: as :func:`class_names`, or nobody tells how many classes there are.
         ModelError: ``model_info`` is malformed.
     """
-    names, source = given_names(labels) if labels is not None else _written(info)
+    names, source = given_names(labels) if labels is not None else _written(info, hints)
     if names and _fold(names[0]) in _NOTHING and classes.count in (None, len(names) - 1):
         return names[1:], f"{source}, without {names[0]!r}", 1
     count = classes.count if classes.count is not None else len(names)
     if not count:
         raise LabelError(
-            "The model does not tell its classes: it has no model_info, and its graph does not show their number. Pass "
-            "--labels with one name for each class."
+            "The model does not tell its classes: neither model_info nor a file beside it names them, and its graph "
+            "does not show their number. Pass --labels with one name for each class."
         )
     first = int(classes.background_first and (labels is not None or not source))
-    return *class_names(labels, info, count), first
+    return *class_names(labels, info, count, hints), first
 
 
-def class_names(labels: str | Path | Sequence[str] | None, info: dict[str, str], num_classes: int) -> Sourced:
+def class_names(
+    labels: str | Path | Sequence[str] | None, info: dict[str, str], num_classes: int, hints: Hints = _NO_HINTS
+) -> Sourced:
     """One name for each class, in the order of the logits, and where they come from.
 
     Args:
         labels: what the user says: a text file with one name a line, a JSON file with a list of names, ``a,b,c``,
-            the names themselves; ``None`` leaves it to ``model_info``. Without either the names are ``0``, ``1``, ….
+            the names themselves; ``None`` leaves it to ``model_info``, and this to ``hints``. Without any the names are
+            ``0``, ``1``, ….
         info: ``model_info`` of the model.
         num_classes: how many names are expected.
+        hints: what else the exporter wrote.
 
     Raises:
         LabelError: the file cannot be read, a name is empty, or their number is not ``num_classes``.
@@ -67,21 +82,23 @@ def class_names(labels: str | Path | Sequence[str] | None, info: dict[str, str],
     if labels is not None:
         names, source = given_names(labels)
     else:
-        names, source = _written(info)
+        names, source = _written(info, hints)
     if not source:
         return tuple(str(index) for index in range(num_classes)), "none given: classes are called by their index"
     check_names(names, source, num_classes)
     return names, source
 
 
-def _written(info: dict[str, str]) -> Sourced:
-    """Names in ``model_info``; an empty source where it has none."""
+def _written(info: dict[str, str], hints: Hints) -> Sourced:
+    """Names that come with the model; an empty source where there are none."""
     if read_flag(info, "hierarchical") and info.get("hierarchical_config"):
         return _from_hierarchy(info), "model_info/hierarchical_config"
     if info.get("label_info"):
         return _from_label_info(info), "model_info/label_info"
     if info.get("labels"):
         return tuple(name.replace("_", " ") for name in info["labels"].split()), "model_info/labels"
+    if hints.labels:
+        return hints.labels, source_of(hints, "labels")
     return (), ""
 
 

@@ -1,12 +1,13 @@
 """Between an image and the network's input: the fit on the way in, and its exact inverse for maps on the way out.
 
 Coordinates are continuous: pixel ``i`` of an axis covers ``[i, i + 1]`` and has its centre at ``i + 0.5``. The four
-resize types are those of Model API and OTX; see :class:`otx_xai.records.ResizeType`.
+resize types are those of Model API and OTX; see :class:`otx_xai.records.ResizeType`. Before any of them a central part
+of the image can be cut out.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
@@ -80,6 +81,8 @@ def place(image_size: Size, geometry: InputGeometry) -> Placement:
     Returns:
         The placement. The image keeps at least one row and one column, however extreme its aspect ratio.
     """
+    if geometry.crop < 1:
+        return _cropped(image_size, geometry)
     (height, width), (input_height, input_width) = image_size, geometry.size
     match geometry.resize_type:
         case ResizeType.STANDARD:
@@ -107,6 +110,19 @@ def place(image_size: Size, geometry: InputGeometry) -> Placement:
             )
 
 
+def _cropped(image_size: Size, geometry: InputGeometry) -> Placement:
+    """Place the central part of an image that ``geometry.crop`` keeps, as if it were the image."""
+    height, width = (max(1, round(length * geometry.crop)) for length in image_size)
+    inner = place((height, width), replace(geometry, crop=1.0))
+    return Placement(_widened(inner.y, image_size[0]), _widened(inner.x, image_size[1]))
+
+
+def _widened(span: Span, length: int) -> Span:
+    """Return the placement of an axis whose middle ``span.image`` pixels lie as ``span`` tells."""
+    first = (length - span.image) // 2
+    return replace(span, image=length, seen=(first + span.seen[0], span.seen[1]))
+
+
 def _stretched(image_size: Size, input_size: Size) -> Placement:
     (height, width), (input_height, input_width) = image_size, input_size
     return Placement(
@@ -119,11 +135,11 @@ def fit(image: UInt8Array, geometry: InputGeometry) -> UInt8Array:
     """Fit an image into the network's input: crop, resize (bilinear), pad.
 
     Args:
-        image: ``uint8`` ``(H, W, 3)``.
-        geometry: the network's input, its resize type and padding.
+        image: ``uint8`` ``(H, W, C)``.
+        geometry: the network's input, its crop, resize type and padding.
 
     Returns:
-        ``uint8`` ``(h, w, 3)``, contiguous; ``image`` itself where it already fits.
+        ``uint8`` ``(h, w, C)``, contiguous; ``image`` itself where it already fits.
     """
     placement = place((image.shape[0], image.shape[1]), geometry)
     (top, seen_height), (left, seen_width) = placement.y.seen, placement.x.seen
@@ -133,7 +149,7 @@ def fit(image: UInt8Array, geometry: InputGeometry) -> UInt8Array:
         seen = cv2.resize(seen, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
     if (new_height, new_width) == geometry.size:
         return np.ascontiguousarray(seen)
-    fitted = np.full((*geometry.size, 3), geometry.pad_value, np.uint8)
+    fitted = np.full((*geometry.size, *image.shape[2:]), geometry.pad_value, np.uint8)
     fitted[top : top + new_height, left : left + new_width] = seen
     return fitted
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from otx_xai.records import ResizeType, Size, Task
 
@@ -27,6 +27,7 @@ class Hints:
         source: where this comes from, in words for the log: ``metadata.yaml``, ``ONNX metadata (Ultralytics)``, ….
         files: files that were read beside the model, which decide about results, and so count in the fingerprint.
         assumed: fields that are a guess by the architecture's usual weights rather than said for this very model.
+        sources: where single fields come from, where this is not ``source``, field → words for the log.
     """
 
     task: Task | None = None
@@ -42,3 +43,36 @@ class Hints:
     source: str = ""
     files: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
+_FACTS = tuple(told.name for told in fields(Hints) if told.default is None)
+"""Fields that say something of the model."""
+
+
+def source_of(hints: Hints, name: str) -> str:
+    """Say where the field ``name`` comes from, in words for the log; an assumption is called one."""
+    source = hints.sources.get(name, hints.source)
+    return f"assumption: {source}" if name in hints.assumed else source
+
+
+def merged(first: Hints, second: Hints) -> Hints:
+    """Join what two exporters say: field by field the first one counts, where it says anything.
+
+    Args:
+        first: of more weight.
+        second: fills what the first leaves open.
+
+    Returns:
+        Both, with ``source`` and ``files`` joined; ``sources`` tells of each field whose it is.
+    """
+    counts = {name: first if getattr(first, name) is not None else second for name in _FACTS}
+    told = {name: hints for name, hints in counts.items() if getattr(hints, name) is not None}
+    return Hints(
+        **{name: getattr(hints, name) for name, hints in told.items()},
+        said={**second.said, **first.said},
+        source=", ".join(dict.fromkeys(filter(None, (first.source, second.source)))),
+        files=tuple(dict.fromkeys((*first.files, *second.files))),
+        assumed=tuple(name for name, hints in told.items() if name in hints.assumed),
+        sources={name: hints.sources.get(name, hints.source) for name, hints in told.items()},
+    )

@@ -1,0 +1,108 @@
+"""Hugging Face and Optimum: ``config.json`` and ``preprocessor_config.json`` beside the model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from otx_xai.model.neighbours.hints import Hints, merged
+from otx_xai.model.neighbours.image_processor import processor_hints
+from otx_xai.model.neighbours.small_files import broken, names_by_index, read_json_object, shown, sides_of
+from otx_xai.model.neighbours.timm_config import is_timm, timm_hints
+from otx_xai.records import Size, Task
+
+_CONFIG = "config.json"
+_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+_PLACEHOLDER = re.compile(r"LABEL_\d+")
+_TASKS = {
+    "ForImageClassification": Task.CLASSIFICATION,
+    "ForImageClassificationWithTeacher": Task.CLASSIFICATION,
+    "ForObjectDetection": Task.DETECTION,
+}
+_PROBLEMS = {
+    "single_label_classification": Task.MULTI_CLASS_CLS,
+    "multi_label_classification": Task.MULTI_LABEL_CLS,
+}
+
+
+def from_config_files(folder: Path) -> Hints:
+    """Say what the configurations in a folder tell of the model in it.
+
+    Args:
+        folder: where the model lies. Those of ``onnx/`` and ``openvino/`` may have their configurations one up.
+
+    Raises:
+        ModelError: a file is broken, or a value in it is of the wrong kind.
+    """
+    folders = (folder, folder.parent) if folder.name in ("onnx", "openvino") else (folder,)
+    for place in folders:
+        found = merged(_from_processor(place), _from_config(place / _CONFIG))
+        if found.source:
+            return found
+    return Hints()
+
+
+def _from_config(path: Path) -> Hints:
+    config = read_json_object(path)
+    if config is None:
+        return Hints()
+    if is_timm(config):
+        return timm_hints(config, path)
+    if not {"model_type", "architectures", "id2label"} & config.keys():
+        return Hints()  # somebody else's config.json
+    return Hints(
+        task=_task(config),
+        labels=_labels(config, path),
+        size=_image_size(config, path),
+        said=_said(config),
+        source=path.name,
+        files=(str(path),),
+    )
+
+
+def _from_processor(folder: Path) -> Hints:
+    for path in (folder / name for name in _PROCESSORS):
+        processor = read_json_object(path)
+        if processor is None:
+            continue
+        # since version 5 the one of the images is a part of the one of all inputs
+        processor = processor.get("image_processor", processor)
+        if not isinstance(processor, dict):
+            raise broken(f"image_processor of {path}", f"is {shown(processor)}", "named values")
+        if is_timm(processor):
+            return timm_hints(processor, path)
+        return processor_hints(processor, path)
+    return Hints()
+
+
+def _task(config: Mapping[str, Any]) -> Task | None:
+    problem = _PROBLEMS.get(str(config.get("problem_type")))
+    if problem is not None:
+        return problem
+    names = _architectures(config)
+    return next((task for end, task in _TASKS.items() for name in names if name.endswith(end)), None)
+
+
+def _architectures(config: Mapping[str, Any]) -> list[str]:
+    names = config.get("architectures")
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _labels(config: Mapping[str, Any], path: Path) -> tuple[str, ...] | None:
+    """Return the names of classes; ``None`` where there are but placeholders."""
+    if not config.get("id2label"):
+        return None
+    names = names_by_index(config["id2label"], f"id2label of {path}")
+    return None if all(_PLACEHOLDER.fullmatch(name) for name in names) else names
+
+
+def _image_size(config: Mapping[str, Any], path: Path) -> Size | None:
+    value = config.get("image_size")
+    return None if value is None else sides_of(value, f"image_size of {path}")
+
+
+def _said(config: Mapping[str, Any]) -> dict[str, str]:
+    said = {key: str(config[key]) for key in ("model_type", "problem_type") if config.get(key)}
+    return {"exporter": "hugging face", **said, "architectures": " ".join(_architectures(config))}

@@ -1,0 +1,120 @@
+"""Hints are joined field by field; the user's option and ``model_info`` outrank them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from otx_xai.errors import LabelError, ModelError
+from otx_xai.graph.box_classes import BoxClasses
+from otx_xai.model.image_input import describe_input
+from otx_xai.model.label_names import box_class_names, class_names, count_names
+from otx_xai.model.neighbours import Hints, merged, source_of
+from otx_xai.records import InputGeometry, InputOptions, ResizeType, Task
+
+SAID = Hints(
+    labels=("a", "b", "c", "d"),
+    mean=(123.675, 116.28, 103.53),
+    scale=(58.395, 57.12, 57.375),
+    reverse_input_channels=True,
+    size=(16, 20),
+    resize_type=ResizeType.CROP,
+    pad_value=114,
+    crop=0.875,
+    source="preprocessor_config.json",
+)
+
+
+def test_the_first_counts_field_by_field():
+    first = Hints(task=Task.DETECTION, mean=(1.0,), said={"a": "1"}, source="x", files=("f",), assumed=("mean",))
+    second = Hints(mean=(2.0,), scale=(3.0,), crop=0.5, said={"a": "2", "b": "3"}, source="y", files=("f", "g"))
+    both = merged(first, replace(second, assumed=("mean", "crop")))
+    assert (both.task, both.mean, both.scale, both.crop, both.labels) == (Task.DETECTION, (1.0,), (3.0,), 0.5, None)
+    assert (both.said, both.source, both.files) == ({"a": "1", "b": "3"}, "x, y", ("f", "g"))
+    told = {name: source_of(both, name) for name in ("task", "mean", "scale", "crop")}
+    assert told == {"task": "x", "mean": "assumption: x", "scale": "y", "crop": "assumption: y"}
+    third = merged(both, Hints(size=(1, 2), source="z"))
+    assert (source_of(third, "scale"), source_of(third, "size")) == ("y", "z")
+    assert merged(first, Hints()).mean == merged(Hints(), first).mean == (1.0,)
+
+
+def test_false_and_zero_are_said():
+    both = merged(Hints(reverse_input_channels=False, pad_value=0), Hints(reverse_input_channels=True, pad_value=9))
+    assert (both.reverse_input_channels, both.pad_value) == (False, 0)
+
+
+def test_the_input_by_hints_alone(build_classifier):
+    image = describe_input(build_classifier((1, 3, -1, -1)), {}, InputOptions(), SAID)
+    assert image.geometry == InputGeometry((16, 20), ResizeType.CROP, 114, 0.875)
+    assert (image.mean, image.scale, image.reverse_channels) == (SAID.mean, SAID.scale, True)
+    name = "preprocessor_config.json"
+    assert image.source == f"size: {name}; layout: graph; resize: {name}; middle 0.875 of the sides: {name}"
+    assert image.normalisation_source == (
+        f"mean 123.675,116.28,103.53 ({name}), scale 58.395,57.12,57.375 ({name}); channels reversed to BGR ({name})"
+    )
+
+
+def test_the_graph_outranks_a_size(build_classifier):
+    image = describe_input(build_classifier(), {}, InputOptions(), SAID)
+    assert image.geometry.size == (8, 12)
+    assert image.source.startswith("size: graph")
+
+
+def test_model_info_outranks_hints(build_classifier):
+    info = {"scale_values": "255", "resize_type": "fit_to_window", "pad_value": "3", "reverse_input_channels": "False"}
+    image = describe_input(build_classifier(), info, InputOptions(), SAID)
+    assert image.geometry == InputGeometry((8, 12), ResizeType.FIT_TO_WINDOW, 3)
+    # a mean of one and a scale of the other would belong to neither
+    assert (image.mean, image.scale, image.reverse_channels) == ((), (255.0,) * 3, False)
+    embedded = describe_input(build_classifier(), {"embedded_processing": "True"}, InputOptions(), SAID)
+    assert (embedded.mean, embedded.scale, embedded.reverse_channels) == ((), (), False)
+
+
+def test_options_outrank_hints(build_classifier):
+    options = InputOptions(mean=1, scale=2, pad_value=5, reverse_input_channels=False, crop=0.5)
+    image = describe_input(build_classifier(), {}, options, SAID)
+    assert image.geometry == InputGeometry((8, 12), ResizeType.CROP, 5, 0.5)
+    assert (image.mean, image.scale, image.reverse_channels) == ((1.0,) * 3, (2.0,) * 3, False)
+    assert image.source.endswith("resize: preprocessor_config.json; middle 0.5 of the sides: --input.crop")
+    stretched = describe_input(build_classifier(), {}, InputOptions(resize_type="standard"), SAID)
+    assert stretched.geometry.crop == 1  # the crop belongs to the resize that was overruled
+
+
+def test_assumptions_are_called_so(build_classifier):
+    image = describe_input(build_classifier(), {}, InputOptions(), replace(SAID, assumed=("mean", "scale")))
+    assert "mean 123.675,116.28,103.53 (assumption: preprocessor_config.json)" in image.normalisation_source
+
+
+def test_pixels_as_integers_are_not_normalised(build_classifier):
+    model = build_classifier((1, 8, 12, 3), layout="NHWC", kind=np.uint8)
+    image = describe_input(model, {}, InputOptions(), SAID)
+    assert (image.mean, image.scale) == ((), ())
+    assert image.normalisation_source.startswith("none needed: the model takes uint8 pixels")
+
+
+def test_numbers_that_do_not_fit_the_channels(build_classifier):
+    with pytest.raises(ModelError, match=r"The mean in preprocessor_config\.json is .*; expected one number"):
+        describe_input(build_classifier((1, 1, 8, 12)), {}, InputOptions(), SAID)
+
+
+def test_names():
+    assert class_names(None, {}, 4, SAID) == (SAID.labels, SAID.source)
+    assert class_names("e,f,g,h", {}, 4, SAID) == (("e", "f", "g", "h"), "--labels")
+    assert class_names(None, {"labels": "1 2 3 4"}, 4, SAID)[1] == "model_info/labels"
+    with pytest.raises(LabelError, match=r"preprocessor_config\.json has 4 names .* 5 classes.*Pass --labels"):
+        class_names(None, {}, 5, SAID)
+    assert (count_names(None, {}, SAID), count_names(None, {})) == (4, None)
+
+
+def test_names_of_a_detector():
+    assert box_class_names(None, {}, BoxClasses(), SAID) == (SAID.labels, SAID.source, 0)
+    behind = replace(SAID, labels=("background", "a"))
+    assert box_class_names(None, {}, BoxClasses(1), behind) == (
+        ("a",),
+        "preprocessor_config.json, without 'background'",
+        1,
+    )
+    # names that come with the model count from its first score on
+    assert box_class_names(None, {}, BoxClasses(4, background_first=True), SAID)[2] == 0

@@ -1,0 +1,273 @@
+"""Configurations as they lie on the hub, shortened."""
+
+from __future__ import annotations
+
+import json
+
+import openvino as ov
+import pytest
+
+from otx_xai.errors import ModelError
+from otx_xai.model.neighbours import read_hints
+from otx_xai.records import ResizeType, Task
+
+NO_MODEL = ov.Model([], [], "empty")
+IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+RESCALE = {"do_rescale": True, "rescale_factor": 0.00392156862745098}
+IMAGENET_255 = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+
+def hints_of(folder, **files):
+    for name, content in files.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return read_hints(folder / "openvino_model.xml", NO_MODEL)
+
+
+PROCESSORS = {
+    "vit, old": (
+        {"do_normalize": True, "do_resize": True, "feature_extractor_type": "ViTFeatureExtractor", "resample": 2}
+        | {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "size": 224},
+        ((127.5,) * 3, (127.5,) * 3, (224, 224), ResizeType.STANDARD, 1.0),
+    ),
+    "vit": (
+        {"image_processor_type": "ViTImageProcessor", "do_resize": True, "do_normalize": True, **RESCALE, **IMAGENET}
+        | {"size": {"height": 384, "width": 256}},
+        (*IMAGENET_255, (384, 256), ResizeType.STANDARD, 1.0),
+    ),
+    "convnext, old": (
+        {"crop_pct": 0.875, "do_normalize": True, "do_resize": True, **IMAGENET, "size": 224}
+        | {"feature_extractor_type": "ConvNextFeatureExtractor"},
+        (*IMAGENET_255, (224, 224), ResizeType.CROP, 224 / 256),
+    ),
+    "convnext": (
+        {"image_processor_type": "ConvNextImageProcessor", "crop_pct": 0.95, **RESCALE, **IMAGENET}
+        | {"size": {"shortest_edge": 224}, "do_normalize": True},
+        (*IMAGENET_255, (224, 224), ResizeType.CROP, 224 / 235),
+    ),
+    "convnext, large": (
+        {"image_processor_type": "ConvNextImageProcessor", "crop_pct": None, **IMAGENET, **RESCALE}
+        | {"size": {"shortest_edge": 384}, "do_normalize": True},
+        (*IMAGENET_255, (384, 384), ResizeType.STANDARD, 1.0),
+    ),
+    "clip and dinov2": (
+        {"image_processor_type": "BitImageProcessor", "do_center_crop": True, "do_normalize": True, **IMAGENET}
+        | {"crop_size": {"height": 224, "width": 224}, "size": {"shortest_edge": 256}, **RESCALE},
+        (*IMAGENET_255, (224, 224), ResizeType.CROP, 224 / 256),
+    ),
+    "clip, old": (
+        {"feature_extractor_type": "CLIPFeatureExtractor", "do_center_crop": True, "crop_size": 224, "size": 224}
+        | {"do_normalize": True, **IMAGENET},
+        (*IMAGENET_255, (224, 224), ResizeType.CROP, 1.0),
+    ),
+    "deit": (
+        {"image_processor_type": "DeiTImageProcessor", "size": {"height": 256, "width": 256}, "do_center_crop": True}
+        | {"crop_size": {"height": 224, "width": 224}, "do_normalize": True, **IMAGENET, **RESCALE},
+        (*IMAGENET_255, (224, 224), ResizeType.STANDARD, 224 / 256),
+    ),
+    "beit, no crop": (
+        {"image_processor_type": "BeitImageProcessor", "size": {"height": 224, "width": 224}, "do_center_crop": False}
+        | {"crop_size": {"height": 200, "width": 200}, "do_normalize": True, **IMAGENET, **RESCALE},
+        (*IMAGENET_255, (224, 224), ResizeType.STANDARD, 1.0),
+    ),
+    "mobilevit": (
+        {"image_processor_type": "MobileViTImageProcessor", "do_flip_channel_order": True, "do_center_crop": True}
+        | {"crop_size": {"height": 256, "width": 256}, "size": {"shortest_edge": 288}, **RESCALE},
+        ((0.0,), (255.0,), (256, 256), ResizeType.CROP, 256 / 288),
+    ),
+    "levit": (
+        {"image_processor_type": "LevitImageProcessor", "do_center_crop": True, "size": {"shortest_edge": 224}}
+        | {"crop_size": {"height": 224, "width": 224}, "do_normalize": True, **IMAGENET, **RESCALE},
+        (*IMAGENET_255, (224, 224), ResizeType.CROP, 224 / 256),
+    ),
+    "poolformer": (
+        {"image_processor_type": "PoolFormerImageProcessor", "crop_pct": 0.9, "size": {"shortest_edge": 224}}
+        | {"crop_size": {"height": 224, "width": 224}, "do_normalize": True, **IMAGENET, **RESCALE},
+        (*IMAGENET_255, (224, 224), ResizeType.CROP, 224 / 248),
+    ),
+    "efficientnet": (
+        {"image_processor_type": "EfficientNetImageProcessor", "size": {"height": 346, "width": 346}, **RESCALE}
+        | {"do_center_crop": False, "crop_size": {"height": 289, "width": 289}, "include_top": True}
+        | {"do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "rescale_offset": False},
+        ((127.5,) * 3, (63.75,) * 3, (346, 346), ResizeType.STANDARD, 1.0),
+    ),
+    "offset": (
+        {"size": {"height": 32, "width": 32}, "rescale_factor": 1 / 127.5, "rescale_offset": True}
+        | {"do_normalize": False},
+        ((127.5,), (127.5,), (32, 32), ResizeType.STANDARD, 1.0),
+    ),
+    "pixels": (
+        {"size": {"height": 32, "width": 32}, "do_rescale": False, "do_normalize": True}
+        | {"image_mean": [127.5] * 3, "image_std": [1, 1, 1]},
+        ((127.5,) * 3, (1.0,) * 3, (32, 32), ResizeType.STANDARD, 1.0),
+    ),
+    "detr": (
+        {"image_processor_type": "DetrImageProcessor", "size": {"longest_edge": 1333, "shortest_edge": 800}}
+        | {"do_normalize": True, "do_pad": True, **IMAGENET, **RESCALE},
+        (*IMAGENET_255, (800, 800), ResizeType.STANDARD, 1.0),
+    ),
+    "detr, old": (
+        {"feature_extractor_type": "DetrFeatureExtractor", "size": 800, "max_size": 1333, "do_normalize": True}
+        | IMAGENET,
+        (*IMAGENET_255, (800, 800), ResizeType.STANDARD, 1.0),
+    ),
+    "rt-detr": (
+        {"image_processor_type": "RTDetrImageProcessor", "size": {"height": 640, "width": 640}, "do_pad": False}
+        | {"do_normalize": False, **IMAGENET, **RESCALE},
+        ((0.0,), (255.0,), (640, 640), ResizeType.STANDARD, 1.0),
+    ),
+    "padded": (
+        {"size": {"longest_edge": 800, "shortest_edge": 600}, "do_pad": True, "pad_size": {"height": 800, "width": 700}}
+        | {"do_normalize": True, **IMAGENET, **RESCALE},
+        (*IMAGENET_255, (800, 700), ResizeType.FIT_TO_WINDOW, 1.0),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PROCESSORS)
+def test_image_processors(tmp_path, kind):
+    processor, (mean, scale, size, resize_type, crop) = PROCESSORS[kind]
+    hints = hints_of(tmp_path, preprocessor_config=processor)
+    assert hints.mean == pytest.approx(mean, abs=1e-4)
+    assert hints.scale == pytest.approx(scale, abs=1e-4)
+    assert (hints.size, hints.resize_type) == (size, resize_type)
+    assert hints.crop == pytest.approx(crop)
+    assert hints.reverse_input_channels is (kind == "mobilevit")
+    assert hints.pad_value == (114 if kind == "padded" else None)
+    assert (hints.source, len(hints.files)) == ("preprocessor_config.json", 1)
+
+
+def test_a_folder_of_optimum(tmp_path):
+    config = {"architectures": ["ResNetForImageClassification"], "model_type": "resnet", "image_size": 200}
+    labels = {
+        "id2label": {"1": "dog", "0": "cat, tabby", "10": "hen", "2": "cow"} | {str(i): "x" for i in range(3, 10)}
+    }
+    hints = hints_of(tmp_path, config=config | labels, preprocessor_config=PROCESSORS["convnext"][0])
+    assert hints.labels == ("cat, tabby", "dog", "cow", *"xxxxxxx", "hen")
+    assert (hints.task, hints.size, hints.said["model_type"]) == (Task.CLASSIFICATION, (224, 224), "resnet")
+    assert hints.sources["labels"] == "config.json"
+    assert hints.sources["mean"] == "preprocessor_config.json"
+    assert hints.files == tuple(str(tmp_path / name) for name in ("preprocessor_config.json", "config.json"))
+    assert read_hints(tmp_path, NO_MODEL) == hints
+    (tmp_path / "onnx").mkdir()
+    assert read_hints(tmp_path / "onnx" / "model.onnx", NO_MODEL).labels == hints.labels
+
+
+@pytest.mark.parametrize(
+    ("config", "task"),
+    [
+        ({"architectures": ["ViTForImageClassification"]}, Task.CLASSIFICATION),
+        ({"architectures": ["ViTForImageClassification"], "problem_type": None}, Task.CLASSIFICATION),
+        (
+            {"architectures": ["ViTForImageClassification"], "problem_type": "multi_label_classification"},
+            Task.MULTI_LABEL_CLS,
+        ),
+        ({"model_type": "vit", "problem_type": "single_label_classification"}, Task.MULTI_CLASS_CLS),
+        ({"architectures": ["RTDetrV2ForObjectDetection"]}, Task.DETECTION),
+        ({"architectures": ["SegformerForSemanticSegmentation"]}, None),
+    ],
+)
+def test_tasks(tmp_path, config, task):
+    assert hints_of(tmp_path, config=config).task is task
+
+
+def test_placeholders_are_no_names(tmp_path):
+    assert hints_of(tmp_path, config={"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}).labels is None
+
+
+def test_gaps_are_called_by_their_index(tmp_path):
+    assert hints_of(tmp_path, config={"id2label": {"2": "car", "0": "person"}}).labels == ("person", "1", "car")
+
+
+def test_image_processor_inside_the_one_of_all_inputs(tmp_path):
+    processor = {"image_processor": PROCESSORS["rt-detr"][0], "processor_class": "SomeProcessor"}
+    hints = hints_of(tmp_path, processor_config=processor)
+    assert (hints.scale, hints.size, hints.source) == ((255.0,), (640, 640), "processor_config.json")
+
+
+def test_files_of_others_say_nothing(tmp_path):
+    hints = hints_of(tmp_path, config={"learning_rate": 1}, preprocessor_config={"sampling_rate": 16000})
+    assert (hints.source, hints.files, hints.labels, hints.mean) == ("", (), None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("config.json", "{", r"config\.json, which lies beside the model, is no JSON .*Correct it, or take it away"),
+        ("config.json", "[1]", r"holds \[1\]; expected named values"),
+        ("config.json", '{"id2label": {"a": "cat"}}', r"id2label of .*config\.json has the key 'a'"),
+        ("config.json", '{"id2label": "cat"}', r"id2label of .* is 'cat'; expected class names"),
+        ("config.json", "[" * 100_000, "is no JSON"),
+        ("preprocessor_config.json", '{"image_mean": "x", "image_std": [1], "do_normalize": true}', "image_mean of "),
+        ("preprocessor_config.json", '{"image_mean": [0], "image_std": [0]}', "expected numbers other than 0"),
+        ("preprocessor_config.json", '{"rescale_factor": 0, "size": 8}', "expected a positive number"),
+        ("preprocessor_config.json", '{"size": {"height": 0, "width": 1}}', "size of .* expected height and width"),
+        ("preprocessor_config.json", '{"size": 8, "crop_size": {"height": 4}}', "crop_size of"),
+        ("preprocessor_config.json", '{"size": 8, "crop_pct": 7}', "crop_pct of .* expected a share"),
+        ("preprocessor_config.json", '{"image_processor": 3}', "image_processor of .* is 3"),
+    ],
+)
+def test_broken_files(tmp_path, name, content, words):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ModelError, match=words):
+        read_hints(tmp_path / "openvino_model.xml", NO_MODEL)
+
+
+def test_files_that_are_no_text(tmp_path):
+    (tmp_path / "config.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ModelError, match="is no UTF-8 text"):
+        read_hints(tmp_path, NO_MODEL)
+    with (tmp_path / "config.json").open("wb") as file:
+        file.truncate(1 << 30)
+    with pytest.raises(ModelError, match="has 1073741824 bytes; expected a small text"):
+        read_hints(tmp_path, NO_MODEL)
+
+
+TIMM = {
+    "architecture": "convnext_tiny",
+    "num_classes": 3,
+    "label_names": ["a", "b", "c"],
+    "pretrained_cfg": {
+        "tag": "in12k",
+        "input_size": [3, 224, 288],
+        "interpolation": "bicubic",
+        "crop_pct": 0.95,
+        "crop_mode": "center",
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+        "num_classes": 3,
+    },
+}
+
+
+def test_timm(tmp_path):
+    hints = hints_of(tmp_path, config=TIMM)
+    assert (hints.labels, hints.size, hints.resize_type) == (("a", "b", "c"), (224, 288), ResizeType.CROP)
+    assert hints.crop == pytest.approx(224 / 235)
+    assert (hints.mean, hints.scale) == IMAGENET_255
+    assert (hints.said["architecture"], hints.source) == ("convnext_tiny", "config.json")
+    alone = hints_of(tmp_path, config=TIMM["pretrained_cfg"] | {"label_names": {"0": "a", "2": "c"}})
+    assert (alone.mean, alone.labels) == (IMAGENET_255[0], ("a", "1", "c"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "resize_type", "pad_value"),
+    [("squash", ResizeType.STANDARD, None), ("border", ResizeType.FIT_TO_WINDOW_LETTERBOX, 114), (None, "crop", None)],
+)
+def test_crop_modes_of_timm(tmp_path, mode, resize_type, pad_value):
+    hints = hints_of(tmp_path, config={"pretrained_cfg": TIMM["pretrained_cfg"] | {"crop_mode": mode}})
+    assert (hints.resize_type, hints.pad_value) == (resize_type, pad_value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"crop_mode": "fold"}, "crop_mode of .* expected center, squash or border"),
+        ({"input_size": 224}, "input_size of .* expected channels, height and width"),
+        ({"std": [0, 1, 1]}, "std of .* expected numbers other than 0"),
+        ({"crop_pct": -1}, "crop_pct of .* expected a share"),
+        ({"mean": {"r": 1}}, "mean of .* expected a number"),
+    ],
+)
+def test_broken_timm(tmp_path, change, words):
+    with pytest.raises(ModelError, match=words):
+        hints_of(tmp_path, config={"pretrained_cfg": TIMM["pretrained_cfg"] | change})
