@@ -14,8 +14,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from otx_xai.checkpoints import fitting as recognise
-from otx_xai.checkpoints import load_checkpoint, read_checkpoint
+from otx_xai.checkpoints import load_checkpoint, read_checkpoint, recognise
 from otx_xai.errors import CheckpointError, ConfigError, LabelError, ModelError, TaskError
 from otx_xai.models import Detector, MulticlassClassifier, MultilabelClassifier
 from otx_xai.records import InputOptions, ResizeType, Task
