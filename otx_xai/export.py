@@ -32,9 +32,8 @@ from otx_xai.conversion import (
 )
 from otx_xai.data.shapes import SHAPE_LABELS, draw_shape
 from otx_xai.errors import ConfigError, ModelError, OutputError
-from otx_xai.methods.insert import insert_branch
-from otx_xai.methods.insert_boxes import insert_box_maps
-from otx_xai.model import find_logits, read_model
+from otx_xai.explain.insertion import insert_xai
+from otx_xai.model import read_model
 from otx_xai.postprocess.scores import sigmoid, softmax
 from otx_xai.records import Size, Task, UInt8Array
 from otx_xai.runtime import Session
@@ -171,11 +170,8 @@ def _check_options(model: OTXModel, export_format: ExportFormat, precision: Prec
 
 def _write_openvino(model: OTXModel, path: Path, precision: Precision, batch: int | None, *, explain: bool) -> None:
     converted = to_openvino(model, batch=batch)
-    if explain and model.task.is_classification:
-        converted = insert_branch(converted, find_logits(converted), feature_vector=True, layout="NCHW")
-    elif explain:
-        threshold = float(model_info_of(model)["confidence_threshold"])
-        converted, _ = insert_box_maps(converted, model.task, num_classes=len(model.labels), threshold=threshold)
+    if explain:
+        converted = insert_xai(converted, model.task, feature_vector=model.task.is_classification)
     try:
         ov.save_model(converted, path, compress_to_fp16=precision == "fp16")
     except RuntimeError as error:  # no room on the device, most often

@@ -369,6 +369,8 @@ class ModelFacts:
         iou_threshold: overlap from which the lesser of two boxes is dropped, where that is left to us.
         first_label: what a detector calls class 0: 1 where its labels start with one for "nothing".
         tiling: how a detector wants images to be tiled; ``None``: each is inferred as a whole.
+        channels: of the network's input.
+        box_format: name of the format that its boxes are read by; empty for a classifier.
         sources: where each of these came from, field name → words for the log.
     """
 
@@ -385,6 +387,8 @@ class ModelFacts:
     iou_threshold: float = 0.5
     first_label: int = 0
     tiling: Tiling | None = None
+    channels: int = 3
+    box_format: str = ""
     sources: dict[str, str] = field(default_factory=dict)
 
 

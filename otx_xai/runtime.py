@@ -77,9 +77,10 @@ class Session:
         size = self._compiled.inputs[0].get_partial_shape()[0]
         self.batch = 1 if size.is_dynamic else int(size.get_length())
         self._requests = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._free: deque[ov.InferRequest] = deque()
 
     def infer(self, tensor: NDArray[Any]) -> Arrays:
-        """Run one batch.
+        """Run one batch; safe to call from several threads at once.
 
         Args:
             tensor: the model's input.
@@ -87,7 +88,7 @@ class Session:
         Returns:
             Copies of all outputs by name.
         """
-        return self.by_name(self._compiled(tensor))
+        return self.by_name(self.raw(tensor))
 
     def named(self, outputs: Mapping[str, NDArray[Any]]) -> NamedOutputs:
         """Return outputs by name so that they can be looked up as in an ``OVDict``."""
@@ -98,8 +99,14 @@ class Session:
         return {name: np.array(results[i]) for i, name in enumerate(self._names)}
 
     def raw(self, tensor: NDArray[Any]) -> Any:
-        """Run one batch and return OpenVINO's own result, an ``OVDict``."""
-        return self._compiled(tensor)
+        """Run one batch and return OpenVINO's own result, an ``OVDict`` of copies; safe in several threads."""
+        try:
+            request = self._free.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        results = request.infer(tensor)
+        self._free.append(request)
+        return results
 
     def stream(
         self,

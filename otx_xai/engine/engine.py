@@ -21,8 +21,10 @@ from otx_xai.engine.explaining import (
 )
 from otx_xai.engine.workspace import explain_run, named_folder, new_run, newest_checkpoint
 from otx_xai.errors import ConfigError
-from otx_xai.explain.plan import prepare
+from otx_xai.explain.insertion import split_layers
+from otx_xai.explain.plan import How, plan
 from otx_xai.explain.run import ExplainRun
+from otx_xai.model import ModelOptions, open_model
 from otx_xai.options import read_word
 from otx_xai.recipe import override, read_recipe
 from otx_xai.records import ExplainConfig, ExplainMode, InputOptions, Labels, Method, Preset, Targets, Task
@@ -369,28 +371,26 @@ class Engine:
         model_file = self._checkpoint(settings.checkpoint)
         data = self._images(datamodule, settings.data_root)
         source, its_labels, its_options = self._readable(model_file, settings.labels, settings.input, data)
-        prepared = prepare(
-            source,
-            task=settings.task,
-            labels=its_labels,
-            options=its_options,
-            mode=settings.explain_mode,
-            method=method,
-            method_options=settings.of_black_box(),
-            target_layer=settings.target_layer,
-            targets=wanted,
-            threshold=config.predicted_maps_conf_thr,
+        layers = split_layers(settings.target_layer)
+        options = ModelOptions(
+            settings.task,
+            its_labels,
+            its_options,
             confidence_threshold=config.confidence_threshold,
-            batch=settings.batch_size,
+            target_layers=layers,
         )
+        model = open_model(source, options, batch=settings.batch_size)
+        how = How(settings.explain_mode, method, settings.target_layer, settings.of_black_box())
+        planned = plan(model, how, targets=wanted, threshold=config.predicted_maps_conf_thr)
         if settings.output_model is not None:
-            its_task, saved = prepared.info.task, Path(settings.output_model)
-            save_explained(source, saved, its_task, method, settings.target_layer, its_labels)
-        session = open_session(prepared, settings.device, normalised=data.normalised)
+            said = replace(options, task=planned.facts.task)
+            save_explained(source, said, planned, layers, Path(settings.output_model).expanduser())
+        session = open_session(planned, settings.device, normalised=data.normalised)
         work_dir = explain_run(self.work_dir)
         found = replace(settings, checkpoint=model_file, data_root=data.root, work_dir=work_dir)
         with locked(work_dir):
-            run = begin_run(work_dir, found, prepared, session, model_file, data, keep=keep)
+            files = model.files or (model_file,)
+            run = begin_run(work_dir, found, planned, session, files, data, keep=keep)
             return run.execute(session, resume=settings.resume and not keep and data.loader is None)
 
     def _readable(

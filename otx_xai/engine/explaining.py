@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,13 +15,14 @@ import openvino as ov
 
 from otx_xai.data.loaders import find_loader, first_pixels, image_count, image_names
 from otx_xai.errors import ConfigError, OutputError
-from otx_xai.explain.insertion import insert_xai
-from otx_xai.explain.plan import Prepared
+from otx_xai.explain.insertion import insert
+from otx_xai.explain.plan import Plan
 from otx_xai.explain.run import Run
 from otx_xai.explain.targets import BOXES
-from otx_xai.model import embed_preprocessing
+from otx_xai.methods.spec import Order
+from otx_xai.model import ModelOptions, embed_preprocessing, open_for_insertion
 from otx_xai.openvino_core import first_line
-from otx_xai.records import ExplainMode, ImageInfo, Labels, Method, Size, TargetExplainGroup, Targets, Task
+from otx_xai.records import ExplainMode, ImageInfo, Method, Size, TargetExplainGroup, Targets
 from otx_xai.report.manifest import Manifest, write_config
 from otx_xai.runtime import Session
 from otx_xai.settings import ExplainSettings, absolute
@@ -93,9 +95,9 @@ def reconcile(settings: ExplainSettings) -> tuple[Method | None, Targets]:
     return method, targets
 
 
-def open_session(prepared: Prepared, device: str, *, normalised: bool) -> Session:
+def open_session(plan: Plan, device: str, *, normalised: bool) -> Session:
     """Compile a model for an OpenVINO device, with its pre-processing inside unless images come normalised."""
-    return Session(prepared.model if normalised else embed_preprocessing(prepared.model, prepared.info), device)
+    return Session(plan.model if normalised else embed_preprocessing(plan.model, plan.facts), device)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -105,9 +107,9 @@ def open_session(prepared: Prepared, device: str, *, normalised: bool) -> Sessio
 def begin_run(
     work_dir: Path,
     settings: ExplainSettings,
-    prepared: Prepared,
+    plan: Plan,
     session: Session,
-    model_file: Path,
+    model_files: Sequence[Path],
     data: Images,
     *,
     keep: bool,
@@ -117,9 +119,9 @@ def begin_run(
     Args:
         work_dir: folder of the run, which exists.
         settings: what repeats the run.
-        prepared: the model.
+        plan: what explains.
         session: it, compiled.
-        model_file: where it comes from.
+        model_files: where it comes from.
         data: the images.
         keep: keep the explanations in memory, to return them.
 
@@ -127,38 +129,58 @@ def begin_run(
         OutputError: it cannot be written.
     """
     write_config(work_dir, settings.arguments())
-    decisive = settings.decisive() | _found_out(prepared, session)
-    manifest = Manifest(work_dir, "explain", decisive, model_file, len(data.images))
+    decisive = settings.decisive() | _found_out(plan, session)
+    manifest = Manifest(work_dir, "explain", decisive, model_files, len(data.images), refusals=plan.refusals)
     config, dump = settings.explain_config, settings.dump
-    return Run(work_dir, manifest, prepared, config, data.images, dump=dump, keep=keep, loader=data.loader)
+    return Run(work_dir, manifest, plan, config, data.images, dump=dump, keep=keep, loader=data.loader)
 
 
-def _found_out(prepared: Prepared, session: Session) -> dict[str, Any]:
+def _found_out(plan: Plan, session: Session) -> dict[str, Any]:
     """Return what was found out about the model, and decides the results as settings do."""
     return {
-        "labels": len(prepared.info.labels),
-        "labels_sha256": hashlib.sha256("\n".join(prepared.info.labels).encode()).hexdigest(),
-        "method": prepared.method,
-        "reason": prepared.reason,
+        "labels": len(plan.facts.labels),
+        "labels_sha256": hashlib.sha256("\n".join(plan.facts.labels).encode()).hexdigest(),
+        "method": plan.method,
+        "reason": plan.reason,
         "batch_size": session.batch,
-        "model": asdict(prepared.info) | {"labels": len(prepared.info.labels)},
+        "model": asdict(plan.facts) | {"labels": len(plan.facts.labels)},
     }
 
 
 def save_explained(
-    source: Path | ov.Model,
-    output_model: Path,
-    task: Task,
-    method: Method | None,
-    target_layer: str | None,
-    labels: Labels,
+    source: str | Path | ov.Model, options: ModelOptions, plan: Plan, layers: tuple[str, ...], output_model: Path
 ) -> None:
-    """Save the model with its saliency branch; the ``.xml``, which comes last, never lacks its ``.bin``."""
+    """Save the model with the branch that a run uses, for all classes.
+
+    The ``.xml``, which is written last, never lacks its ``.bin``.
+
+    Args:
+        source: the model.
+        options: what is said of it.
+        plan: of the run; a model that is explained by perturbation has no branch, and is not saved, as the log tells.
+        layers: that the user names.
+        output_model: the ``.xml``.
+
+    Raises:
+        ConfigError: the name is no ``.xml``, or the checkpoint itself.
+        OutputError: the file cannot be written.
+    """
     if output_model.suffix.lower() != ".xml":
         raise ConfigError(f"--output_model is {str(output_model)!r}; expected the name of an .xml file.")
-    if isinstance(source, Path) and output_model.exists() and output_model.samefile(source):
+    if isinstance(source, str | Path) and output_model.exists() and output_model.samefile(source):
         raise ConfigError(f"--output_model {output_model} is the checkpoint itself; expected another name.")
-    model = insert_xai(source, task, method, target_layer, labels=labels)
+    if plan.black_box is not None:
+        logger.warning(
+            "--output_model: %s is not written. The model is explained with %s, which perturbs images, so that "
+            "there is no branch to save (%s).",
+            output_model,
+            plan.method,
+            plan.reason,
+        )
+        return
+    opened = open_for_insertion(source, options, any_names=True)
+    method = None if opened.own_map is not None else Method(plan.method)
+    model = opened.graph if method is None else insert(opened, Order(layers), method)
     part = output_model.with_name(f".{output_model.stem}.part.xml")
     try:
         output_model.parent.mkdir(parents=True, exist_ok=True)

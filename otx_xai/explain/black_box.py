@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from otx_xai.errors import ConfigError, ImageError
+from otx_xai.errors import ImageError
 from otx_xai.explain.box_choice import classes_without_box, find_boxes, predictions_of
 from otx_xai.explain.targets import Choice, Wanted, map_names, not_finite
-from otx_xai.methods.aise import AiseOptions, aise, aise_boxes
-from otx_xai.methods.drise import drise
-from otx_xai.methods.rise import RiseOptions, rise
+from otx_xai.methods.spec import BoxJob, ClassJob, MethodSpec
+from otx_xai.model.formats.box_format import Found
+from otx_xai.model.formats.reading import read_proposals
 from otx_xai.perturb import PerturbationMaps, Progress, Scorer, Subject, Watch
 from otx_xai.perturb.passes import scores_of
 from otx_xai.postprocess import min_max, predict
 from otx_xai.postprocess.detections import boxes_on_input
-from otx_xai.postprocess.proposals import read_proposals
-from otx_xai.records import SCORES, Detections, Method, ModelFacts, Prediction, Size
+from otx_xai.records import SCORES, Detections, ModelFacts, Prediction, Size
 from otx_xai.runtime import Arrays, Session
-
-logger = logging.getLogger("otx_xai")
-
-Options = RiseOptions | AiseOptions
-CLASS_METHODS = (Method.RISE, Method.AISE)
-BOX_METHODS = (Method.DRISE, Method.AISE)
 
 
 @dataclass(frozen=True)
@@ -39,37 +31,12 @@ class BlackBox:
     """How images are perturbed.
 
     Args:
-        method: RISE or AISE; D-RISE or AISE for boxes.
-        options: of the method.
+        spec: the method.
+        options: its own record of options.
     """
 
-    method: Method
-    options: Options
-
-
-def black_box(has_boxes: bool, method: Method | None, values: Mapping[str, Any]) -> BlackBox:
-    """Choose method and options.
-
-    Args:
-        has_boxes: whether the model finds boxes.
-        method: what the user wants; RISE for classes and D-RISE for boxes by default.
-        values: options by name; those that the method does not have are named in a warning.
-
-    Raises:
-        ConfigError: the method explains something else, or an option is out of range.
-    """
-    known = BOX_METHODS if has_boxes else CLASS_METHODS
-    chosen = method or known[0]
-    if chosen not in known:
-        what = "boxes" if has_boxes else "classes"
-        raise ConfigError(f"explain_method {chosen} perturbs no {what}; expected one of {', '.join(known)}.")
-    kind = AiseOptions if chosen is Method.AISE else RiseOptions
-    names = {field.name for field in fields(kind)}
-    given = {name: value for name, value in values.items() if value is not None}
-    without = sorted(given.keys() - names - {"normalize", "seed"})  # maps are always scaled; AISE draws nothing
-    if without:
-        logger.warning("%s: no effect with %s.", ", ".join(without), chosen)
-    return BlackBox(chosen, kind(**{name: value for name, value in given.items() if name in names}))
+    spec: MethodSpec
+    options: Any
 
 
 @contextmanager
@@ -90,7 +57,7 @@ def progress_of_passes() -> Iterator[Watch | None]:
 def explain_classes(
     session: Session,
     subject: Subject,
-    info: ModelFacts,
+    facts: ModelFacts,
     wanted: Wanted,
     box: BlackBox,
     *,
@@ -102,7 +69,7 @@ def explain_classes(
     Args:
         session: the classifier, with the output ``saliency_scores``.
         subject: the image.
-        info: of the model.
+        facts: of the model.
         wanted: which classes.
         box: how.
         score: makes class scores ``(K,)`` of the outputs of one image, which have their batch axis; those in
@@ -120,25 +87,24 @@ def explain_classes(
     plain = np.asarray(next(scores_of(scorer, [None], lambda _: subject.image)), np.float32)
     if not np.isfinite(plain).all():
         raise ImageError(not_finite("class scores"))
-    predictions = predict(plain, info.labels, wanted.threshold)
+    predictions = predict(plain, facts.labels, wanted.threshold)
     indices = [found.target for found in predictions] if wanted.indices is None else list(wanted.indices)
     if not indices:
         return Choice(predictions, (), np.zeros((0, 1, 1), np.float32))
-    if isinstance(box.options, AiseOptions):
-        result = aise(scorer, subject, indices, box.options, watch)
-    else:
-        result = rise(scorer, subject, indices, box.options, watch)
-    targets = tuple(Prediction(i, info.labels[i], float(plain[i])) for i in indices)
+    assert box.spec.explain_classes is not None
+    result = box.spec.explain_classes(ClassJob(scorer, subject, indices), box.options, watch)
+    targets = tuple(Prediction(i, facts.labels[i], float(plain[i])) for i in indices)
     return _choice(predictions, targets, result, None)
 
 
 def explain_boxes(
     session: Session,
     subject: Subject,
-    info: ModelFacts,
+    facts: ModelFacts,
     wanted: Wanted,
     box: BlackBox,
     image_size: Size,
+    format: Found,
     *,
     found: Callable[[Arrays], Arrays] | None = None,
     watch: Watch | None = None,
@@ -148,10 +114,11 @@ def explain_boxes(
     Args:
         session: the detector or instance segmentation model.
         subject: the image.
-        info: of the model.
+        facts: of the model.
         wanted: boxes of which classes.
         box: how.
         image_size: ``(height, width)`` of the original image.
+        format: how the outputs are read.
         found: makes boxes, scores and labels by name of the model's outputs; they are read as they are by default.
         watch: progress and interruption.
 
@@ -168,22 +135,21 @@ def explain_boxes(
         return np.zeros(1)
 
     next(scores_of(Scorer(session, keep, whole=True), [None], lambda _: subject.image))
-    detections = find_boxes(kept[0], image_size, info)
-    predictions = predictions_of(detections, info.labels)
+    detections = find_boxes(kept[0], image_size, facts, format)
+    predictions = predictions_of(detections, facts.labels)
     numbers = _wanted_boxes(detections, wanted)
-    missing = _missing(predictions, wanted, info.labels)
+    missing = _missing(predictions, wanted, facts.labels)
     if not numbers:
         return Choice(predictions, (), np.zeros((0, 1, 1), np.float32), detections, missing)
 
     def proposals(outputs: Arrays) -> Any:
-        return read_proposals(read(outputs), info.geometry.size, len(info.labels), first_label=info.first_label)
+        count, first_label = len(facts.labels), facts.first_label
+        return read_proposals(read(outputs), format, facts.geometry.size, count, first_label=first_label)
 
-    boxes = boxes_on_input(detections.boxes[numbers], image_size, info.geometry)
+    boxes = boxes_on_input(detections.boxes[numbers], image_size, facts.geometry)
     labels = detections.labels[numbers]
-    if isinstance(box.options, AiseOptions):
-        result = aise_boxes(session, proposals, subject, boxes, labels, box.options, watch)
-    else:
-        result = drise(session, proposals, subject, boxes, labels, box.options, watch)
+    assert box.spec.explain_boxes is not None
+    result = box.spec.explain_boxes(BoxJob(session, proposals, subject, boxes, labels), box.options, watch)
     return _choice(predictions, tuple(predictions[i] for i in numbers), result, detections, missing)
 
 

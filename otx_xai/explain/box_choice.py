@@ -18,9 +18,10 @@ from otx_xai.explain.targets import (
     not_finite,
     require_finite,
 )
+from otx_xai.model.formats.box_format import Found
+from otx_xai.model.formats.reading import read_detections
 from otx_xai.postprocess import min_max
 from otx_xai.postprocess.box_maps import box_maps
-from otx_xai.postprocess.detections import read_detections
 from otx_xai.records import (
     PER_IMAGE_TARGET,
     SALIENCY_MAP,
@@ -37,16 +38,17 @@ Placed = tuple[Size, InputGeometry]
 """Size of an image, and how it was fitted into the network's input."""
 
 
-def find_boxes(outputs: Mapping[str, NDArray[Any]], image_size: Size, info: ModelFacts) -> Detections:
+def find_boxes(outputs: Mapping[str, NDArray[Any]], image_size: Size, facts: ModelFacts, format: Found) -> Detections:
     """Read what a model has found in one image.
 
     Args:
         outputs: of one image, name → array, with the batch axis where the model gives one.
         image_size: ``(height, width)`` of the original image.
-        info: of the model.
+        facts: of the model.
+        format: how the outputs are read.
 
     Raises:
-        ModelError: the outputs are of no known convention.
+        ModelError: the outputs do not belong together, or what should be scores is none.
         LabelError: a box has a label that the classes do not reach.
         ImageError: a box or score is NaN.
     """
@@ -55,18 +57,18 @@ def find_boxes(outputs: Mapping[str, NDArray[Any]], image_size: Size, info: Mode
             raise ImageError(not_finite("boxes and scores"))
     found = read_detections(
         outputs,
+        format,
         image_size,
-        info.geometry,
-        num_classes=len(info.labels),
-        threshold=info.confidence_threshold,
-        iou_threshold=info.iou_threshold,
-        first_label=info.first_label,
+        facts.geometry,
+        threshold=facts.confidence_threshold,
+        iou_threshold=facts.iou_threshold,
+        first_label=facts.first_label,
     )
-    if len(found) and int(found.labels.max()) >= len(info.labels):
+    if len(found) and int(found.labels.max()) >= len(facts.labels):
         raise LabelError(
-            f"The model found a box of label {int(found.labels.max()) + info.first_label}, and there are "
-            f"{len(info.labels)} classes, the first of which it calls {info.first_label}. Pass --labels with one name "
-            "for each class, and 'background' in front if its label 0 stands for nothing."
+            f"The model found a box of label {int(found.labels.max()) + facts.first_label}, and there are "
+            f"{len(facts.labels)} classes, the first of which it calls {facts.first_label}. Pass --labels with one "
+            "name for each class, and 'background' in front if its label 0 stands for nothing."
         )
     return found
 

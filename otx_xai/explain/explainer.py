@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,18 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from otx_xai.errors import ConfigError, LabelError
-from otx_xai.explain.black_box import black_box, progress_of_passes
+from otx_xai.explain.black_box import BlackBox, progress_of_passes
 from otx_xai.explain.explanation import Explanation, map_keys
 from otx_xai.explain.feeding import Inputs, as_scores, canvas_of, channels_last, over
+from otx_xai.explain.insertion import split_layers
 from otx_xai.explain.look import Canvas, Look, show
-from otx_xai.explain.plan import Prepared, prepare
+from otx_xai.explain.plan import How, Plan, plan
 from otx_xai.explain.targets import Choice, resolve_wanted
 from otx_xai.explain.tiled import TiledImage
-from otx_xai.model import effective_batch, embed_preprocessing
+from otx_xai.methods.table import method_options
+from otx_xai.model import Model, ModelOptions, embed_preprocessing, open_model
+from otx_xai.model.facts import ANY_SIZE
+from otx_xai.model.formats.choice import READ_BY_CALLER
 from otx_xai.perturb import Subject, image_subject
 from otx_xai.postprocess import fit
 from otx_xai.records import (
@@ -30,9 +35,11 @@ from otx_xai.records import (
     ExplainMode,
     InputGeometry,
     InputOptions,
+    Labels,
     Method,
     Prediction,
     Size,
+    Targets,
     Task,
     UInt8Array,
 )
@@ -44,16 +51,6 @@ logger = logging.getLogger("otx_xai")
 Preprocess = Callable[[NDArray[Any]], NDArray[Any]]
 Postprocess = Callable[[Any], Any]
 _Explained = tuple[Canvas, InputGeometry, Choice]
-
-
-@dataclass(frozen=True)
-class _Setting:
-    """What a compiled model depends on."""
-
-    mode: ExplainMode
-    method: Method | None
-    target_layer: str | None
-    embed_scaling: bool
 
 
 class Explainer:
@@ -79,6 +76,8 @@ class Explainer:
         device_name: OpenVINO device: ``CPU``, ``GPU``, ``NPU``, ``AUTO``, …
         labels: class names: a file with one a line, ``"a,b"``, or a sequence; those in the model when ``None``.
         input_options: normalisation and resizing where the model does not tell.
+        output: the output that is explained, by name or number, where a classifier has several.
+        format: how the outputs of a detector spell boxes, where the graph leaves it open; the error lists the names.
 
     Raises:
         ModelError: the model cannot be read, or does something else (TaskError).
@@ -101,26 +100,31 @@ class Explainer:
         embed_scaling: bool = True,
         device_name: str = "CPU",
         *,
-        labels: str | Path | Sequence[str] | None = None,
+        labels: Labels = None,
         input_options: InputOptions | None = None,
+        output: str | None = None,
+        format: str | None = None,
     ) -> None:
-        self._model = model
+        self._source = model
         self._task = None if task is None else Task(task)
         self._preprocess_fn = preprocess_fn
         self._postprocess_fn = postprocess_fn
         self._device = device_name
         self._labels = labels
         self._input_options = input_options
+        self._output, self._format = output, format
         method = None if explain_method is None else Method(explain_method)
-        self._setting = _Setting(ExplainMode(explain_mode), method, target_layer, embed_scaling)
-        self._prepared: dict[_Setting, Prepared] = {}
-        self._sessions: dict[tuple[_Setting, bool], Session] = {}
-        self._prepare(self._setting)
+        self._how = How(ExplainMode(explain_mode), method, target_layer, embed_scaling=embed_scaling)
+        self._lock = RLock()
+        self._opened: Model | None = None
+        self._plans: dict[How, Plan] = {}
+        self._sessions: dict[tuple[How, bool], Session] = {}
+        self._plan(self._how)
 
     def __call__(
         self,
         data: NDArray[Any],
-        targets: Any = -1,
+        targets: Targets = -1,
         original_input_image: NDArray[Any] | Sequence[NDArray[Any]] | None = None,
         label_names: Sequence[str] | None = None,
         output_size: Size | None = None,
@@ -129,7 +133,7 @@ class Explainer:
         colormap: bool = True,
         overlay: bool = False,
         overlay_weight: float = 0.5,
-        target_explain_labels: Any = None,
+        target_explain_labels: Targets = None,
         explain_mode: ExplainMode | str | None = None,
         explain_method: Method | str | None = None,
         target_layer: str | None = None,
@@ -167,119 +171,128 @@ class Explainer:
             ConfigError: ``data`` does not fit the model, or an argument has a wrong value; a target that is no class
                 (TargetError); names that are not one for each class (LabelError).
         """
-        setting = self._setting_of_call(explain_mode, explain_method, target_layer, embed_scaling)
+        how = self._how_of_call(explain_mode, explain_method, target_layer, embed_scaling)
         look = Look(output_size, resize, colormap, overlay, overlay_weight)
         wanted = targets if target_explain_labels is None else target_explain_labels
-        prepared = self._prepared_for_call(setting, wanted, label_names, method_kwargs)
-        inputs = over(original_input_image, self._inputs(np.asarray(data), prepared))
-        explanations = [_explanation(prepared, look, *one) for one in self._choices(inputs, setting, prepared)]
+        made = self._plan_of_call(how, wanted, label_names, method_kwargs)
+        inputs = over(original_input_image, self._inputs(np.asarray(data), made))
+        explanations = [_explanation(made, look, *one) for one in self._choices(inputs, how, made)]
         return explanations[0] if len(explanations) == 1 else explanations
 
-    def _setting_of_call(
+    def _how_of_call(
         self,
         mode: ExplainMode | str | None,
         method: Method | str | None,
         target_layer: str | None,
         embed_scaling: bool | None,
-    ) -> _Setting:
-        own = self._setting
-        return _Setting(
+    ) -> How:
+        own = self._how
+        return How(
             mode=own.mode if mode is None else ExplainMode(mode),
             method=own.method if method is None else Method(method),
             target_layer=own.target_layer if target_layer is None else target_layer,
             embed_scaling=own.embed_scaling if embed_scaling is None else embed_scaling,
         )
 
-    def _prepare(self, setting: _Setting) -> Prepared:
-        if setting not in self._prepared:
-            self._prepared[setting] = prepare(
-                self._model,
-                task=self._task,
-                labels=self._labels,
-                options=self._input_options,
-                mode=setting.mode,
-                method=setting.method,
-                target_layer=setting.target_layer,
-                targets=-1,
-                keep_open=True,
-                embed_scaling=setting.embed_scaling,
+    def _model(self) -> Model:
+        """Return the model, which is opened once."""
+        if self._opened is None:
+            options = ModelOptions(
+                self._task,
+                self._labels,
+                self._input_options or InputOptions(),
+                self._output,
+                self._format,
+                target_layers=split_layers(self._how.target_layer),
+                read_by_caller=self._postprocess_fn is not None,
             )
-        return self._prepared[setting]
+            self._opened = open_model(self._source, options, keep_open=True)
+        return self._opened
 
-    def _prepared_for_call(
-        self, setting: _Setting, targets: Any, label_names: Sequence[str] | None, options: Mapping[str, Any]
-    ) -> Prepared:
-        """Return the prepared model with the names, targets and options of a black-box method that a call gives."""
-        prepared = self._prepare(setting)
-        has_boxes = not prepared.info.task.is_classification
-        if prepared.black_box is not None:
-            prepared = replace(prepared, black_box=black_box(has_boxes, prepared.black_box.method, options))
-        elif options:
-            logger.warning("%s: no effect with %s.", ", ".join(options), prepared.method)
-        labels = _names(label_names, prepared)
-        wanted = resolve_wanted(targets, labels, prepared.wanted.threshold, has_boxes=has_boxes)
-        return replace(prepared, info=replace(prepared.info, labels=labels), wanted=wanted)
+    def _plan(self, how: How) -> Plan:
+        with self._lock:
+            if how not in self._plans:
+                made = plan(self._model(), how, targets=-1)
+                by_caller = made.boxes is not None and self._postprocess_fn is not None
+                self._plans[how] = replace(made, boxes=READ_BY_CALLER) if by_caller else made
+            return self._plans[how]
 
-    def _inputs(self, data: NDArray[Any], prepared: Prepared) -> Inputs:
+    def _plan_of_call(
+        self, how: How, targets: Any, label_names: Sequence[str] | None, given: Mapping[str, Any]
+    ) -> Plan:
+        """Return the plan with the names, targets and options of a black-box method that a call gives."""
+        made = self._plan(how)
+        has_boxes = not made.facts.task.is_classification
+        if made.black_box is not None:
+            spec = made.black_box.spec
+            options = method_options(spec, given, named=how.method is not None)
+            made = replace(made, black_box=BlackBox(spec, options))
+        elif given:
+            logger.warning("%s: no effect with %s.", ", ".join(given), made.method)
+        labels = _names(label_names, made)
+        wanted = resolve_wanted(targets, labels, made.wanted.threshold, has_boxes=has_boxes)
+        return replace(made, facts=replace(made.facts, labels=labels), wanted=wanted)
+
+    def _inputs(self, data: NDArray[Any], made: Plan) -> Inputs:
         """Make the model's input of what the caller gave."""
         if self._preprocess_fn is not None:
-            tensor = channels_last(np.asarray(self._preprocess_fn(data)), prepared)
+            tensor = channels_last(np.asarray(self._preprocess_fn(data)), made)
             images = data if data.ndim == 4 and len(data) == len(tensor) else [data] * len(tensor)
             return Inputs(tensor, [canvas_of(image) for image in images])
         if data.ndim == 4:
-            tensor = channels_last(data, prepared)
+            tensor = channels_last(data, made)
             return Inputs(tensor, [canvas_of(image) for image in tensor])
         if data.ndim not in (2, 3) or data.dtype != np.uint8:
             raise ConfigError(
                 f"The data is {data.dtype} {data.shape}; expected a uint8 image (height, width, 3) of any size, or the "
                 f"model's input with its batch axis, as numpy.expand_dims(data, 0) adds it."
             )
-        if prepared.open_size:
+        if made.facts.geometry.size == ANY_SIZE:
             raise ConfigError(
                 "The model takes images of any size, so it is not known what to resize this image to. Pass "
                 "input_options=InputOptions(size=(height, width)), or the model's input with its batch axis."
             )
-        canvas, geometry, tiling = canvas_of(data), prepared.info.geometry, prepared.info.tiling
+        canvas, geometry, tiling = canvas_of(data), made.facts.geometry, made.facts.tiling
         if tiling is not None:
             return Inputs(canvas.picture[None], [canvas], as_images=True, tiling=tiling)
         canvas = replace(canvas, geometry=geometry)
         return Inputs(fit(canvas.picture, geometry)[None], [canvas], as_images=True)
 
-    def _choices(self, inputs: Inputs, setting: _Setting, prepared: Prepared) -> Iterator[_Explained]:
+    def _choices(self, inputs: Inputs, how: How, made: Plan) -> Iterator[_Explained]:
         """Yield for each image what it is laid over, how it lies in what its maps cover, what is explained of it."""
         if inputs.tiling is not None:
             (canvas,), (image,) = inputs.canvases, inputs.tensor
-            tiled = TiledImage(prepared, inputs.tiling, canvas.image_size)
+            tiled = TiledImage(made, inputs.tiling, canvas.image_size)
             for number in range(len(tiled.grid)):
                 tile = replace(inputs, tensor=tiled.tensor(image, number)[None])
-                for outputs in self._infer(tile, setting, prepared):
+                for outputs in self._infer(tile, how, made):
                     tiled.add(number, outputs)
             yield canvas, tiled.geometry, tiled.choose()
             return
-        if prepared.black_box is not None:
-            yield from self._perturbed(inputs, setting, prepared)
+        if made.black_box is not None:
+            yield from self._perturbed(inputs, how, made)
             return
-        for canvas, outputs in zip(inputs.canvases, self._infer(inputs, setting, prepared), strict=True):
+        for canvas, outputs in zip(inputs.canvases, self._infer(inputs, how, made), strict=True):
             geometry = canvas.geometry or InputGeometry((inputs.tensor.shape[1], inputs.tensor.shape[2]))
-            info = replace(prepared.info, geometry=geometry)
-            choice = replace(prepared, info=info).choose(outputs, canvas.image_size)
+            facts = replace(made.facts, geometry=geometry)
+            choice = replace(made, facts=facts).choose(outputs, canvas.image_size)
             # Where the caller fitted the image in, the maps cover the picture: it was stretched to the tensor
-            yield replace(canvas, geometry=geometry, grid=prepared.grid), geometry, choice
+            yield replace(canvas, geometry=geometry, grid=made.grid), geometry, choice
 
-    def _infer(self, inputs: Inputs, setting: _Setting, prepared: Prepared) -> Iterator[Arrays]:
+    def _infer(self, inputs: Inputs, how: How, made: Plan) -> Iterator[Arrays]:
         """Yield the scores and maps of each image."""
-        session = self._session(setting, prepared, as_images=inputs.as_images)
-        layout, kind = prepared.info.input_layout, prepared.model.inputs[0].get_element_type().to_dtype()
+        session = self._session(how, made, as_images=inputs.as_images)
+        layout, kind = made.facts.input_layout, made.model.inputs[0].get_element_type().to_dtype()
         if inputs.as_images:
             layout, kind = "NHWC", np.dtype(np.uint8)
         order = ["NHWC".index(axis) for axis in layout]
-        batch = effective_batch(prepared.model, prepared.info.task) or len(inputs.tensor)
+        batch = made.batch or len(inputs.tensor)
         for first in range(0, len(inputs.tensor), batch):
             part = inputs.tensor[first : first + batch]
             filled = np.concatenate([part, np.repeat(part[-1:], batch - len(part), axis=0)])
             raw = session.raw(np.ascontiguousarray(filled.transpose(order), dtype=kind))
-            if prepared.info.task.is_classification:
-                outputs = self._scored(raw, session, prepared)
+            if made.facts.task.is_classification:
+                outputs = self._scored(raw, session, made)
                 yield from ({name: np.array(values[i]) for name, values in outputs.items()} for i in range(len(part)))
             else:
                 outputs = self._located(raw, session)
@@ -287,41 +300,41 @@ class Explainer:
                     own = slice(None) if batch == 1 else slice(i, i + 1)
                     yield {name: np.array(values[own]) for name, values in outputs.items()}
 
-    def _perturbed(self, inputs: Inputs, setting: _Setting, prepared: Prepared) -> Iterator[_Explained]:
+    def _perturbed(self, inputs: Inputs, how: How, made: Plan) -> Iterator[_Explained]:
         """Explain each image by perturbing what the network is fed of it."""
-        session = self._session(setting, prepared, as_images=inputs.as_images)
-        kind = prepared.model.inputs[0].get_element_type().to_dtype()
-        layout = prepared.info.input_layout.replace("N", "")
-        read = None if self._postprocess_fn is None else self._reader(session, prepared)
+        session = self._session(how, made, as_images=inputs.as_images)
+        kind = made.model.inputs[0].get_element_type().to_dtype()
+        layout = made.facts.input_layout.replace("N", "")
+        read = None if self._postprocess_fn is None else self._reader(session, made)
         for canvas, tensor in zip(inputs.canvases, inputs.tensor, strict=True):
             geometry = canvas.geometry or InputGeometry((tensor.shape[0], tensor.shape[1]))
             if inputs.as_images:
-                subject = image_subject(tensor, prepared.info)
+                subject = image_subject(tensor, made.facts)
             else:
                 order = ["HWC".index(axis) for axis in layout]
                 fed = np.ascontiguousarray(tensor.transpose(order), dtype=kind)
-                subject = Subject(fed, layout, prepared.info.zero or (0.0,))
-            placed = replace(prepared, info=replace(prepared.info, geometry=geometry))
+                subject = Subject(fed, layout, made.facts.zero or (0.0,))
+            placed = replace(made, facts=replace(made.facts, geometry=geometry))
             with progress_of_passes() as watch:
                 choice = placed.perturb(session, subject, canvas.image_size, read=read, watch=watch)
             yield replace(canvas, geometry=geometry), geometry, choice
 
-    def _reader(self, session: Session, prepared: Prepared) -> Callable[[Arrays], Any]:
+    def _reader(self, session: Session, made: Plan) -> Callable[[Arrays], Any]:
         """Return the caller's ``postprocess_fn`` for the outputs of one image by name."""
-        if not prepared.info.task.is_classification:
+        if not made.facts.task.is_classification:
             return lambda outputs: self._located(session.named(outputs), session)
-        own, independent = self._postprocess_fn, prepared.info.multilabel
+        own, independent = self._postprocess_fn, made.facts.multilabel
         assert own is not None
         return lambda outputs: as_scores(
             _postprocessed(own, session.named(outputs), session), outputs[SCORES].shape, independent=independent
         )
 
-    def _scored(self, raw: Any, session: Session, prepared: Prepared) -> Arrays:
+    def _scored(self, raw: Any, session: Session, made: Plan) -> Arrays:
         """Return scores and maps of a batch, the scores from the caller's ``postprocess_fn`` where there is one."""
         outputs = {name: raw[name] for name in (SCORES, SALIENCY_MAP)}
         if self._postprocess_fn is not None:
             given = _postprocessed(self._postprocess_fn, raw, session)
-            outputs[SCORES] = as_scores(given, outputs[SCORES].shape, independent=prepared.info.multilabel)
+            outputs[SCORES] = as_scores(given, outputs[SCORES].shape, independent=made.facts.multilabel)
         return outputs
 
     def _located(self, raw: Any, session: Session) -> Arrays:
@@ -338,12 +351,13 @@ class Explainer:
         outputs = {"boxes": boxes, "scores": scores, "labels": labels.astype(np.int64)}
         return outputs | ({SALIENCY_MAP: raw[SALIENCY_MAP]} if SALIENCY_MAP in raw else {})
 
-    def _session(self, setting: _Setting, prepared: Prepared, *, as_images: bool) -> Session:
-        key = (setting, as_images)
-        if key not in self._sessions:
-            model = embed_preprocessing(prepared.model, prepared.info) if as_images else prepared.model
-            self._sessions[key] = Session(model, self._device, latency=prepared.black_box is None)
-        return self._sessions[key]
+    def _session(self, how: How, made: Plan, *, as_images: bool) -> Session:
+        key = (how, as_images)
+        with self._lock:
+            if key not in self._sessions:
+                model = embed_preprocessing(made.model, made.facts) if as_images else made.model
+                self._sessions[key] = Session(model, self._device, latency=made.black_box is None)
+            return self._sessions[key]
 
 
 def _postprocessed(function: Postprocess, outputs: Any, session: Session) -> Any:
@@ -356,9 +370,7 @@ def _postprocessed(function: Postprocess, outputs: Any, session: Session) -> Any
         raise
 
 
-def _explanation(
-    prepared: Prepared, look: Look, canvas: Canvas, geometry: InputGeometry, choice: Choice
-) -> Explanation:
+def _explanation(made: Plan, look: Look, canvas: Canvas, geometry: InputGeometry, choice: Choice) -> Explanation:
     """Show the maps of one image as the caller wants to see them."""
     shown = show(choice.maps, canvas, look)
     if look.overlay and choice.detections is not None:
@@ -367,8 +379,8 @@ def _explanation(
             for picture, target in zip(shown, choice.targets, strict=True)
         )
     pictures = dict(zip(map_keys(choice.targets), shown, strict=True))
-    method = f"{prepared.method} ({prepared.reason})" if prepared.reason else prepared.method
-    return Explanation(pictures, prepared.info.labels, choice.predictions, method=method, warnings=choice.warnings)
+    method = f"{made.method} ({made.reason})" if made.reason else made.method
+    return Explanation(pictures, made.facts.labels, choice.predictions, method=method, warnings=choice.warnings)
 
 
 def _framed(
@@ -381,8 +393,8 @@ def _framed(
     return draw_frames(picture, [resized(frame, canvas.image_size, size) for frame in frames])
 
 
-def _names(label_names: Sequence[str] | None, prepared: Prepared) -> tuple[str, ...]:
-    known = prepared.info.labels
+def _names(label_names: Sequence[str] | None, made: Plan) -> tuple[str, ...]:
+    known = made.facts.labels
     names = known if label_names is None else tuple(label_names)
     if len(names) != len(known):
         raise LabelError(

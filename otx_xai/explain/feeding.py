@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from otx_xai.errors import ConfigError
 from otx_xai.explain.look import Canvas, as_picture
-from otx_xai.explain.plan import Prepared
+from otx_xai.explain.plan import Plan
 from otx_xai.postprocess import sigmoid, softmax
 from otx_xai.records import FloatArray, Tiling
 
@@ -54,9 +54,9 @@ def over(images: NDArray[Any] | Sequence[NDArray[Any]] | None, inputs: Inputs) -
     )
 
 
-def channels_last(tensor: NDArray[Any], prepared: Prepared) -> NDArray[Any]:
+def channels_last(tensor: NDArray[Any], plan: Plan) -> NDArray[Any]:
     """Return the model's input, given with channels first or last, as ``(N, H, W, C)``."""
-    port, layout = prepared.model.inputs[0], prepared.info.input_layout
+    port, layout = plan.model.inputs[0], plan.facts.input_layout
     shape = dict(zip(layout, port.get_partial_shape(), strict=True))
     for given in dict.fromkeys((layout, "NCHW", "NHWC")):
         if (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,12 @@ import openvino as ov
 
 from otx_xai.errors import ConfigError, GraphError, TargetError
 from otx_xai.explain.targets import resolve_targets
-from otx_xai.graph.box_classes import BoxClasses, read_box_classes
-from otx_xai.methods.insert import CLASS_METHODS, has_saliency_map, insert_branch
-from otx_xai.methods.insert_boxes import BOX_METHODS, insert_box_maps, only_layer
-from otx_xai.methods.spec import Classes
-from otx_xai.model import Logits, find_logits, find_task, input_layout, read_model
-from otx_xai.model.detection_outputs import raw_evidence
-from otx_xai.model.label_names import box_class_names, class_names, count_names
-from otx_xai.model.model_info import model_info, read_share
-from otx_xai.records import SALIENCY_MAP, XAI_OUTPUTS, Method, Task
+from otx_xai.methods.spec import Classes, Order
+from otx_xai.methods.table import candidates, named_method
+from otx_xai.model.model_options import ModelOptions
+from otx_xai.model.opened import Model
+from otx_xai.model.opening import open_for_insertion
+from otx_xai.records import SALIENCY_MAP, ExplainMode, Labels, Method, Targets, Task
 
 logger = logging.getLogger("otx_xai")
 
@@ -32,9 +28,9 @@ def insert_xai(
     target_layer: str | Sequence[str] | None = None,
     embed_scaling: bool = True,
     *,
-    targets: Any = -1,
+    targets: Targets = -1,
     feature_vector: bool = False,
-    labels: str | Path | Sequence[str] | None = None,
+    labels: Labels = None,
 ) -> ov.Model:
     """Return a copy of a model with a ``saliency_map`` output, to be saved, and run by plain OpenVINO.
 
@@ -78,138 +74,57 @@ def insert_xai(
             f"explain_method {method} perturbs the input, so there is no branch to be inserted; expected a white-box "
             "method."
         )
-    source = read_model(model)
     layers = split_layers(target_layer)
-    if has_saliency_map(source):
+    everything = labels is None and _is_everything(targets)  # so that wrong names in the model do not matter
+    options = ModelOptions(task, labels, target_layers=layers)
+    opened = open_for_insertion(model, options, any_names=everything)
+    if opened.own_map is not None:
         log_own_map(method, target_layer)
-        return source
-    check_task_of(method, task)
-    if not task.is_classification:
-        return _insert_into_detector(source, task, method, layers, targets, labels, embed_scaling=embed_scaling)
-    return _insert_into_classifier(
-        source, method, layers, targets, labels, embed_scaling=embed_scaling, feature_vector=feature_vector
-    )
+        return opened.graph
+    classes = None if everything or method is Method.ACTIVATIONMAP else _classes(opened, targets)
+    order = Order(layers, classes, embed_scaling, feature_vector=feature_vector)
+    return insert(opened, order, method)
 
 
-def check_task_of(method: Method | None, task: Task) -> None:
-    """Refuse a white-box method that explains another task.
-
-    Raises:
-        ConfigError: it does.
-    """
-    known = CLASS_METHODS if task.is_classification else BOX_METHODS[task]
-    if method is not None and method.is_white_box and method not in known:
-        raise ConfigError(
-            f"explain_method {method} explains no {task}; expected one of {', '.join(known)}. Or leave it out."
-        )
-
-
-def _insert_into_classifier(
-    model: ov.Model,
-    method: Method | None,
-    target_layers: Sequence[str],
-    targets: Any,
-    labels: str | Path | Sequence[str] | None,
-    *,
-    embed_scaling: bool,
-    feature_vector: bool,
-) -> ov.Model:
-    logits = find_logits(model)
-    return insert_branch(
-        model,
-        logits,
-        method=method,
-        target_layer=only_layer(target_layers),
-        embed_scaling=embed_scaling,
-        classes=None if method is Method.ACTIVATIONMAP else _inserted_classes(model, logits, targets, labels),
-        feature_vector=feature_vector,
-        layout=input_layout(model),
-    )
-
-
-def _inserted_classes(
-    model: ov.Model, logits: Logits, targets: Any, labels: str | Path | Sequence[str] | None
-) -> Classes:
-    """Return what the graph has to explain: all classes, the best one of each image, or some in the user's order."""
-    if labels is None and _is_everything(targets):  # so that wrong names in the model do not matter
-        return None
-    names, _ = class_names(labels, model_info(model), logits.num_classes)
-    indices = at_least_one(resolve_targets(targets, names))
-    if indices is None:
-        return 1
-    return None if indices == tuple(range(logits.num_classes)) else indices
-
-
-def _insert_into_detector(
-    model: ov.Model,
-    task: Task,
-    method: Method | None,
-    target_layers: Sequence[str],
-    targets: Any,
-    labels: str | Path | Sequence[str] | None,
-    *,
-    embed_scaling: bool,
-) -> ov.Model:
-    find_task(model, task)  # raises where the graph contradicts it
-    info = model_info(model)
-    known = known_classes(model, labels, method, target_layers)
-    count, first_label, indices = known.count, 0, None
-    is_plain = labels is None and _is_everything(targets) and task is Task.DETECTION
-    if count is None or not is_plain:  # so that wrong names in the model do not matter
-        names, _, first_label = box_class_names(labels, info, known)
-        count = len(names)
-        indices = None if _is_everything(targets) else at_least_one(resolve_targets(targets, names))
-        if indices is None and not _is_everything(targets):
-            raise TargetError("targets 'predicted' is not known to a detector's graph; expected -1, names or indices.")
-    explained, _ = insert_box_maps(
-        model,
-        task,
-        num_classes=count,
-        first_label=first_label,
-        threshold=read_share(info, "confidence_threshold"),
-        method=method,
-        target_layers=target_layers,
-        classes=indices,
-        embed_scaling=embed_scaling,
-    )
-    return explained
-
-
-def _is_everything(targets: Any) -> bool:
-    return isinstance(targets, int) and targets == -1
-
-
-def known_classes(
-    model: ov.Model, labels: str | Path | Sequence[str] | None, method: Method | None, target_layers: Sequence[str] = ()
-) -> BoxClasses:
-    """Tell what is known of a detector's classes, reading its graph only as far as the method needs it.
+def insert(model: Model, order: Order, method: Method | None = None) -> ov.Model:
+    """Return a copy of an open model with the branch of a method, by default of the first that fits.
 
     Args:
-        model: the detector.
-        labels: class names that the user gives.
-        method: what will explain it.
-        target_layers: its class heads, where the user names them.
+        model: the model.
+        order: what the branch is to give.
+        method: a white-box method.
 
     Raises:
-        GraphError: the class heads are needed, and cannot be read off.
+        ConfigError: the method explains another task.
+        GraphError: the graph gives no place for it, or for any.
     """
-    own = own_map(model)
-    if own is not None:
-        shape = own.get_partial_shape()
-        is_known = shape.rank.is_static and shape.rank.get_length() == 4 and shape[1].is_static
-        return BoxClasses(int(shape[1].get_length()) if is_known else None)
-    names = count_names(labels, model_info(model))
-    if names is None or method is not Method.ACTIVATIONMAP:
-        return read_box_classes(model, num_classes=names, target_layers=target_layers, left_out=XAI_OUTPUTS)
-    if raw_evidence(model) is not None:  # the host reads them by the number of classes
-        with suppress(GraphError):
-            return read_box_classes(model, num_classes=names, left_out=XAI_OUTPUTS)
-    return BoxClasses(names)
+    mode = ExplainMode.WHITEBOX
+    named = named_method(method, model.facts.task, mode)
+    refusals: list[str] = []
+    for chosen in candidates(model, method=named, mode=mode, target_layers=order.target_layers, refusals=refusals):
+        assert chosen.spec.insert is not None
+        try:
+            return chosen.spec.insert(model, order).model
+        except GraphError as error:  # the graph's analysis says that it has no place for the branch
+            if named is not None:
+                raise
+            refusals.append(f"{chosen.spec.name}: {error}")
+    raise AssertionError("candidates() yields a method or raises")
 
 
-def own_map(model: ov.Model) -> ov.Output | None:
-    """Return the ``saliency_map`` that a model came with."""
-    return next((output for output in model.outputs if SALIENCY_MAP in output.get_names()), None)
+def _classes(model: Model, targets: Targets) -> Classes:
+    """Return what the graph has to explain: all classes, the best one of each image, or some in the user's order."""
+    names = model.facts.labels
+    indices = at_least_one(resolve_targets(targets, names))
+    if indices is None and not model.facts.task.is_classification:
+        raise TargetError("targets 'predicted' is not known to a detector's graph; expected -1, names or indices.")
+    if indices is None:
+        return 1
+    return None if indices == tuple(range(len(names))) else indices
+
+
+def _is_everything(targets: Targets) -> bool:
+    return isinstance(targets, int) and targets == -1
 
 
 def split_layers(target_layer: str | Sequence[str] | None) -> tuple[str, ...]:

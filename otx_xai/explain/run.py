@@ -21,7 +21,7 @@ from otx_xai.data import read_image
 from otx_xai.data.loaders import LoadedImage, loaded_images, recover_image
 from otx_xai.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, DataError, ImageError, OtxXaiError, OutputError
 from otx_xai.explain.explanation import Explanation, map_keys
-from otx_xai.explain.plan import Prepared
+from otx_xai.explain.plan import Plan
 from otx_xai.explain.targets import Choice
 from otx_xai.explain.tiled import TiledImage, read_ahead
 from otx_xai.perturb import Progress, Subject, Watch, image_subject
@@ -122,7 +122,7 @@ class Run:
     Args:
         work_dir: folder of the run, which exists.
         manifest: of this run.
-        prepared: the model.
+        plan: what explains.
         config: what to write.
         images: all images of the run, in order.
         dump: write pictures.
@@ -134,7 +134,7 @@ class Run:
         self,
         work_dir: Path,
         manifest: Manifest,
-        prepared: Prepared,
+        plan: Plan,
         config: ExplainConfig,
         images: Sequence[ImageInfo],
         *,
@@ -144,10 +144,10 @@ class Run:
     ) -> None:
         self._work_dir = work_dir
         self._manifest = manifest
-        self._prepared = prepared
+        self._plan = plan
         self._images = images
-        info = prepared.info
-        self._dump = Dump(work_dir, info.labels, config, info.geometry, prepared.grid) if dump else None
+        facts = plan.facts
+        self._dump = Dump(work_dir, facts.labels, config, facts.geometry, plan.grid) if dump else None
         self._keep = keep
         self._loader = loader
         self._explained = self._files = self._warned = self._found = 0
@@ -166,7 +166,7 @@ class Run:
             ModelError: the model fails.
             KeyboardInterrupt: the second Ctrl-C or termination signal; the first one only ends the run early.
         """
-        is_black_box = self._prepared.black_box is not None
+        is_black_box = self._plan.black_box is not None
         with interruptible(_GIVING_UP if is_black_box else _STOPPING) as stop:
             start = time.monotonic()
             done = self._take_up() if resume and self._manifest.continues() else set()
@@ -185,16 +185,16 @@ class Run:
     def _conclude(self, seconds: float, *, resumed: int) -> ExplainRun:
         """Say what is remarkable about the run, write its manifest, and return what it did."""
         interrupted = self._explained + len(self._failures) < len(self._images)
-        info = self._prepared.info
+        facts = self._plan.facts
         if self._warned:
             logger.warning(
                 "%d images have maps that say little or nothing; %s tells which, and why.", self._warned, JOURNAL
             )
-        if self._explained and not self._found and not info.task.is_classification:
+        if self._explained and not self._found and not facts.task.is_classification:
             logger.warning(
                 "No box in any image has a score of %g or more. Lower --explain_config.confidence_threshold, or check "
                 "--input.* if boxes were to be expected.",
-                info.confidence_threshold,
+                facts.confidence_threshold,
             )
         figures = {"seconds": round(seconds, 3), "files": self._files, "images_with_warnings": self._warned}
         self._manifest.write("interrupted" if interrupted else "complete", self._explained, self._failures, **figures)
@@ -218,10 +218,10 @@ class Run:
             progress(len(self._images), resumed) as bar,
         ):
             self._manifest.write("running", self._explained, self._failures)
-            outputs, whole = self._prepared.outputs, not self._prepared.info.task.is_classification
+            outputs, whole = self._plan.outputs, not self._plan.facts.task.is_classification
             with closing(self._sources(todo)) as sources:
                 results: Generator[tuple[Source | _Tile, Any], None, None]
-                if self._prepared.black_box is not None:
+                if self._plan.black_box is not None:
                     results = self._perturbed(sources, session, bar, stop)
                 else:
                     results = session.stream(sources, self._read, self._finish, outputs=outputs, whole=whole, stop=stop)
@@ -258,7 +258,7 @@ class Run:
                 with _image_errors(read.info):
                     height, width = read.image.shape[:2]
                     subject = self._subject(tensor)
-                    choice = self._prepared.perturb(session, subject, (height, width), watch=watch)
+                    choice = self._plan.perturb(session, subject, (height, width), watch=watch)
                     if stop.is_set():
                         return
                     result = self._written(read, choice)
@@ -270,15 +270,15 @@ class Run:
 
     def _subject(self, tensor: NDArray[Any]) -> Subject:
         """Return what is perturbed: an image, or a tensor that a loader has normalised."""
-        info = self._prepared.info
+        facts = self._plan.facts
         if tensor.dtype == np.uint8:
-            return image_subject(tensor, info)
-        return Subject(tensor, info.input_layout.replace("N", ""), info.zero or (0.0,))
+            return image_subject(tensor, facts)
+        return Subject(tensor, facts.input_layout.replace("N", ""), facts.zero or (0.0,))
 
     def _sources(self, todo: Sequence[ImageInfo]) -> Generator[Source | _Tile, None, None]:
         """Yield the images; the tiles of each where the model wants tiles, until one fails."""
         sources: Iterable[Source] = todo if self._loader is None else loaded_images(self._loader, todo)
-        if self._prepared.info.tiling is None:
+        if self._plan.facts.tiling is None:
             yield from sources
             return
         for source, reading in read_ahead(sources, self._open):
@@ -290,11 +290,11 @@ class Run:
     def _open(self, source: Source) -> tuple[NDArray[Any], _Read]:
         """Read one image that is to be tiled, unless a loader has made the network's input of it (in a thread)."""
         tensor, read = self._read(source)
-        tiling = self._prepared.info.tiling
+        tiling = self._plan.facts.tiling
         if tiling is None or (isinstance(source, LoadedImage) and source.pixels.dtype != np.uint8):
             return tensor, read
         height, width = read.image.shape[:2]
-        return tensor, replace(read, tiled=TiledImage(self._prepared, tiling, (height, width)))
+        return tensor, replace(read, tiled=TiledImage(self._plan, tiling, (height, width)))
 
     def _read(self, source: Source | _Tile) -> tuple[NDArray[Any], _Read]:
         """Read one image, or cut a tile out of it (in a thread)."""
@@ -311,31 +311,31 @@ class Run:
                 tensor, image = self._fed(source)
                 return tensor, _Read(info, image, began)
             image = read_image(info.file)
-            return fit(image, self._prepared.info.geometry), _Read(info, image, began)
+            return fit(image, self._plan.facts.geometry), _Read(info, image, began)
 
     def _fed(self, source: LoadedImage) -> tuple[NDArray[Any], UInt8Array]:
         """Return what the network is fed of an image that a loader gave, and the picture to lay maps over."""
-        info = self._prepared.info
+        facts = self._plan.facts
         if source.pixels.dtype == np.uint8:
             image = np.ascontiguousarray(source.pixels.transpose(1, 2, 0))
-            return fit(image, info.geometry), image
-        if source.pixels.shape[1:] != info.geometry.size:
+            return fit(image, facts.geometry), image
+        if source.pixels.shape[1:] != facts.geometry.size:
             raise ImageError(
                 f"Image {source.name} of the loader is {source.pixels.shape[1:]} pixels; the network takes "
-                f"{info.geometry.size}. Expected tensors of that size: resize in the loader's transforms."
+                f"{facts.geometry.size}. Expected tensors of that size: resize in the loader's transforms."
             )
-        order = ["CHW".index(axis) for axis in info.input_layout if axis != "N"]
-        picture = recover_image(source.pixels, info.mean, info.scale)
+        order = ["CHW".index(axis) for axis in facts.input_layout if axis != "N"]
+        picture = recover_image(source.pixels, facts.mean, facts.scale)
         return np.ascontiguousarray(source.pixels.transpose(order)), picture
 
     def _finish(self, read: _Read, outputs: Arrays) -> tuple[Line, Explanation | None] | None:
         """Choose the classes of one image, and write its pictures (in a thread); ``None``: more tiles are to come."""
-        prepared, tiled = self._prepared, read.tiled
+        plan, tiled = self._plan, read.tiled
         with _image_errors(read.info):
             height, width = read.image.shape[:2]
             if tiled is not None and not tiled.add(read.number, outputs):
                 return None
-            choice = prepared.choose(outputs, (height, width)) if tiled is None else tiled.choose()
+            choice = plan.choose(outputs, (height, width)) if tiled is None else tiled.choose()
             return self._written(read, choice)
 
     def _written(self, read: _Read, choice: Choice) -> tuple[Line, Explanation | None]:
@@ -345,16 +345,16 @@ class Run:
         geometry = None if read.tiled is None else read.tiled.geometry
         one = ExplainedImage(read.info, read.image, *picks, seconds, choice.detections, geometry, choice.warnings)
         files = self._dump.write(one) if self._dump else ()
-        return record(one, files, self._prepared.method), self._explanation(one) if self._keep else None
+        return record(one, files, self._plan.method), self._explanation(one) if self._keep else None
 
     def _explanation(self, one: ExplainedImage) -> Explanation:
         maps = dict(zip(map_keys(one.targets), to_uint8(one.maps), strict=True))
         return Explanation(
             maps,
-            self._prepared.info.labels,
+            self._plan.facts.labels,
             one.predictions,
             one.info.name,
-            method=f"{self._prepared.method} ({self._prepared.reason})",
+            method=f"{self._plan.method} ({self._plan.reason})",
             warnings=one.warnings,
         )
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otx_xai.explain.box_choice import choose_boxes, find_boxes
-from otx_xai.explain.plan import Prepared
+from otx_xai.explain.plan import Plan
 from otx_xai.explain.targets import Choice
 from otx_xai.postprocess import fit
 from otx_xai.postprocess.tiles import Mosaic, cut_tile, merge_detections, move_detections, tile_grid
@@ -51,26 +51,26 @@ class TiledImage:
     depend on it. Maps are held until all tiles before theirs have come, boxes and masks until the last one has.
 
     Args:
-        prepared: a model that finds boxes, with maps that the graph has not scaled.
+        plan: a model that finds boxes, with maps that the graph has not scaled.
         tiling: how it wants images to be tiled.
         image_size: ``(height, width)`` of the image.
     """
 
-    def __init__(self, prepared: Prepared, tiling: Tiling, image_size: Size) -> None:
+    def __init__(self, plan: Plan, tiling: Tiling, image_size: Size) -> None:
         self.grid = tile_grid(image_size, tiling)
         self.geometry = InputGeometry(image_size)
         """What the maps lie over: the image itself, not the network's input."""
-        self._prepared = prepared
+        self._plan = plan
         self._tiling = tiling
         self._lock = Lock()
         self._found: list[Detections] = []
-        self._mosaic = Mosaic(self.grid, prepared.info.geometry, prepared.grid)
+        self._mosaic = Mosaic(self.grid, plan.facts.geometry, plan.grid)
         self._shape: tuple[int, ...] = ()
         self._waiting: dict[int, tuple[Detections, FloatArray]] = {}
 
     def tensor(self, image: UInt8Array, number: int) -> UInt8Array:
         """Return what the network is fed of tile ``number`` of the image, ``uint8`` ``(h, w, 3)``."""
-        return fit(cut_tile(image, self.grid.boxes[number]), self._prepared.info.geometry)
+        return fit(cut_tile(image, self.grid.boxes[number]), self._plan.facts.geometry)
 
     def add(self, number: int, outputs: Mapping[str, NDArray[Any]]) -> bool:
         """Add what the model says of a tile.
@@ -86,10 +86,11 @@ class TiledImage:
             ModelError, LabelError, ImageError: as :func:`~otx_xai.explain.box_choice.find_boxes` says.
         """
         left, top, right, bottom = box = self.grid.boxes[number]
-        info = self._prepared.info
-        found = find_boxes(outputs, (bottom - top, right - left), info)
+        facts = self._plan.facts
+        assert self._plan.boxes is not None
+        found = find_boxes(outputs, (bottom - top, right - left), facts, self._plan.boxes)
         maps = self._comparable(np.asarray(outputs[SALIENCY_MAP], np.float32), found)
-        found = move_detections(found, box, info.geometry)
+        found = move_detections(found, box, facts.geometry)
         with self._lock:
             self._waiting[number] = found, maps
             while len(self._found) in self._waiting:
@@ -105,25 +106,25 @@ class TiledImage:
         Raises:
             ImageError: the maps are not finite.
         """
-        prepared, info = self._prepared, self._prepared.info
-        found = merge_detections(self._found, iou_threshold=info.iou_threshold, limit=self._tiling.max_predictions)
+        plan, facts = self._plan, self._plan.facts
+        found = merge_detections(self._found, iou_threshold=facts.iou_threshold, limit=self._tiling.max_predictions)
         maps = self._mosaic.maps()
         return choose_boxes(
             {SALIENCY_MAP: maps.reshape(*self._shape, *maps.shape[1:])},
             found,
-            info.labels,
-            prepared.wanted,
+            facts.labels,
+            plan.wanted,
             placed=(self.grid.image_size, self.geometry),
-            first_label=info.first_label,
-            scaled=prepared.scaled,
+            first_label=facts.first_label,
+            scaled=plan.scaled,
         )
 
     def _comparable(self, maps: FloatArray, found: Detections) -> FloatArray:
         """Turn the mean of a tile's masks into their sum: a mask counts the same, however many others its tile has."""
-        if self._prepared.method != Method.INSTSEGEXPLAINALGO.value:
+        if self._plan.method != Method.INSTSEGEXPLAINALGO.value:
             return maps
-        counts = np.bincount(found.labels, minlength=len(self._prepared.info.labels))
-        indices = self._prepared.wanted.indices
+        counts = np.bincount(found.labels, minlength=len(self._plan.facts.labels))
+        indices = self._plan.wanted.indices
         if indices is not None and maps.shape[-3] < len(counts):
             counts = counts[list(indices)]
         return maps * counts[:, np.newaxis, np.newaxis].astype(np.float32)

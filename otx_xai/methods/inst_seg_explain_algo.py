@@ -26,7 +26,9 @@ from otx_xai.graph.surgery import Twin, add_outputs, cut, reshape, size_of
 from otx_xai.graph.view import View, dimensions
 from otx_xai.methods.scaling import scale_maps
 from otx_xai.methods.spec import Branch, Fit, MethodSpec, Order
-from otx_xai.model.detection_outputs import DetectionOutputs, find_detection_outputs
+from otx_xai.model.formats.box_format import OutputPort
+from otx_xai.model.formats.choice import describe_ports
+from otx_xai.model.formats.labelled import FORMAT, Labelled, find_labelled
 from otx_xai.model.image_layout import input_layout
 from otx_xai.model.opened import Model
 from otx_xai.records import SALIENCY_MAP, Method, Size, Task
@@ -104,18 +106,20 @@ def insert_instance_maps(
             height and width lie in its input is not known.
         ModelError: the model has more inputs than the image.
     """
-    found = find_detection_outputs(model)
-    if found.masks is None:
+    view = View(model)
+    found = find_labelled(describe_ports(model, view, size=None, num_names=None).ports)
+    if found is None or found.masks is None:
         raise GraphError(
             f"{Method.INSTSEGEXPLAINALGO} needs the masks of an instance segmenter, [1,N,h,w] beside boxes and labels; "
-            f"the outputs of the model are {describe_outputs(model.outputs, with_types=True)}."
+            f"the outputs of the model are {describe_outputs(model.outputs, with_types=True)}. Expected "
+            f"{FORMAT.meaning}."
         )
     if any(SALIENCY_MAP in output.get_names() for output in model.outputs):
         raise GraphError(f"The model already has an output {SALIENCY_MAP}. Use it, or export the model without it.")
     targets = _checked_classes(classes, num_classes)
     if not 0 <= threshold <= 1:
         raise ConfigError(f"threshold is {threshold}; expected a score from 0 to 1.")
-    main = Twin(View(model))
+    main = Twin(view)
     known = {node.get_name() for node in main.model.get_ordered_ops()}
     canvas = _canvas(main.model, input_size, map_size)
     instances = _read(main, found, found.masks)
@@ -191,11 +195,11 @@ def _input_size(model: ov.Model, given: Size | None) -> tuple[Length, Length]:
     return height, width
 
 
-def _read(main: Twin, found: DetectionOutputs, masks: ov.Output) -> _Instances:
+def _read(main: Twin, found: Labelled, masks: OutputPort) -> _Instances:
     """Take the batch off the clone's outputs, and the score off its boxes."""
 
-    def single(output: ov.Output) -> ov.Output:
-        return _squeezed(_source(main, output), 0) if found.has_batch else _source(main, output)
+    def single(port: OutputPort) -> ov.Output:
+        return _squeezed(_source(main, port), 0) if found.has_batch else _source(main, port)
 
     boxes = single(found.boxes)
     scores = single(found.scores) if found.scores is not None else _squeezed(cut(boxes, 1, 4, 5), 1)
@@ -207,9 +211,9 @@ def _read(main: Twin, found: DetectionOutputs, masks: ov.Output) -> _Instances:
     )
 
 
-def _source(main: Twin, output: ov.Output) -> ov.Output:
+def _source(main: Twin, port: OutputPort) -> ov.Output:
     """Return the clone's tensor in front of an output of the model."""
-    return main.output(output).get_node().input_value(0)
+    return main.model.get_results()[port.index].input_value(0)
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -89,7 +89,12 @@ def named_method(name: str | None, task: Task, mode: ExplainMode) -> MethodSpec 
 
 
 def candidates(
-    model: Model, *, method: MethodSpec | None, mode: ExplainMode, target_layers: Sequence[str] = ()
+    model: Model,
+    *,
+    method: MethodSpec | None,
+    mode: ExplainMode,
+    refusals: list[str],
+    target_layers: Sequence[str] = (),
 ) -> Iterator[Chosen]:
     """Yield the methods that may explain a model, the best first; the caller takes the first that it gets to work.
 
@@ -106,7 +111,6 @@ def candidates(
             raise GraphError(fit.reason)
         yield Chosen(method, "asked for")
         return
-    refusals: list[str] = []
     for spec in METHODS:
         if model.facts.task not in spec.tasks or not _allowed(spec, mode, target_layers):
             continue

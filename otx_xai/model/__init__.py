@@ -1,32 +1,17 @@
-"""Any model file → ``ov.Model`` and what is known of it → a model that takes plain images.
+"""Any model → :class:`~otx_xai.model.opened.Model`: the graph, its facts, and its structure as far as somebody asks.
 
 In the order in which a run uses them::
 
-    model = read_model("model.xml")                  # .xml, .onnx, .tflite, or an ov.Model, which is copied
-    info = describe(model, labels="labels.txt")      # task, labels, input geometry, normalisation
-    logits = find_logits(model)                      # the class scores in the graph, before soft-max
-    model = fix_shapes(model, info, batch=8)         # static shapes where the file leaves them open
-    model = embed_preprocessing(model, info)         # takes uint8 RGB (N, height, width, 3)
+    model = open_model("model.xml", ModelOptions(labels="labels.txt"))   # task, labels, input, class scores or boxes
+    graph = embed_preprocessing(model.graph, model.facts)                # takes uint8 RGB (N, height, width, 3)
 
-Every function leaves the model it is given as it is; the ones that return a model return a copy.
+Every function leaves the graph it is given as it is; the ones that return a graph return a copy.
 """
 
-from otx_xai.graph.logits import Logits
-from otx_xai.model.class_scores import find_logits
-from otx_xai.model.description import describe, find_task, log_line
 from otx_xai.model.files import read_model
-from otx_xai.model.image_layout import input_layout
-from otx_xai.model.preprocessing import effective_batch, embed_preprocessing, fix_shapes
+from otx_xai.model.model_options import ModelOptions
+from otx_xai.model.opened import Model
+from otx_xai.model.opening import open_for_insertion, open_model
+from otx_xai.model.preprocessing import embed_preprocessing
 
-__all__ = [
-    "Logits",
-    "describe",
-    "effective_batch",
-    "embed_preprocessing",
-    "find_logits",
-    "find_task",
-    "fix_shapes",
-    "input_layout",
-    "log_line",
-    "read_model",
-]
+__all__ = ["Model", "ModelOptions", "embed_preprocessing", "open_for_insertion", "open_model", "read_model"]

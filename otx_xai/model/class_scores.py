@@ -45,6 +45,24 @@ def find_class_scores(model: ov.Model, output: str | None = None, *, boxes: tupl
     return found[0]
 
 
+def class_scores_at(model: ov.Model, index: int) -> Logits:
+    """Return the class scores that lead to an output, which is known to hold them.
+
+    Args:
+        model: the classifier.
+        index: number of the output.
+
+    Raises:
+        ModelError: the number of classes is not fixed.
+    """
+    return _trace(model, index)
+
+
+def has_named_logits(model: ov.Model) -> bool:
+    """Whether an output that can hold class scores has a tensor named ``logits``."""
+    return any("logits" in port.get_names() and _can_be_scores(port) for port in model.outputs)
+
+
 def _named_output(model: ov.Model, scores: list[int], name: str) -> int:
     """Return the number of the output that the user names, which must be able to hold class scores."""
     names = [{str(index), *port.get_names()} for index, port in enumerate(model.outputs)]
@@ -163,11 +181,3 @@ def _no_classifier(model: ov.Model, boxes: tuple[Task, str] | None) -> str:
         )
     task, reason = boxes
     return f"{found}, and {reason}; {expected}. It looks like a model for --task {task}."
-
-
-def find_logits(model: ov.Model) -> Logits:
-    """Find class scores of a model whose outputs nobody has looked at."""
-    from otx_xai.model.detection_outputs import box_evidence
-
-    evidence = box_evidence(model)
-    return find_class_scores(model, boxes=None if evidence is None else (evidence.task, evidence.reason))

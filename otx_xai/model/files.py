@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import openvino as ov
@@ -15,6 +16,7 @@ _TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
 _LFS_POINTER = b"version https://git-lfs"
 _ONNX_METADATA = "framework"  # where OpenVINO's ONNX front end keeps metadata_props
 _ONNX_PREFIX = "model_info "
+_LOCATION = b"\x0a\x08location\x12"  # of the weights of a tensor outside of an ONNX file
 
 
 def read_model(checkpoint: str | Path | ov.Model) -> ov.Model:
@@ -41,6 +43,52 @@ def read_model(checkpoint: str | Path | ov.Model) -> ov.Model:
         raise ModelError(_why_unreadable(path, error)) from error
     _adopt_onnx_metadata(model)
     return model
+
+
+def model_files(path: Path) -> tuple[Path, ...]:
+    """Return all files that a model is read from: the model itself, and the weights beside it.
+
+    Args:
+        path: the model file.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".xml":
+        weights = [path.with_suffix(".bin")]
+    elif suffix == ".onnx":
+        weights = _external_weights(path)
+    else:
+        weights = []
+    return path, *(file for file in weights if file.is_file())
+
+
+def _external_weights(path: Path) -> list[Path]:
+    """Return the files that hold tensors of an ONNX model, as it names them.
+
+    A tensor outside of the file has an entry ``location``; its bytes are looked for, as the file may be large.
+    """
+    found = set()
+    try:
+        with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            at = content.find(_LOCATION)
+            while at >= 0:
+                name = _text_at(content, at + len(_LOCATION))
+                found.add(name)
+                at = content.find(_LOCATION, at + len(_LOCATION))
+    except OSError as error:
+        raise ModelError(f"The checkpoint {path} cannot be opened: {error.strerror}.") from error
+    return [path.parent / name for name in sorted(found) if name]
+
+
+def _text_at(content: mmap, at: int) -> str:
+    """Return the text of a protobuf field, whose length comes first, seven bits a byte."""
+    length, shift = 0, 0
+    for byte in content[at : at + 3]:
+        at += 1
+        length |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            break
+    return content[at : at + length].decode("utf-8", errors="replace").replace("\0", "")
 
 
 def _check_file(path: Path) -> None:

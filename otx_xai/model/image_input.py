@@ -12,12 +12,10 @@ from otx_xai.graph.input_layout import channels_of, image_input, layout_of
 from otx_xai.graph.view import View
 from otx_xai.model.image_layout import declared_layout, is_layout, layout_of_channels
 from otx_xai.model.model_info import malformed, read_flag
-from otx_xai.model.neighbours.hints import Hints, source_of
+from otx_xai.model.neighbours.hints import NO_HINTS, Hints, source_of
 from otx_xai.model.neighbours.ultralytics import ULTRALYTICS
 from otx_xai.model.zero_input import graph_zero
 from otx_xai.records import InputGeometry, InputOptions, ResizeType, Size, parse_numbers
-
-_NO_HINTS = Hints()
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class InputDescription:
 
 
 def describe_input(
-    model: ov.Model, info: dict[str, str], options: InputOptions, hints: Hints = _NO_HINTS
+    model: ov.Model, info: dict[str, str], options: InputOptions, hints: Hints = NO_HINTS
 ) -> InputDescription:
     """Describe the image input of a model.
 
@@ -214,7 +212,7 @@ def _normalisation(
 ) -> tuple[tuple[float, ...], tuple[float, ...], str]:
     """Mean and scale for each channel, empty where they change nothing, and who said so."""
     kind = image_input(model).output(0).element_type
-    hints = hints if _may_normalise(info, kind) else _NO_HINTS
+    hints = hints if _may_normalise(info, kind) else NO_HINTS
     mean, mean_source = _per_channel("mean", options.mean, info, hints, channels)
     scale, scale_source = _per_channel("scale", options.scale, info, hints, channels)
     if kind == ov.Type.i8 and not any(mean):

@@ -9,16 +9,13 @@ from otx_xai.data.label_files import Sourced, are_names, check_names, given_name
 from otx_xai.errors import LabelError
 from otx_xai.graph.box_classes import BoxClasses
 from otx_xai.model.model_info import malformed, read_flag, read_json
-from otx_xai.model.neighbours.hints import Hints, source_of
+from otx_xai.model.neighbours.hints import NO_HINTS, Hints, source_of
 
 _NOTHING = ("otxemptylbl", "background", "emptylabel", "nothing")
 _FIX = "pass --labels with one name for each class"
-_NO_HINTS = Hints()
 
 
-def count_names(
-    labels: str | Path | Sequence[str] | None, info: dict[str, str], hints: Hints = _NO_HINTS
-) -> int | None:
+def count_names(labels: str | Path | Sequence[str] | None, info: dict[str, str], hints: Hints = NO_HINTS) -> int | None:
     """Number of names that somebody gives, a first one for nothing left out; ``None`` without any.
 
     Args:
@@ -31,7 +28,7 @@ def count_names(
 
 
 def box_class_names(
-    labels: str | Path | Sequence[str] | None, info: dict[str, str], classes: BoxClasses, hints: Hints = _NO_HINTS
+    labels: str | Path | Sequence[str] | None, info: dict[str, str], classes: BoxClasses, hints: Hints = NO_HINTS
 ) -> tuple[tuple[str, ...], str, int]:
     """One name for each class of a detector, where they come from, and what the model calls the first one.
 
@@ -63,7 +60,7 @@ def box_class_names(
 
 
 def class_names(
-    labels: str | Path | Sequence[str] | None, info: dict[str, str], num_classes: int, hints: Hints = _NO_HINTS
+    labels: str | Path | Sequence[str] | None, info: dict[str, str], num_classes: int, hints: Hints = NO_HINTS
 ) -> Sourced:
     """One name for each class, in the order of the logits, and where they come from.
 

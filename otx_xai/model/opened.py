@@ -8,6 +8,7 @@ from pathlib import Path
 import openvino as ov
 
 from otx_xai.graph.logits import Activation
+from otx_xai.model.formats.box_format import Found
 from otx_xai.model.structure import Structure
 from otx_xai.records import SALIENCY_MAP, ModelFacts
 
@@ -20,20 +21,25 @@ class Model:
         graph: the model; nobody changes it.
         facts: what is known of it, each with its source.
         structure: its graph, analysed as far as somebody asks.
-        source: where it is from, in words.
-        files: all files that it was read from; their content decides about results.
+        batch: how many images it takes at once; ``None``: any number.
+        files: all files that it was read from, neighbours included; their content decides about results.
     """
 
     graph: ov.Model
     facts: ModelFacts
     structure: Structure
-    source: str = ""
+    batch: int | None = None
     files: tuple[Path, ...] = ()
 
     @property
     def activation(self) -> Activation:
         """What turns the class scores of a classifier into probabilities."""
         return "sigmoid" if self.facts.multilabel else "softmax"
+
+    @property
+    def boxes(self) -> Found | None:
+        """How the outputs of a model that finds boxes are read."""
+        return self.structure.boxes
 
     @property
     def own_map(self) -> ov.Output | None:

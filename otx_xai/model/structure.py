@@ -54,6 +54,11 @@ class Structure:
         self._anatomy: Anatomy | GraphError | None = None
 
     @property
+    def is_classifier(self) -> bool:
+        """Whether the model gives class scores of the image."""
+        return self._class_scores is not None
+
+    @property
     def class_scores(self) -> Logits:
         """The class scores of a classifier, before soft-max or sigmoid.
 

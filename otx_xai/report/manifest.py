@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -39,7 +39,7 @@ class Manifest:
         command: name of the job.
         settings: everything that results depend on, apart from the content of the model; made of plain
             values, enumerations and arrays.
-        model_file: the model, which is hashed.
+        model_files: all files that the model was read from, which are hashed.
         images: number of images of the run.
         refusals: why other methods are not used, each ``"<method>: <why>"``.
         not_read: files among the images that are passed over.
@@ -50,7 +50,7 @@ class Manifest:
         work_dir: Path,
         command: str,
         settings: Mapping[str, Any],
-        model_file: Path,
+        model_files: Sequence[Path],
         images: int,
         *,
         refusals: Iterable[str] = (),
@@ -62,7 +62,7 @@ class Manifest:
             "status": "running",
             "command": command,
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-            "model_sha256": hash_model(model_file),
+            "model_sha256": hash_files(model_files),
             "settings": plain(settings),
             "refusals": list(refusals),
             "not_read": list(not_read),
@@ -151,11 +151,10 @@ def plain(value: Any) -> Any:
     return [plain(entry) for entry in value] if isinstance(value, Iterable) else str(value)
 
 
-def hash_model(model_file: Path) -> str:
-    """Return the SHA-256 of a model file, and of the weights beside it where it is an ``.xml``."""
+def hash_files(paths: Sequence[Path]) -> str:
+    """Return the SHA-256 of the content of files, in their order; those that are gone do not count."""
     digest = hashlib.sha256()
-    weights = [model_file.with_suffix(".bin")] if model_file.suffix.lower() == ".xml" else []
-    for path in (model_file, *weights):
+    for path in paths:
         if os.path.exists(path):
             with open(path, "rb") as file:
                 while block := file.read(2**22):

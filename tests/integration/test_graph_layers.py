@@ -9,11 +9,11 @@ import pytest
 import reference
 import torch
 from branches import insert_branch
+from doors import find_logits
 from networks import CLASSES
 from torch import nn
 
 from otx_xai.methods import heads
-from otx_xai.model.class_scores import find_logits
 from otx_xai.records import Method
 
 TOLERANCE = 1e-4 * 255

@@ -8,8 +8,8 @@ import pytest
 import reference
 import torch
 from branches import insert_branch
+from doors import find_logits
 
-from otx_xai.model.class_scores import find_logits
 from otx_xai.openvino_core import core
 
 TOLERANCE = 1e-4 * 255

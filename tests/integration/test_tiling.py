@@ -9,14 +9,15 @@ import cv2
 import numpy as np
 import openvino as ov
 import pytest
+from doors import describe, prepare
 from openvino import opset13 as ops
 
 from otx_xai import Engine, ExplainConfig, Explainer
 from otx_xai.errors import ModelError
-from otx_xai.explain.plan import Prepared, prepare
+from otx_xai.explain.plan import Plan
 from otx_xai.explain.targets import Wanted
 from otx_xai.explain.tiled import TiledImage
-from otx_xai.model import describe, log_line
+from otx_xai.model.facts import log_line
 from otx_xai.records import InputGeometry, Method, ModelFacts, Task, Tiling
 from otx_xai.runtime import Session
 
@@ -225,7 +226,7 @@ def test_tiles_may_come_in_any_order(model_file: Path, images: dict[str, np.ndar
     size = images["a"].shape[:2]
     results = []
     for step in (1, -1):
-        tiled = TiledImage(prepared, prepared.info.tiling, size)
+        tiled = TiledImage(prepared, prepared.facts.tiling, size)
         assert len(tiled.grid) == len(literal_tiles(size))
         last = [
             tiled.add(number, session.infer(tiled.tensor(images["a"], number).transpose(2, 0, 1)[None]))
@@ -242,7 +243,7 @@ def test_a_mask_counts_the_same_however_many_others_its_tile_has(model_file: Pat
     tiling = Tiling(SIDE, 0.0, whole_image=False)
     info = ModelFacts(Task.INSTANCE_SEGMENTATION, ("cat", "dog"), InputGeometry((SIDE, SIDE)), tiling=tiling)
     method = Method.INSTSEGEXPLAINALGO.value
-    prepared = Prepared(ov.Model([], []), info, Wanted((1,), 0.3), method, scaled=False)
+    prepared = Plan(ov.Model([], []), info, Wanted((1,), 0.3), method, scaled=False)
     tiled = TiledImage(prepared, tiling, (SIDE, 2 * SIDE))
     places = [[(8, 8)], [(16, 32), (40, 16)]]
     for number, corners in enumerate(places):

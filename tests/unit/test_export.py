@@ -11,13 +11,14 @@ import pytest
 import reference
 import torch
 import torchvision
+from doors import describe
 from torch import nn
 
 from otx_xai.conversion import model_info_of, to_openvino
 from otx_xai.errors import ConfigError, ModelError, OutputError
 from otx_xai.export import export_model
 from otx_xai.methods.inst_seg_explain_algo import insert_instance_maps
-from otx_xai.model import describe, read_model
+from otx_xai.model import read_model
 from otx_xai.models import Detector, InstanceSegmenter, MulticlassClassifier, MultilabelClassifier
 from otx_xai.openvino_core import core
 from otx_xai.records import Task

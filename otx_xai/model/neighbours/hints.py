@@ -76,3 +76,7 @@ def merged(first: Hints, second: Hints) -> Hints:
         assumed=tuple(name for name, hints in told.items() if name in hints.assumed),
         sources={name: hints.sources.get(name, hints.source) for name, hints in told.items()},
     )
+
+
+NO_HINTS = Hints()
+"""Nobody says anything."""

@@ -15,9 +15,12 @@ from otx_xai.explain import Explainer
 from otx_xai.explain.box_choice import choose_boxes, find_boxes
 from otx_xai.explain.explanation import map_keys
 from otx_xai.explain.targets import Wanted
+from otx_xai.model.formats.box_format import Found, Match
+from otx_xai.model.formats.labelled import FORMAT as LABELLED
 from otx_xai.records import Detections, ExplainConfig, InputGeometry, ModelFacts, ResizeType, Task
 
 LABELS = ("cat", "dog", "cow")
+FORMAT = Found(LABELLED, Match("", {"boxes": "boxes", "labels": "labels"}))
 INFO = ModelFacts(Task.DETECTION, LABELS, InputGeometry((100, 200)))
 MAPS = np.arange(24, dtype=np.float32).reshape(1, 3, 2, 4) * 10
 
@@ -33,28 +36,30 @@ def detections(labels: list[int], scores: list[float]) -> Detections:
 
 
 def test_boxes_land_on_the_image_whatever_the_resize() -> None:
-    found = find_boxes(outputs([[20, 10, 60, 50, 0.9]], [1]), (50, 50), INFO)
+    found = find_boxes(outputs([[20, 10, 60, 50, 0.9]], [1]), (50, 50), INFO, FORMAT)
     np.testing.assert_allclose(found.boxes, [[5, 5, 15, 25]], atol=1e-4)
     letterbox = replace(INFO, geometry=InputGeometry((100, 200), ResizeType.FIT_TO_WINDOW_LETTERBOX))
-    found = find_boxes(outputs([[70, 10, 90, 50, 0.9]], [1]), (50, 50), letterbox)
+    found = find_boxes(outputs([[70, 10, 90, 50, 0.9]], [1]), (50, 50), letterbox, FORMAT)
     np.testing.assert_allclose(found.boxes, [[10, 5, 20, 25]], atol=1e-4)
 
 
 def test_the_threshold_of_the_model_counts() -> None:
     given = outputs([[20, 10, 60, 50, 0.6], [20, 10, 60, 50, 0.4]], [1, 2])
-    assert find_boxes(given, (100, 200), INFO).labels.tolist() == [1]
-    assert find_boxes(given, (100, 200), replace(INFO, confidence_threshold=0.3)).labels.tolist() == [1, 2]
+    assert find_boxes(given, (100, 200), INFO, FORMAT).labels.tolist() == [1]
+    assert find_boxes(given, (100, 200), replace(INFO, confidence_threshold=0.3), FORMAT).labels.tolist() == [1, 2]
 
 
 def test_labels_beyond_the_classes_are_told() -> None:
     with pytest.raises(LabelError, match=r"box of label 3, and there are 3 classes.*--labels"):
-        find_boxes(outputs([[20, 10, 60, 50, 0.6]], [3]), (100, 200), INFO)
-    assert find_boxes(outputs([[20, 10, 60, 50, 0.6]], [3]), (100, 200), replace(INFO, first_label=1)).labels == [2]
+        find_boxes(outputs([[20, 10, 60, 50, 0.6]], [3]), (100, 200), INFO, FORMAT)
+    assert find_boxes(
+        outputs([[20, 10, 60, 50, 0.6]], [3]), (100, 200), replace(INFO, first_label=1), FORMAT
+    ).labels == [2]
 
 
 def test_boxes_that_are_not_finite_fail_the_image() -> None:
     with pytest.raises(ImageError, match="boxes and scores are NaN"):
-        find_boxes(outputs([[20, np.nan, 60, 50, 0.6]], [1]), (100, 200), INFO)
+        find_boxes(outputs([[20, np.nan, 60, 50, 0.6]], [1]), (100, 200), INFO, FORMAT)
 
 
 def test_predicted_classes_are_those_of_the_boxes() -> None:

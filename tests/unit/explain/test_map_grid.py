@@ -7,11 +7,12 @@ import detectors
 import numpy as np
 import openvino as ov
 import pytest
+from doors import prepare
 from openvino import opset13 as ops
 
 from otx_xai.explain import Explainer, insert_xai
 from otx_xai.explain.look import Canvas, Look, show
-from otx_xai.explain.plan import EMBEDDED, prepare
+from otx_xai.explain.plan import EMBEDDED
 from otx_xai.postprocess import to_image, to_uint8
 from otx_xai.records import InputGeometry, MapGrid, Method, ResizeType, Task
 

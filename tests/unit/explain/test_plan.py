@@ -7,11 +7,12 @@ import detectors
 import numpy as np
 import openvino as ov
 import pytest
+from doors import prepare
 from openvino import opset13 as ops
 
 from otx_xai.errors import ConfigError, GraphError, LabelError, ModelError, TargetError, TaskError
 from otx_xai.explain import insert_xai
-from otx_xai.explain.plan import EMBEDDED, prepare
+from otx_xai.explain.plan import EMBEDDED
 from otx_xai.explain.targets import choose
 from otx_xai.openvino_core import core
 from otx_xai.records import ExplainMode, Method, Task
@@ -189,7 +190,7 @@ def test_prepared_models_give_the_wanted_maps(model: ov.Model, targets: object):
     everything = prepare(model, targets=-1)
     maps = outputs_of(everything)["saliency_map"] / 255
     prepared = prepare(model, targets=targets)
-    choice = choose(outputs_of(prepared), prepared.info.labels, prepared.wanted, scaled=prepared.scaled)
+    choice = choose(outputs_of(prepared), prepared.facts.labels, prepared.wanted, scaled=prepared.scaled)
     chosen, found = choice.targets, choice.maps
     expected = {"green": [1], -1: [0, 1, 2, 3], "predicted": [0], None: [0]}
     assert [one.target for one in chosen] == (targets if isinstance(targets, list) else expected[targets])
@@ -199,7 +200,7 @@ def test_prepared_models_give_the_wanted_maps(model: ov.Model, targets: object):
 def test_prepared_models_of_equal_scores(model: ov.Model):
     grey = np.zeros_like(IMAGES[:1])
     prepared = prepare(model, targets="predicted", threshold=0.9)
-    choice = choose(outputs_of(prepared, grey), prepared.info.labels, prepared.wanted, scaled=prepared.scaled)
+    choice = choose(outputs_of(prepared, grey), prepared.facts.labels, prepared.wanted, scaled=prepared.scaled)
     assert len(choice.predictions) == len(choice.targets) == len(choice.maps) == 1
     assert not choice.maps.any()
 
@@ -212,7 +213,7 @@ def test_prepared_shapes(model: ov.Model):
 def test_prepared_embedded(model: ov.Model):
     prepared = prepare(insert_xai(model), targets=[1])
     assert (prepared.method, prepared.scaled) == (EMBEDDED, False)
-    choice = choose(outputs_of(prepared), prepared.info.labels, prepared.wanted, scaled=False)
+    choice = choose(outputs_of(prepared), prepared.facts.labels, prepared.wanted, scaled=False)
     chosen, found = choice.targets, choice.maps
     assert [one.target for one in chosen] == [1]
     np.testing.assert_allclose(found[0], run(insert_xai(model))["saliency_map"][0, 1] / 255, atol=1e-3)
@@ -227,8 +228,7 @@ def test_prepared_for_any_size(caplog: pytest.LogCaptureFixture):
     model = classifiers.colour_classifier((-1, 3, -1, -1), model_info=INFO)
     with caplog.at_level("INFO", "otx_xai"):
         prepared = prepare(model, keep_open=True)
-    assert prepared.open_size
-    assert prepared.info.geometry.size == (-1, -1)
+    assert prepared.facts.geometry.size == (-1, -1)
     assert "input -1x-1 NCHW standard (height and width are open)" in caplog.text
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import openvino as ov
 import pytest
 import reference
+from doors import read_proposals
 from openvino import opset13 as ops
 
 from otx_xai.errors import ConfigError
@@ -13,7 +14,7 @@ from otx_xai.methods.aise import AiseOptions, aise_boxes
 from otx_xai.methods.drise import box_targets, drise, similarity
 from otx_xai.methods.rise import RiseOptions
 from otx_xai.perturb import Subject
-from otx_xai.postprocess.proposals import Proposals, read_proposals
+from otx_xai.postprocess.proposals import Proposals
 from otx_xai.runtime import Arrays, Session
 
 SIZE = (64, 96)

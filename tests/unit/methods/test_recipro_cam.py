@@ -6,11 +6,11 @@ import branches
 import numpy as np
 import openvino as ov
 import pytest
+from doors import find_logits
 from openvino import opset13 as ops
 
 from otx_xai.methods import recipro_cam
 from otx_xai.methods.table import candidates, find_method
-from otx_xai.model.class_scores import find_logits
 from otx_xai.model.opened import Model
 from otx_xai.records import ExplainMode
 
@@ -31,13 +31,13 @@ def classifier(side: int, *, pooled: bool = False) -> Model:
 
 
 def names(model: Model, layers: tuple[str, ...] = ()) -> list[str]:
-    found = candidates(model, method=None, mode=ExplainMode.AUTO, target_layers=layers)
+    found = candidates(model, method=None, mode=ExplainMode.AUTO, target_layers=layers, refusals=[])
     return [next(found).spec.name]
 
 
 def test_a_head_that_costs_more_than_masks_of_the_image_is_left_to_them() -> None:
     model = classifier(20)
-    chosen = next(candidates(model, method=None, mode=ExplainMode.AUTO))
+    chosen = next(candidates(model, method=None, mode=ExplainMode.AUTO, refusals=[]))
     assert chosen.spec.name == "rise"
     reason = next(reason for reason in chosen.refusals if reason.startswith("reciprocam: "))
     assert "once for each of its 20 x 20 places" in reason
@@ -51,7 +51,7 @@ def test_few_places_and_pooled_ones_are_cheap(side: int, pooled: bool) -> None:
 
 def test_whoever_names_the_method_or_a_layer_gets_it() -> None:
     model = classifier(20)
-    named = next(candidates(model, method=find_method("reciprocam"), mode=ExplainMode.AUTO))
+    named = next(candidates(model, method=find_method("reciprocam"), mode=ExplainMode.AUTO, refusals=[]))
     assert named.spec.name == "reciprocam"
     assert names(model, ("maps",)) == ["reciprocam"]
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from branches import insert_branch
 from classifiers import colour_classifier, coloured_image
+from doors import describe, find_logits
 
 from otx_xai.errors import ConfigError, TargetError
 from otx_xai.metrics import Case, Scores, differences, estimates, judge, session_scores, table, white_box
-from otx_xai.model import describe, embed_preprocessing, find_logits
+from otx_xai.model import embed_preprocessing
 from otx_xai.runtime import Session
 
 SIZE = (64, 96)

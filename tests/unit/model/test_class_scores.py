@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import openvino as ov
 import pytest
+from doors import find_logits
 from openvino import opset13 as ops
 
 from otx_xai.errors import ModelError, TaskError
-from otx_xai.model.class_scores import find_logits
 
 
 def _constant(*values: int) -> ov.Node:

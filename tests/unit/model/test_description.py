@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import openvino as ov
 import pytest
+from doors import describe, find_task
 from openvino import opset13 as ops
 
 from otx_xai.errors import ConfigError, LabelError, ModelError, TaskError
-from otx_xai.model import describe, find_task, log_line
+from otx_xai.model.facts import log_line
 from otx_xai.model.label_names import BoxClasses, box_class_names
 from otx_xai.model.preprocessing import embed_preprocessing
 from otx_xai.openvino_core import core

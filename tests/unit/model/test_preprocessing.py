@@ -5,10 +5,12 @@ from itertools import product
 import numpy as np
 import openvino as ov
 import pytest
+from doors import describe, effective_batch, fixed
 from openvino import opset13 as ops
 
 from otx_xai.errors import ModelError
-from otx_xai.model import describe, effective_batch, embed_preprocessing, fix_shapes
+from otx_xai.model import embed_preprocessing
+from otx_xai.model.preprocessing import fix_shapes
 from otx_xai.records import InputOptions
 
 MEAN = np.array([123.7, 116.3, 103.5], np.float32)
@@ -62,27 +64,24 @@ def test_effective_batch_of_fixed_logits():
 )
 def test_fix_shapes(build_classifier, shape, layout, batch, expected):
     model = build_classifier(shape, layout=layout, model_info={"labels": "a b c d"})
-    info = describe(model, options=InputOptions(size="16,20"))
-    fixed = fix_shapes(model, info, batch)
-    assert fixed.inputs[0].partial_shape == ov.PartialShape(expected)
-    assert fixed.outputs[0].partial_shape == ov.PartialShape([expected[0], 4])
-    assert fixed.inputs[0].get_names() == {"image"}
-    assert fixed.outputs[0].get_names() == {"logits"}
-    assert fixed.get_rt_info(["model_info", "labels"]).value == "a b c d"
+    made = fix_shapes(model, layout, (16, 20), batch)
+    assert made.inputs[0].partial_shape == ov.PartialShape(expected)
+    assert made.outputs[0].partial_shape == ov.PartialShape([expected[0], 4])
+    assert made.inputs[0].get_names() == {"image"}
+    assert made.outputs[0].get_names() == {"logits"}
+    assert made.get_rt_info(["model_info", "labels"]).value == "a b c d"
     assert model.inputs[0].partial_shape == ov.PartialShape(list(shape))
 
 
 def test_fix_shapes_keeps_the_batch_of_fixed_logits():
     model = _hard_coded_batch()
-    fixed = fix_shapes(model, describe(model, options=InputOptions(size=8)), batch=4)
-    assert fixed.inputs[0].partial_shape == ov.PartialShape([1, 3, 8, 8])
+    assert fixed(model, 4, InputOptions(size=8)).inputs[0].partial_shape == ov.PartialShape([1, 3, 8, 8])
 
 
 def test_fix_shapes_refuses_a_size_that_the_graph_cannot_take():
     model = _hard_coded_batch()
-    info = describe(model, options=InputOptions(size=9))
     with pytest.raises(ModelError, match=r"cannot take an input \[1,3,9,9\] \(NCHW\): .*--input\.size"):
-        fix_shapes(model, info, batch=None)
+        fixed(model, 4, InputOptions(size=9))
 
 
 def test_fix_shapes_refuses_a_graph_that_mixes_images():
@@ -91,7 +90,7 @@ def test_fix_shapes_refuses_a_graph_that_mixes_images():
     features = ops.convolution(image, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
     model = ov.Model([ops.reshape(features, ops.constant(np.array([-1, 8])), special_zero=False)], [image])
     with pytest.raises(ModelError, match=r"class scores \[2,8\] for a batch of 4 images"):
-        fix_shapes(model, describe(model), batch=4)
+        fixed(model, 4)
 
 
 @pytest.mark.parametrize(
@@ -135,8 +134,8 @@ def test_a_batch_equals_single_images(build_classifier, run):
     model = build_classifier((-1, 3, 8, 12), activation="softmax")
     info = describe(model, options=InputOptions(mean=127.5, scale=127.5))
     images = _images(3, 8, 12, 3)
-    many = run(embed_preprocessing(fix_shapes(model, info, 3), info), images)
-    single = embed_preprocessing(fix_shapes(model, info, 1), info)
+    many = run(embed_preprocessing(fixed(model, 3), info), images)
+    single = embed_preprocessing(fixed(model, 1), info)
     np.testing.assert_allclose(many, np.concatenate([run(single, image[None]) for image in images]), atol=1e-6)
 
 

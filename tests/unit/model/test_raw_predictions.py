@@ -7,12 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import openvino as ov
 import pytest
+from doors import find_logits, looks_like
 from openvino import opset13 as ops
 
 from otx_xai.errors import TaskError
-from otx_xai.model import find_logits, find_task
-from otx_xai.model.detection_outputs import box_evidence
-from otx_xai.records import Task
+from otx_xai.model.formats.evidence import raw_evidence
 
 Convolve = Callable[..., ov.Node]
 
@@ -74,10 +73,9 @@ def with_class_token(convolve: Convolve) -> ov.Node:
     ],
 )
 def test_boxes_and_scores(outputs: list, reason: str) -> None:
-    evidence = box_evidence(model(*outputs))
-    assert evidence is not None
-    assert evidence.task is Task.DETECTION
-    assert reason in evidence.reason
+    told = raw_evidence(model(*outputs).outputs)
+    assert told is not None
+    assert reason in told
 
 
 @pytest.mark.parametrize(
@@ -96,12 +94,11 @@ def test_boxes_and_scores(outputs: list, reason: str) -> None:
 )
 def test_maps_of_something_else(output: Callable[[Convolve], ov.Node]) -> None:
     other = model(output)
-    assert box_evidence(other) is None
-    assert find_task(other)[0] is Task.CLASSIFICATION
+    assert looks_like(other)[0] is None
     with pytest.raises(TaskError, match=r"\[N, classes\], and it is no detector.*--task detection.*postprocess_fn"):
         find_logits(other)
 
 
 def test_several_segmentations_of_one_image() -> None:
     """Deep supervision: the same classes in several sizes."""
-    assert box_evidence(model(lambda conv: conv(9), lambda conv: conv(9, 8))) is None
+    assert looks_like(model(lambda conv: conv(9), lambda conv: conv(9, 8)))[0] is None

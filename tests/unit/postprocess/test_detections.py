@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from doors import read_detections
 
 from otx_xai.errors import ModelError
 from otx_xai.postprocess.detections import (
@@ -9,7 +10,6 @@ from otx_xai.postprocess.detections import (
     boxes_on_image,
     boxes_on_input,
     pasted_mask,
-    read_detections,
 )
 from otx_xai.postprocess.geometry import fit
 from otx_xai.records import InputGeometry, ResizeType

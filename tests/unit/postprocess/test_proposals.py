@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from doors import read_detections, read_proposals
 
-from otx_xai.postprocess.detections import read_detections
 from otx_xai.postprocess.overlaps import overlaps
-from otx_xai.postprocess.proposals import read_proposals
 from otx_xai.records import InputGeometry
 
 SIZE = (40, 60)

@@ -5,11 +5,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from doors import read_detections
 from torchvision.ops import batched_nms
 
 from otx_xai.postprocess import tiles as room
 from otx_xai.postprocess import to_image
-from otx_xai.postprocess.detections import pasted_mask, read_detections
+from otx_xai.postprocess.detections import pasted_mask
 from otx_xai.postprocess.geometry import fit, place
 from otx_xai.postprocess.tiles import Mosaic, TileGrid, cut_tile, merge_detections, move_detections, tile_grid
 from otx_xai.records import Detections, InputGeometry, MapGrid, ResizeType, Tiling

@@ -1,0 +1,194 @@
+"""Anything that is a model → :class:`Model`: read once, every fact found once, and handed to every later stage."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import openvino as ov
+
+from otx_xai.errors import GraphError, ModelError
+from otx_xai.graph.box_classes import BoxClasses
+from otx_xai.graph.input_layout import image_input
+from otx_xai.graph.view import View
+from otx_xai.model.class_scores import class_scores_at
+from otx_xai.model.facts import ANY_SIZE, Naming, log_line, name_classes, read_facts
+from otx_xai.model.files import model_files, read_model
+from otx_xai.model.identity import Identity, Told, identify
+from otx_xai.model.image_input import InputDescription, describe_input
+from otx_xai.model.image_layout import input_layout
+from otx_xai.model.label_names import count_names
+from otx_xai.model.model_info import model_info
+from otx_xai.model.model_options import ModelOptions
+from otx_xai.model.neighbours import find_model_file, read_hints
+from otx_xai.model.neighbours.hints import NO_HINTS, Hints
+from otx_xai.model.opened import Model
+from otx_xai.model.preprocessing import fix_shapes
+from otx_xai.model.structure import Structure
+from otx_xai.records import SALIENCY_MAP, XAI_OUTPUTS, InputGeometry, InputOptions, ModelFacts, Size, Task
+
+logger = logging.getLogger("otx_xai")
+
+_NO_OPTIONS = ModelOptions()
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A model as it was read, what its neighbours say of it, and all files that were read."""
+
+    graph: ov.Model
+    hints: Hints = NO_HINTS
+    files: tuple[Path, ...] = ()
+
+
+def open_model(
+    source: str | Path | ov.Model, options: ModelOptions = _NO_OPTIONS, *, batch: int = 1, keep_open: bool = False
+) -> Model:
+    """Open a model, and find out what it is.
+
+    Args:
+        source: ``.xml``, ``.onnx``, ``.tflite``, or an ``ov.Model``, which is not changed.
+        options: what the user says of it.
+        batch: images an inference, where the model leaves its batch open.
+        keep_open: leave a dynamic batch, height and width as they are.
+
+    Raises:
+        ModelError: the model cannot be read, or is of no kind that can be explained (TaskError).
+        ConfigError: an option contradicts the model, or is needed because nothing else tells; names that are not one
+            for each class (LabelError).
+    """
+    read = _read(source)
+    info = model_info(read.graph)
+    told = Told(options, info, read.hints, count_names(options.labels, info, read.hints))
+    image = _describe_input(read, info, options.input, keep_open=keep_open)
+    size = None if image.geometry.size == ANY_SIZE else image.geometry.size
+    graph = read.graph if keep_open or size is None else fix_shapes(read.graph, image.layout, size)
+    view = View(graph, XAI_OUTPUTS)
+    identity = identify(view, told, size)
+    own_batch = _own_batch(graph, image.layout, identity)
+    if not keep_open and size is not None:
+        graph, view, identity = _with_batch(graph, view, identity, image.layout, size, own_batch or batch)
+        own_batch = own_batch or batch
+    structure = Structure(graph, image.layout, class_scores=identity.class_scores, boxes=identity.boxes, view=view)
+    facts = read_facts(identity, image, _names(told, structure), told)
+    logger.info("%s", log_line(facts))
+    return Model(graph, facts, structure, own_batch, read.files)
+
+
+def open_for_insertion(source: str | Path | ov.Model, options: ModelOptions, *, any_names: bool = False) -> Model:
+    """Open a model that is to get a branch and no more: what it is fed, and how its boxes are read, does not matter.
+
+    Args:
+        source: as of :func:`open_model`.
+        options: what the user says of it.
+        any_names: names of classes do not matter, so that those in the model may be wrong.
+    """
+    read = _read(source)
+    info, graph = model_info(read.graph), read.graph
+    told = Told(options, info, read.hints, count_names(options.labels, info, read.hints))
+    layout = input_layout(graph)
+    view = View(graph, XAI_OUTPUTS)
+    if any(SALIENCY_MAP in output.get_names() for output in graph.outputs):
+        facts = ModelFacts(options.task or Task.CLASSIFICATION, (), InputGeometry(ANY_SIZE))
+        return Model(graph, facts, Structure(graph), files=read.files)
+    identity = identify(view, told, None, needs_format=False)
+    structure = Structure(graph, layout, class_scores=identity.class_scores, boxes=identity.boxes, view=view)
+    classes = _classes(structure, told)
+    is_known = any_names and classes.count is not None
+    finds_boxes = not identity.task.is_classification
+    naming = Naming(_numbers(classes.count or 0), "", 0)
+    if not is_known:
+        naming = name_classes(told, classes, finds_boxes=finds_boxes)
+    facts = read_facts(identity, None, naming, told)
+    return Model(graph, facts, structure, files=read.files)
+
+
+def _read(source: str | Path | ov.Model) -> _Source:
+    if isinstance(source, ov.Model):
+        graph = read_model(source)
+        return _Source(graph, read_hints(None, graph))
+    path = Path(source).expanduser()
+    if path.is_dir():
+        path = find_model_file(path)
+    graph = read_model(path)
+    hints = read_hints(path, graph)
+    return _Source(graph, hints, (*model_files(path), *map(Path, hints.files)))
+
+
+def _describe_input(read: _Source, info: dict[str, str], options: InputOptions, *, keep_open: bool) -> InputDescription:
+    """Describe the input of a model whose height and width may stay open."""
+    if not keep_open or options.size is not None or read.hints.size is not None or not _has_open_size(read.graph):
+        return describe_input(read.graph, info, options, read.hints)
+    # describe_input() insists on a size
+    image = describe_input(read.graph, info, replace(options, size=1), read.hints)
+    geometry = replace(image.geometry, size=ANY_SIZE)
+    return replace(image, geometry=geometry, source="height and width are open")
+
+
+def _has_open_size(model: ov.Model) -> bool:
+    layout, shape = input_layout(model), image_input(model).output(0).get_partial_shape()
+    return layout is not None and any(shape[layout.index(axis)].is_dynamic for axis in "HW")
+
+
+def _own_batch(model: ov.Model, layout: str, identity: Identity) -> int | None:
+    """Return how many images a model takes at once; ``None``: any number.
+
+    An export can leave the batch of the input open and yet fix the one of the logits, ``[?,3,224,224]`` to
+    ``[1,1000]``: such a classifier takes one image. A detector takes one where it leaves the batch open: its boxes may
+    have no batch axis.
+    """
+    sizes = [image_input(model).output(0).get_partial_shape()[layout.index("N")]]
+    if identity.class_scores is None:
+        return next((int(size.get_length()) for size in sizes if size.is_static), 1)
+    sizes.append(identity.class_scores.port.get_partial_shape()[0])
+    return next((int(size.get_length()) for size in sizes if size.is_static), None)
+
+
+def _with_batch(
+    graph: ov.Model, view: View, identity: Identity, layout: str, size: Size, batch: int
+) -> tuple[ov.Model, View, Identity]:
+    """Fix the batch of a model where it is open."""
+    fixed = fix_shapes(graph, layout, size, batch)
+    if fixed is graph:
+        return graph, view, identity
+    if identity.class_scores is not None:
+        scores = class_scores_at(fixed, identity.class_scores.result_index)
+        _check_batch(scores.port.get_partial_shape(), batch)
+        identity = replace(identity, class_scores=scores)
+    return fixed, View(fixed, XAI_OUTPUTS), identity
+
+
+def _check_batch(scores: ov.PartialShape, batch: int) -> None:
+    """Raise ``ModelError`` if class scores do not follow the batch of the input: the graph has mixed its images."""
+    if not scores[0].compatible(ov.Dimension(batch)):
+        raise ModelError(
+            f"The model gives class scores {scores} for a batch of {batch} images; expected one row for each image. "
+            "Its graph has a fixed batch inside: export it with a dynamic batch, or run one image at a time."
+        )
+
+
+def _names(told: Told, structure: Structure) -> Naming:
+    return name_classes(told, _classes(structure, told), finds_boxes=not structure.is_classifier)
+
+
+def _classes(structure: Structure, told: Told) -> BoxClasses:
+    """Tell how many classes a model knows, from the surest source on."""
+    if structure.is_classifier:
+        return BoxClasses(structure.class_scores.num_classes)
+    own = next((output for output in structure.view.model.outputs if SALIENCY_MAP in output.get_names()), None)
+    if own is not None:
+        shape = own.get_partial_shape()
+        is_known = shape.rank.is_static and shape.rank.get_length() == 4 and shape[1].is_static
+        return BoxClasses(int(shape[1].get_length()) if is_known else told.num_names)
+    match = None if structure.boxes is None else structure.boxes.match
+    if match is not None and match.num_classes is not None:
+        return BoxClasses(match.num_classes, background_first=match.first_label > 0)
+    with suppress(GraphError):  # the graph does not tell: names have to
+        return structure.box_classes(told.num_names, told.options.target_layers)
+    return BoxClasses(told.num_names)
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    return tuple(str(index) for index in range(count))
