@@ -36,6 +36,7 @@ from otx_xai.records import (
     Task,
     UInt8Array,
 )
+from otx_xai.report import PlacedMaps
 from otx_xai.report.frames import draw_frames, frames_of, resized
 from otx_xai.runtime import Arrays, Session
 
@@ -368,7 +369,10 @@ def _explanation(
         )
     pictures = dict(zip(map_keys(choice.targets), shown, strict=True))
     method = f"{prepared.method} ({prepared.reason})" if prepared.reason else prepared.method
-    return Explanation(pictures, prepared.info.labels, choice.predictions, method=method, warnings=choice.warnings)
+    placed = PlacedMaps(choice.maps, canvas.image_size, geometry, canvas.grid)
+    return Explanation(
+        pictures, prepared.info.labels, choice.predictions, method=method, warnings=choice.warnings, placed=placed
+    )
 
 
 def _framed(
