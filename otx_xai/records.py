@@ -7,7 +7,7 @@ are ``float32`` in [0, 1]; a *target* is a class index, a *label* its name.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,12 +111,16 @@ class TargetExplainGroup(Word):
 
 
 class DumpContent(Word):
-    """Which pictures a dump holds."""
+    """What a dump holds."""
 
     MAPS = "maps"
     OVERLAYS = "overlays"
     BOTH = "both"
+    """Maps and overlays."""
     SHEET = "sheet"
+    """One page an image."""
+    NPZ = "npz"
+    """The maps as numbers."""
 
 
 class Weights(Word):
@@ -149,7 +153,8 @@ class ExplainConfig:
             Where no class reaches it, the best one is explained.
         postprocess: write maps in the size of the image (else in the network's own resolution).
         crop_padded_map: cut the padding of the network's input off the map, so that it covers the image exactly.
-        content: pictures to write: ``maps``, ``overlays``, ``both``, or one contact ``sheet`` an image.
+        content: what to write: ``maps``, ``overlays``, ``both``, one contact ``sheet`` an image, the numbers of all
+            maps of an image as ``npz``; or several of them, as a sequence, or with commas between.
         image_format: ``png`` or ``jpg``.
         overlay_weight: weight of the map in the overlay, in [0, 1].
         confidence_threshold: score in [0, 1] from which a detector's box counts as found, and so is listed; of
@@ -165,8 +170,11 @@ class ExplainConfig:
     predicted_maps_conf_thr: float = option(0.3, "0-1", "score from which a class counts as predicted", EXPLAINED)
     postprocess: bool = option(True, "BOOL", "maps in the size of the image, else as the network has them", WRITTEN)
     crop_padded_map: bool = option(True, "BOOL", "cut the padding of the network's input off the maps", WRITTEN)
-    content: DumpContent = option(
-        DumpContent.BOTH, "WORD", f"pictures: {words(DumpContent)} (one page an image)", WRITTEN
+    content: DumpContent | str = option(
+        DumpContent.BOTH,
+        "WORD[,WORD]",
+        f"{words(DumpContent)}: pictures, one page an image, or the maps as numbers",
+        WRITTEN,
     )
     image_format: ImageFormat = option(
         ImageFormat.PNG, "WORD", f"{words(ImageFormat)}: exact, or small and fast", WRITTEN
@@ -177,11 +185,28 @@ class ExplainConfig:
     )
 
     def __post_init__(self) -> None:
-        read_words(self, target_explain_group=TargetExplainGroup, content=DumpContent, image_format=ImageFormat)
+        read_words(self, target_explain_group=TargetExplainGroup, image_format=ImageFormat)
+        object.__setattr__(self, "content", _read_content(self.content))
         for name in ("predicted_maps_conf_thr", "overlay_weight", "confidence_threshold"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ConfigError(f"explain_config.{name} is {value}; expected a number from 0 to 1.")
+
+    @property
+    def contents(self) -> frozenset[DumpContent]:
+        """What to write, word by word: maps and overlays where it is both."""
+        asked = {DumpContent(word) for word in self.content.split(",")}
+        both = {DumpContent.MAPS, DumpContent.OVERLAYS} if DumpContent.BOTH in asked else set()
+        return frozenset(asked - {DumpContent.BOTH} | both)
+
+
+def _read_content(value: object) -> DumpContent | str:
+    """Return a word; several in their order, each once, with commas between."""
+    parts = value.strip("[]").split(",") if isinstance(value, str) else value
+    asked = list(dict.fromkeys(map(DumpContent, parts if isinstance(parts, Iterable) else [parts])))
+    if not asked:
+        raise ConfigError(f"explain_config.content is empty; expected {words(DumpContent)}, or several of them.")
+    return asked[0] if len(asked) == 1 else ",".join(asked)
 
 
 @dataclass(frozen=True)
@@ -283,50 +308,6 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-
-@dataclass(frozen=True)
-class ExplainedImage:
-    """What the pipeline knows of one image once it is inferred.
-
-    Args:
-        info: the image.
-        image: RGB ``uint8`` ``(H, W, 3)``, the original.
-        predictions: of a classifier the classes above the threshold, best first, the best one where none is above; of
-            a detector its boxes, best first.
-        targets: what was explained, as many as there are maps; the target of a per-image map is -1.
-        maps: ``float32`` ``(M, h, w)`` in [0, 1] at the network's resolution, over the network's input.
-        seconds: time from reading to the maps, waiting included.
-        detections: what a detector found, as many as there are predictions; ``None`` of a classifier.
-        warnings: what speaks against single maps, in words.
-        geometry: how the image lies in what the maps cover, where this is not the network's input: those of an image
-            that was explained tile by tile cover the image itself.
-
-    Raises:
-        ValueError: a target is a box, and none of the predictions.
-    """
-
-    info: ImageInfo
-    image: UInt8Array
-    predictions: tuple[Prediction, ...]
-    targets: tuple[Prediction, ...]
-    maps: FloatArray
-    seconds: float = 0.0
-    detections: Detections | None = None
-    geometry: InputGeometry | None = None
-    warnings: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        strangers = [target for target in self.targets if target.box is not None and not self._found(target)]
-        if strangers:
-            raise ValueError(
-                f"Boxes are explained that are none of the image's predictions: {strangers}. Expected each with its "
-                "number, its place among them."
-            )
-
-    def _found(self, box: Prediction) -> bool:
-        number = box.number
-        return number is not None and 0 <= number < len(self.predictions) and self.predictions[number] == box
 
 
 @dataclass(frozen=True)

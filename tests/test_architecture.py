@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -116,6 +117,30 @@ def test_rooms_import_in_no_circle() -> None:
         tuple(TopologicalSorter(graph).static_order())
     except CycleError as error:
         pytest.fail(f"rooms import one another: {' → '.join(error.args[1])}")
+
+
+def test_docs_list_every_room_on_its_floor() -> None:
+    """The table in docs/architecture.md, from the top floor down, is the same as FLOORS."""
+    rows = re.findall(
+        r"^\| (\d+) \| `(\w+)/?` \|", (ROOT / "docs" / "architecture.md").read_text("utf-8"), re.MULTILINE
+    )
+    floors = [int(floor) for floor, _ in rows]
+    assert floors == sorted(floors, reverse=True)
+    listed = {room: int(floor) for floor, room in rows}
+    rooms = {_room(path) for path in _modules()}
+    assert len(rows) == len(listed)
+    assert listed == {room: floor for room, floor in FLOOR_OF.items() if room in rooms}
+
+
+def test_no_room_outgrows_the_others() -> None:
+    """The largest has less than 15 % of the lines."""
+    lines: Counter[str] = Counter()
+    for path in _modules():
+        lines[_room(path)] += len(path.read_text(encoding="utf-8").splitlines())
+    room, most = lines.most_common(1)[0]
+    share = most / lines.total()
+    print(f"the largest room is {room}: {most} of {lines.total()} lines, {share:.1%}")
+    assert share < 0.15, f"{room} has {share:.1%} of all lines: does everything in it belong together?"
 
 
 def test_only_the_runtime_runs_inference() -> None:

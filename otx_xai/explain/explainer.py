@@ -43,6 +43,7 @@ from otx_xai.records import (
     Task,
     UInt8Array,
 )
+from otx_xai.report import PlacedMaps
 from otx_xai.report.frames import draw_frames, frames_of, resized
 from otx_xai.runtime import Arrays, Session
 
@@ -380,7 +381,10 @@ def _explanation(made: Plan, look: Look, canvas: Canvas, geometry: InputGeometry
         )
     pictures = dict(zip(map_keys(choice.targets), shown, strict=True))
     method = f"{made.method} ({made.reason})" if made.reason else made.method
-    return Explanation(pictures, made.facts.labels, choice.predictions, method=method, warnings=choice.warnings)
+    placed = PlacedMaps(choice.maps, canvas.image_size, geometry, canvas.grid)
+    return Explanation(
+        pictures, made.facts.labels, choice.predictions, method=method, warnings=choice.warnings, placed=placed
+    )
 
 
 def _framed(

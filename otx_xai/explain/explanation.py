@@ -1,4 +1,4 @@
-"""What an explanation looks like to the caller: maps by class, to be looked at and saved."""
+"""What an explanation looks like to the caller: maps by class, to be computed with, looked at and saved."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ from typing import Any
 
 from otx_xai.errors import ConfigError, TargetError
 from otx_xai.explain.targets import resolve_targets
-from otx_xai.records import PER_IMAGE_TARGET, ImageFormat, Prediction, UInt8Array
-from otx_xai.report import slug, slugs, write_picture
+from otx_xai.records import (
+    PER_IMAGE_TARGET,
+    FloatArray,
+    ImageFormat,
+    InputGeometry,
+    MapGrid,
+    Prediction,
+    UInt8Array,
+)
+from otx_xai.report import PlacedMaps, slug, slugs, write_picture
 
 logger = logging.getLogger("otx_xai")
 
@@ -42,12 +50,14 @@ class Explanation:
 
     Args:
         saliency_map: class index → map, or ``"per_image_map"`` → the one map of the image, or ``"box_<n>"`` → the map
-            of ``predictions[n]``. Maps are ``uint8``: grey ``(H, W)``, or RGB ``(H, W, 3)`` when coloured or overlaid.
+            of ``predictions[n]``. A view of :attr:`maps` to look at, ``uint8``: grey ``(H, W)``, or RGB ``(H, W, 3)``
+            when coloured or overlaid.
         label_names: class names in order; empty when unknown.
         predictions: what the model predicts, best first.
         name: of the image, where it is known.
         method: what explained it, and why, where it is known.
         warnings: what speaks against single maps, in words.
+        placed: the maps as numbers, in the order of ``saliency_map``, and where they lie on the image.
     """
 
     def __init__(
@@ -59,6 +69,7 @@ class Explanation:
         *,
         method: str = "",
         warnings: Sequence[str] = (),
+        placed: PlacedMaps | None = None,
     ) -> None:
         self.saliency_map: dict[int | str, UInt8Array] = dict(saliency_map)
         self.label_names = list(label_names)
@@ -66,6 +77,7 @@ class Explanation:
         self.name = name
         self.method = method
         self.warnings = tuple(warnings)
+        self._placed = placed
 
     @property
     def targets(self) -> list[int | str]:
@@ -76,6 +88,40 @@ class Explanation:
     def shape(self) -> tuple[int, ...]:
         """Shape of each map; ``()`` when there is none."""
         return next((saliency_map.shape for saliency_map in self.saliency_map.values()), ())
+
+    @property
+    def maps(self) -> FloatArray:
+        """``float32`` ``(M, h, w)`` in [0, 1], one for each of :attr:`targets`, over the whole of the network's input.
+
+        At the network's resolution. :meth:`on_image` lays one over the image.
+        """
+        return self._numbers.maps
+
+    @property
+    def geometry(self) -> InputGeometry:
+        """How the image lies in what the maps cover."""
+        return self._numbers.geometry
+
+    @property
+    def grid(self) -> MapGrid | None:
+        """Where the places of the maps lie in the network's input; ``None``: they divide it evenly."""
+        return self._numbers.grid
+
+    def on_image(self, target: int | str) -> FloatArray:
+        """Lay the map of a target over the image.
+
+        Args:
+            target: one of :attr:`targets`, or a class name.
+
+        Returns:
+            ``float32`` ``(H, W)`` in [0, 1]: a value for each pixel of the original image; 0 where the network saw
+            nothing of it.
+
+        Raises:
+            TargetError: the target was not explained.
+        """
+        key = target if target in self.saliency_map else self._index(target)
+        return self._numbers.on_image(self.targets.index(key))
 
     def __repr__(self) -> str:
         return f"Explanation(targets={self.targets}, shape={self.shape})"
@@ -143,6 +189,22 @@ class Explanation:
             axis.set_title(_name(target, self.label_names))
         figure.tight_layout()
         return figure
+
+    @property
+    def _numbers(self) -> PlacedMaps:
+        if self._placed is None:
+            raise ConfigError(
+                "This explanation was made of pictures only, and has no maps as numbers. Expected one that an "
+                "Explainer or Engine.explain returns."
+            )
+        return self._placed
+
+    def _index(self, name: int | str) -> int:
+        """Return the class of this name that was explained."""
+        found = resolve_targets([name], self.label_names) if self.label_names else None
+        if found is None or len(found) != 1 or found[0] not in self.saliency_map:
+            raise TargetError(f"Target {name!r} was not explained; this explanation has {self.targets}.")
+        return found[0]
 
     def _chosen(self, targets: Any) -> list[int | str]:
         if targets is None or PER_IMAGE_MAP in self.saliency_map:

@@ -27,8 +27,8 @@ from otx_xai.explain.tiled import TiledImage, read_ahead
 from otx_xai.perturb import Progress, Subject, Watch, image_subject
 from otx_xai.postprocess import fit, to_uint8
 from otx_xai.process import interruptible, one_thread_each, progress
-from otx_xai.records import ExplainConfig, ExplainedImage, ImageInfo, UInt8Array
-from otx_xai.report import Dump, Journal, record, restore_order, take_up
+from otx_xai.records import ExplainConfig, ImageInfo, UInt8Array
+from otx_xai.report import ExplainedImage, Journal, PlacedMaps, record, restore_order, take_up, writers_of
 from otx_xai.report.manifest import Manifest
 from otx_xai.runtime import Arrays, Session
 
@@ -146,8 +146,7 @@ class Run:
         self._manifest = manifest
         self._plan = plan
         self._images = images
-        facts = plan.facts
-        self._dump = Dump(work_dir, facts.labels, config, facts.geometry, plan.grid) if dump else None
+        self._writers = writers_of(config, work_dir, plan.facts.labels) if dump else ()
         self._keep = keep
         self._loader = loader
         self._explained = self._files = self._warned = self._found = 0
@@ -341,11 +340,16 @@ class Run:
     def _written(self, read: _Read, choice: Choice) -> tuple[Line, Explanation | None]:
         """Write the pictures of one image, and return its line."""
         seconds = time.monotonic() - read.began
-        picks = choice.predictions, choice.targets, choice.maps
-        geometry = None if read.tiled is None else read.tiled.geometry
-        one = ExplainedImage(read.info, read.image, *picks, seconds, choice.detections, geometry, choice.warnings)
-        files = self._dump.write(one) if self._dump else ()
+        picks = choice.predictions, choice.targets, self._placed(read, choice)
+        one = ExplainedImage(read.info, read.image, *picks, seconds, choice.detections, choice.warnings)
+        files = [file for writer in self._writers for file in writer.write(one)]
         return record(one, files, self._plan.method), self._explanation(one) if self._keep else None
+
+    def _placed(self, read: _Read, choice: Choice) -> PlacedMaps:
+        height, width = read.image.shape[:2]
+        if read.tiled is not None:
+            return PlacedMaps(choice.maps, (height, width), read.tiled.geometry)
+        return PlacedMaps(choice.maps, (height, width), self._plan.facts.geometry, self._plan.grid)
 
     def _explanation(self, one: ExplainedImage) -> Explanation:
         maps = dict(zip(map_keys(one.targets), to_uint8(one.maps), strict=True))
@@ -356,6 +360,7 @@ class Run:
             one.info.name,
             method=f"{self._plan.method} ({self._plan.reason})",
             warnings=one.warnings,
+            placed=one.placed,
         )
 
     def _note(self, line: Line, explanation: Explanation | None, journal: Journal) -> None:

@@ -62,6 +62,8 @@ def open_model(
     read = _read(source)
     info = model_info(read.graph)
     told = Told(options, info, read.hints, count_names(options.labels, info, read.hints))
+    if options.input.layout is None and input_layout(read.graph) is None:
+        identify(View(read.graph, XAI_OUTPUTS), told, None)  # what it is comes before what it is fed
     image = _describe_input(read, info, options.input, keep_open=keep_open)
     size = None if image.geometry.size == ANY_SIZE else image.geometry.size
     graph = read.graph if keep_open or size is None else fix_shapes(read.graph, image.layout, size)

@@ -12,6 +12,9 @@ import cv2
 from otx_xai.errors import OutputError
 from otx_xai.records import ImageFormat, UInt8Array
 
+MAP_FOLDER = "saliency_map"
+"""Folder of a run that holds the pictures and numbers of its images."""
+
 _PNG_FILTER = 19
 """``cv2.IMWRITE_PNG_FILTER``, which OpenCV 4.10 does not know, and ignores; its values are those of libpng."""
 _PNG_FILTER_UP, _PNG_FILTER_AVG = 32, 64

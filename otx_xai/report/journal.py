@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any
 
 from otx_xai.errors import OutputError
-from otx_xai.records import ExplainedImage, ImageInfo, Prediction
+from otx_xai.records import ImageInfo, Prediction
+from otx_xai.report.explained import ExplainedImage
 from otx_xai.report.files import unwritable_text, utf8, write_atomic
 
 
@@ -138,8 +139,8 @@ def record(explained: ExplainedImage, files: Iterable[str], method: str) -> dict
 
     Returns:
         A dict that :mod:`json` can write: ``path``, ``name``, ``size`` ``[h, w]``, ``predictions`` and ``targets``
-        (each ``{target, label, score}``, of a detector's predictions with ``box`` ``[x1, y1, x2, y2]`` in pixels of the
-        image), ``files``, ``method``, ``seconds``, and ``warnings`` where there are any.
+        (each ``{target, label, score}``; of a box also ``box`` ``[x1, y1, x2, y2]`` in pixels of the image, and as a
+        target its ``number``), ``files``, ``method``, ``seconds``, and ``warnings`` where there are any.
     """
     height, width = explained.image.shape[:2]
     line: dict[str, object] = {
@@ -147,7 +148,7 @@ def record(explained: ExplainedImage, files: Iterable[str], method: str) -> dict
         "name": explained.info.name,
         "size": [height, width],
         "predictions": [_plain(prediction) for prediction in explained.predictions],
-        "targets": [_plain(target) for target in explained.targets],
+        "targets": [_numbered(target) for target in explained.targets],
         "files": list(files),
         "method": str(method),
         "seconds": round(float(explained.seconds), 6),
@@ -166,6 +167,10 @@ def _plain(prediction: Prediction) -> dict[str, object]:
     if prediction.box is not None:
         plain["box"] = [round(float(side), 2) for side in prediction.box]
     return plain
+
+
+def _numbered(target: Prediction) -> dict[str, object]:
+    return _plain(target) if target.number is None else _plain(target) | {"number": target.number}
 
 
 def _has_content(path: str) -> bool:

@@ -10,7 +10,7 @@ import openvino as ov
 from otx_xai.graph.output_names import describe_outputs
 from otx_xai.graph.traits import names_with
 from otx_xai.graph.view import View, is_unit
-from otx_xai.model.formats.box_format import DetectorOutputs
+from otx_xai.model.formats.box_format import DetectorOutputs, OutputPort
 
 BOX_NAMES = frozenset({"bboxes", "boxes"})
 _BOX_SIDES = 4
@@ -30,10 +30,19 @@ def box_evidence(outputs: DetectorOutputs) -> str | None:
     named = [port for port in outputs.ports if port.names & BOX_NAMES]
     if named:
         return f"{describe_outputs([outputs.model_output(named[0])])} holds boxes"
+    beside = next((port for port in outputs.ports if _lies_beside_labels(port, outputs.ports)), None)
+    if beside is not None:
+        return f"{describe_outputs([outputs.model_output(beside)])} holds boxes beside labels"
     kinds = picking_operations(outputs.view)
     if kinds:
         return f"its graph holds {', '.join(kinds)}"
     return raw_evidence([outputs.model_output(port) for port in outputs.ports])
+
+
+def _lies_beside_labels(port: OutputPort, ports: Sequence[OutputPort]) -> bool:
+    """Whether an output holds four or five numbers for each label of a batch in another."""
+    labels = (other.shape for other in ports if other.is_integer and len(other.shape) == 2)
+    return not port.is_integer and any(port.shape in ((*axes, 4), (*axes, 5)) for axes in labels)
 
 
 def picking_operations(view: View) -> list[str]:

@@ -84,6 +84,7 @@ def _match_port(outputs: DetectorOutputs, port: OutputPort, columns: Columns, wi
     pieces = pieces_of(outputs.view, outputs.output(port), -1)
     told = _told(pieces, columns)
     is_operation = columns is _DETECTION_OUTPUT and len(port.shape) == _SIDES and len(outputs.ports) == 1
+    is_operation = is_operation and port.shape[2] != 1  # seven scores of one image have this shape, too
     if told is None and is_operation:
         told = True
     sure = bool(told) or _declared_end_to_end(outputs, columns)

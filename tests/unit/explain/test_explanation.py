@@ -4,14 +4,19 @@ import logging
 import sys
 from pathlib import Path
 
+import classifiers
 import cv2
 import matplotlib as mpl
 import numpy as np
+import openvino as ov
 import pytest
 
+from otx_xai import Engine
 from otx_xai.errors import ConfigError, OutputError, TargetError
-from otx_xai.explain import Explanation
-from otx_xai.records import Prediction
+from otx_xai.explain import Explainer, Explanation
+from otx_xai.postprocess import to_image, to_uint8
+from otx_xai.records import InputGeometry, MapGrid, Prediction, ResizeType
+from otx_xai.report import PlacedMaps
 
 mpl.use("Agg")
 
@@ -97,6 +102,69 @@ def test_a_folder_that_cannot_be_made(explanation: Explanation, tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="file"):
         explanation.save(tmp_path / "file")
+
+
+def placed(grid: MapGrid | None = None) -> PlacedMaps:
+    maps = np.random.default_rng(0).random((2, 3, 4), np.float32)
+    return PlacedMaps(maps, (30, 40), InputGeometry((24, 24), ResizeType.FIT_TO_WINDOW_LETTERBOX), grid)
+
+
+def test_maps_as_numbers() -> None:
+    given = placed(MapGrid((1, 2), (9, 5)))
+    explanation = Explanation({2: GREY, "box_0": GREY}, ["cat", "dog", "hot dog"], placed=given)
+    assert explanation.maps is given.maps
+    assert (explanation.geometry, explanation.grid) == (given.geometry, given.grid)
+    laid = to_image(given.maps, (30, 40), given.geometry, grid=given.grid)
+    for target, expected in ((2, laid[0]), ("hot_dog", laid[0]), ("box_0", laid[1])):
+        on_image = explanation.on_image(target)
+        assert (on_image.dtype, on_image.shape) == (np.float32, (30, 40))
+        np.testing.assert_array_equal(on_image, expected)
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        (0, r"Target 0 was not explained; this explanation has \[2, 'box_0'\]"),
+        ("cat", "Target 'cat' was not explained"),
+        (-1, "Target -1 was not explained"),
+        ("box_1", "Target 'box_1' is no class"),
+        (7, "Target 7 is no class"),
+    ],
+)
+def test_a_map_that_is_not_there(target: int | str, says: str) -> None:
+    explanation = Explanation({2: GREY, "box_0": GREY}, ["cat", "dog", "hot dog"], placed=placed())
+    with pytest.raises(TargetError, match=says):
+        explanation.on_image(target)
+    with pytest.raises(TargetError, match="was not explained"):
+        Explanation({2: GREY}, placed=placed()).on_image("cat")
+
+
+def test_pictures_alone_are_no_numbers(explanation: Explanation) -> None:
+    with pytest.raises(ConfigError, match="made of pictures only"):
+        _ = explanation.maps
+    with pytest.raises(ConfigError, match="made of pictures only"):
+        explanation.on_image(2)
+
+
+def test_explainer_and_engine_give_the_same_numbers(tmp_path: Path) -> None:
+    info = {"task_type": "classification", "labels": "red green blue mixture", "resize_type": "fit_to_window_letterbox"}
+    model, image = classifiers.colour_classifier(model_info=info), classifiers.coloured_image((40, 52))
+    ov.save_model(model, tmp_path / "model.xml", compress_to_fp16=False)
+    cv2.imwrite(str(tmp_path / "a.png"), image[..., ::-1])
+    one = Explainer(model)(image, targets=["blue", "red"], colormap=False)
+    assert isinstance(one, Explanation)
+    (other,) = (
+        Engine(work_dir=tmp_path / "out")
+        .explain(tmp_path / "model.xml", data_root=tmp_path / "a.png", targets="blue,red")
+        .explanations
+    )
+    np.testing.assert_allclose(one.maps, other.maps, atol=1e-5)
+    assert (one.geometry, one.grid) == (other.geometry, other.grid)
+    assert one.maps.dtype == other.maps.dtype == np.float32
+    for row, target in enumerate(one.targets):
+        np.testing.assert_array_equal(other.saliency_map[target], to_uint8(other.maps[row]))
+        np.testing.assert_array_equal(one.saliency_map[target], to_uint8(one.on_image(target)))
+        assert one.on_image(target).shape == (40, 52)
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from otx_xai.postprocess import to_image, to_uint8
 from otx_xai.records import (
     DumpContent,
     ExplainConfig,
-    ExplainedImage,
     ImageFormat,
     ImageInfo,
     InputGeometry,
@@ -23,8 +22,9 @@ from otx_xai.records import (
     ResizeType,
 )
 from otx_xai.report import (
-    Dump,
+    ExplainedImage,
     Journal,
+    PlacedMaps,
     annotate,
     overlay,
     read_journal,
@@ -36,6 +36,7 @@ from otx_xai.report import (
     write_atomic,
     write_json,
     write_picture,
+    writers_of,
 )
 
 GEOMETRY = InputGeometry((32, 32), ResizeType.FIT_TO_WINDOW_LETTERBOX)
@@ -50,7 +51,12 @@ def no_space(*args, **kwargs):
     raise OSError(28, "No space left on device")
 
 
-def explained(stem="photo", targets=((0, 0.93), (1, 0.5)), size=(30, 40)):
+def written(folder, item, config=None, labels=LABELS):
+    writers = writers_of(config or ExplainConfig(), folder, labels)
+    return tuple(file for writer in writers for file in writer.write(item))
+
+
+def explained(stem="photo", targets=((0, 0.93), (1, 0.5)), size=(30, 40), geometry=GEOMETRY, grid=None):
     rng = np.random.default_rng(0)
     predictions = tuple(Prediction(t, LABELS[t] if t >= 0 else "", score) for t, score in targets)
     return ExplainedImage(
@@ -58,7 +64,7 @@ def explained(stem="photo", targets=((0, 0.93), (1, 0.5)), size=(30, 40)):
         rng.integers(0, 256, (*size, 3)).astype(np.uint8),
         predictions,
         predictions,
-        rng.random((len(targets), 7, 7), np.float32),
+        PlacedMaps(rng.random((len(targets), 7, 7), np.float32), size, geometry, grid),
         0.25,
     )
 
@@ -190,9 +196,9 @@ def test_write_json(tmp_path):
     assert json.loads(text) == {"größe": [1, 2.5], "path": "\udcff"}
 
 
-class TestDump:
+class TestWriters:
     def write(self, tmp_path, item=None, **config):
-        return Dump(tmp_path, LABELS, ExplainConfig(**config), GEOMETRY).write(item or explained())
+        return written(tmp_path, item or explained(), ExplainConfig(**config))
 
     def test_both(self, tmp_path):
         item = explained()
@@ -222,13 +228,13 @@ class TestDump:
         np.testing.assert_array_equal(read(tmp_path / files[0]), to_uint8(expected))
 
     def test_places_lie_on_their_grid(self, tmp_path):
-        item, grid = explained(), MapGrid((0.5, 2), (9, 8))
-        dump = Dump(tmp_path, LABELS, ExplainConfig(content="maps"), GEOMETRY, grid)
-        files = dump.write(item)
+        grid = MapGrid((0.5, 2), (9, 8))
+        item = explained(grid=grid)
+        files = self.write(tmp_path, item, content="maps")
         expected = to_image(item.maps[:1], (30, 40), GEOMETRY, grid=grid)[0]
         np.testing.assert_array_equal(read(tmp_path / files[0]), to_uint8(expected))
         whole = InputGeometry((30, 40))  # a map over the image itself, as of tiles, has no such grid
-        files = dump.write(replace(item, geometry=whole))
+        files = self.write(tmp_path, explained(geometry=whole), content="maps")
         expected = to_image(item.maps[:1], (30, 40), whole)[0]
         np.testing.assert_array_equal(read(tmp_path / files[0]), to_uint8(expected))
 
@@ -273,24 +279,30 @@ class TestDump:
     def test_a_box_that_is_no_prediction(self, number):
         item, box = explained(), Prediction(0, "x", 0.9, (1, 2, 3, 4), number)
         with pytest.raises(ValueError, match="none of the image's predictions"):
-            replace(item, targets=(box,), maps=item.maps[:1])
+            replace(item, targets=(box,))
+
+    def test_the_journal_tells_which_box_a_map_is_of(self):
+        boxes = tuple(Prediction(1, LABELS[1], 0.5, (1.0, 2.0, 9.0, 12.0), number) for number in range(3))
+        line = record(replace(explained(), predictions=boxes, targets=boxes[1:]), [], "drise")
+        assert [target["number"] for target in line["targets"]] == [1, 2]
+        assert "number" not in line["predictions"][0]
 
     def test_image_without_maps(self, tmp_path):
-        item = replace(explained(), targets=(), maps=np.zeros((0, 7, 7), np.float32))
+        item = explained(targets=())
         assert self.write(tmp_path, item) == ()
         assert self.write(tmp_path, item, content=DumpContent.SHEET) == ("saliency_map/photo_sheet.png",)
 
     def test_target_without_label(self, tmp_path):
         with pytest.raises(LabelError, match="Class 1 was explained, and there are 1 labels"):
-            Dump(tmp_path, LABELS[:1], ExplainConfig(), GEOMETRY).write(explained())
+            written(tmp_path, explained(), labels=LABELS[:1])
 
     def test_threads(self, tmp_path):
-        dump = Dump(tmp_path / "run", LABELS, ExplainConfig(), GEOMETRY)
+        writers = writers_of(ExplainConfig(), tmp_path / "run", LABELS)
         files = {}
 
         def work(start):
             for i in range(start, 24, 4):
-                files[i] = dump.write(explained(f"d{i % 3}/photo{i}"))
+                (files[i],) = (writer.write(explained(f"d{i % 3}/photo{i}")) for writer in writers)
 
         threads = [threading.Thread(target=work, args=(start,)) for start in range(4)]
         for thread in threads:

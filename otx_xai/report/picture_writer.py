@@ -1,0 +1,75 @@
+"""Maps and overlays, a file each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from otx_xai.errors import LabelError
+from otx_xai.postprocess import to_uint8
+from otx_xai.records import PER_IMAGE_TARGET, DumpContent, ExplainConfig, Prediction, UInt8Array
+from otx_xai.report.explained import ExplainedImage
+from otx_xai.report.files import MAP_FOLDER, write_picture
+from otx_xai.report.names import slugs
+from otx_xai.report.overlays import caption, overlay_of
+from otx_xai.report.pictures import annotate
+
+
+class PictureWriter:
+    """Writes the maps of an image in grey, their overlays, or both.
+
+    * ``<stem>_class_<label>_saliency_map.png``: the map, at the size of the image (or of the network's map),
+    * ``<stem>_class_<label>_overlay.png``: the map over the image, captioned with class and score, and on it the boxes
+      of this class (all boxes on the map of the whole image), and the outlines of their masks,
+
+    without ``_class_<label>`` for a map of the whole image, with ``_box_<n>`` behind it for the map of a single box,
+    ``n`` being its number, and with ``.jpg`` for JPEG.
+
+    Args:
+        work_dir: folder of the run.
+        labels: class names, in the order of classes.
+        config: what to write.
+    """
+
+    def __init__(self, work_dir: Path, labels: Sequence[str], config: ExplainConfig) -> None:
+        self._work_dir = work_dir
+        self._slugs = slugs(labels)
+        self._config = config
+        self._contents = config.contents
+
+    def write(self, explained: ExplainedImage) -> tuple[str, ...]:
+        """Render and write the pictures of one image; see :class:`~otx_xai.report.writer.Writer`."""
+        return tuple(
+            self._write_picture(name, picture)
+            for number, target in enumerate(explained.targets)
+            for name, picture in self._render(explained, number, target)
+        )
+
+    def _render(self, explained: ExplainedImage, number: int, target: Prediction) -> Iterator[tuple[str, UInt8Array]]:
+        config, stem = self._config, f"{explained.info.stem}{self._target_part(target)}"
+        wants_overlay = DumpContent.OVERLAYS in self._contents
+        on_image = None
+        if wants_overlay or config.postprocess:
+            on_image = explained.placed.on_image(number, crop_padding=config.crop_padded_map)
+        if DumpContent.MAPS in self._contents:
+            shown = on_image if config.postprocess and on_image is not None else explained.maps[number]
+            yield f"{stem}_saliency_map", to_uint8(shown)
+        if wants_overlay and on_image is not None:
+            picture = overlay_of(explained, target, on_image, config)
+            yield f"{stem}_overlay", annotate(picture, caption(target), in_place=True)
+
+    def _target_part(self, target: Prediction) -> str:
+        if target.target == PER_IMAGE_TARGET:
+            return ""
+        if target.target >= len(self._slugs):
+            raise LabelError(
+                f"Class {target.target} was explained, and there are {len(self._slugs)} labels. Expected one label a "
+                "class: check the labels that were given, or those in the model's model_info."
+            )
+        box_part = "" if target.number is None else f"_box_{target.number}"
+        return f"_class_{self._slugs[target.target]}{box_part}"
+
+    def _write_picture(self, name: str, picture: UInt8Array) -> str:
+        file = f"{MAP_FOLDER}/{name}.{self._config.image_format}"
+        write_picture(self._work_dir / file, picture, self._config.image_format)
+        return file

@@ -1,0 +1,54 @@
+"""What a run writes of each image: the protocol of writers, and those that a content asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from otx_xai.records import DumpContent, ExplainConfig
+from otx_xai.report.explained import ExplainedImage
+from otx_xai.report.numbers_writer import NumbersWriter
+from otx_xai.report.picture_writer import PictureWriter
+from otx_xai.report.sheet_writer import SheetWriter
+
+
+class Writer(Protocol):
+    """Writes files of explained images, whatever model they come from.
+
+    Any number of threads may write different images at once.
+    """
+
+    def write(self, explained: ExplainedImage) -> tuple[str, ...]:
+        """Write the files of one image.
+
+        Args:
+            explained: the image, its targets and maps.
+
+        Returns:
+            The files, relative to the folder of the run, with ``/``.
+
+        Raises:
+            OutputError: a file cannot be written.
+            LabelError: a target has no label.
+        """
+
+
+def writers_of(config: ExplainConfig, work_dir: Path, labels: Sequence[str]) -> tuple[Writer, ...]:
+    """Return the writers of what is asked for.
+
+    Args:
+        config: what to write.
+        work_dir: folder of the run.
+        labels: class names, in the order of classes.
+    """
+    asked = config.contents
+    return tuple(make(config, work_dir, labels) for words, make in _WRITERS if not asked.isdisjoint(words))
+
+
+_WRITERS: tuple[tuple[set[DumpContent], Callable[[ExplainConfig, Path, Sequence[str]], Writer]], ...] = (
+    ({DumpContent.MAPS, DumpContent.OVERLAYS}, lambda config, folder, labels: PictureWriter(folder, labels, config)),
+    ({DumpContent.SHEET}, lambda config, folder, _: SheetWriter(folder, config)),
+    ({DumpContent.NPZ}, lambda _, folder, __: NumbersWriter(folder)),
+)
+"""Words of a content, and the writer that they call for; files of an image are written in this order."""

@@ -1,0 +1,174 @@
+"""What the docs say is true: their commands run, their tables are those of the code, the files that they name exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import classifiers
+import cv2
+import numpy as np
+import onnx
+import openvino as ov
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import otx_xai
+from otx_xai.cli import main
+from otx_xai.options import Option, options_of
+from otx_xai.settings import ExplainSettings
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+
+NOT_RUN = ("make demo", "make test")
+"""Commands of the README that are not run here: one takes minutes and has tests of its own, the other is this suite."""
+
+
+SHORTER = {
+    "train": "--trainer.max_epochs 1 --trainer.enable_progress_bar False --trainer.enable_model_summary False "
+    "--trainer.log_every_n_steps 1 --model.init_args.architecture squeezenet1_1 --model.init_args.input_size 64"
+}
+"""What is said behind a command, so that it does not take minutes."""
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    """Return the fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# README is run
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the README speaks of: models, class names and pictures."""
+    folder = tmp_path_factory.mktemp("desk")
+    info = {"labels": "cat dog horse sheep", "task_type": "classification"}
+    ov.save_model(classifiers.colour_classifier(model_info=info), folder / "model.xml", compress_to_fp16=False)
+    onnx.save(_small_onnx(), folder / "mobilenet_v2.onnx")
+    (folder / "imagenet.txt").write_text("golden retriever\nkite\ntench\n")
+    for name in (
+        "imgs/a.jpg",
+        "dog.jpg",
+        *(f"photos/{kind}/{n}.jpg" for kind in ("holiday", "work") for n in (0, 1, 2, "dog")),
+    ):
+        picture = classifiers.coloured_image((64, 96), "red" if "dog" in name else "blue")
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(folder / name), picture[..., ::-1])
+    return folder
+
+
+def _small_onnx() -> onnx.ModelProto:
+    """As a MobileNet: an NCHW input that wants normalised pixels, a convolution, a global pooling, a linear layer."""
+    mix = np.tile((1.5 * np.eye(3) - 0.5)[:, :, None, None], (1, 1, 8, 8)).astype(np.float32) / 64
+    least = np.full(3, -1, np.float32)
+    constants = {
+        "mix": mix,
+        "least": least,
+        "weights": 9 * np.eye(3, dtype=np.float32),
+        "bias": np.zeros(3, np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["input", "mix", "least"], ["excess"], strides=[8, 8]),
+        helper.make_node("Relu", ["excess"], ["features"]),
+        helper.make_node("GlobalAveragePool", ["features"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["vector"]),
+        helper.make_node("Gemm", ["vector", "weights", "bias"], ["output"]),
+    ]
+    shape = {"input": ["N", 3, 64, 64], "output": ["N", 3]}
+    values = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, sides) for name, sides in shape.items()}
+    tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "small", [values["input"]], [values["output"]], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def commands(block: str) -> Iterator[str]:
+    """Yield the commands of a shell block, those over several lines as one."""
+    for line in block.replace("\\\n", " ").splitlines():
+        command = line.partition(" # ")[0].strip()
+        if command:
+            yield command
+
+
+def test_the_shell_blocks_of_the_readme_run(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(desk)
+    run = [command for block in blocks(README, "shell") for command in commands(block) if command not in NOT_RUN]
+    assert len(run) >= 4
+    for command in run:
+        program, *words = shlex.split(command)
+        assert program == "otx", f"{command!r} is neither run here nor in NOT_RUN"
+        assert main([*words, *SHORTER.get(words[0], "").split(), "--debug"]) == 0, command
+    for block in blocks(README, "text"):
+        for line in block.splitlines():
+            assert (desk / line.split()[0]).is_file(), line
+
+
+def test_the_python_blocks_of_the_readme_run(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(desk)
+    assert blocks(README, "python")
+    for block in blocks(README, "python"):
+        exec(compile(block, str(README), "exec"), {})
+    assert (desk / "out" / "dog_target_cat.jpg").is_file()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Tables and names
+
+
+def test_the_page_of_options_is_that_of_the_record() -> None:
+    page = (ROOT / "docs" / "reference" / "options.md").read_text(encoding="utf-8")
+    table = options_table()
+    assert table in page, f"docs/reference/options.md differs from otx_xai.settings; its tables should be:\n\n{table}"
+
+
+def options_table() -> str:
+    """Return the options of ``otx explain`` as Markdown: a table a heading."""
+    parts: dict[str, list[str]] = {}
+    for option in options_of(ExplainSettings):
+        head = [f"## {option.group}", "", "| option | default | meaning |", "|---|---|---|"]
+        parts.setdefault(option.group, head).append(_row(option))
+    return "\n\n".join("\n".join(lines) for lines in parts.values())
+
+
+def _row(option: Option) -> str:
+    default = "" if option.default is None else f"`{option.default}`"
+    metavar = option.metavar.replace("|", r"\|")
+    return f"| `--{option.name} {metavar}` | {default} | {option.help.replace('<', chr(92) + '<')} |"
+
+
+def test_the_reference_lists_every_public_name() -> None:
+    page = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert sorted(listed) == sorted(otx_xai.__all__)
+    documented = re.findall(r"\.\. automodule:: (\S+)", page)
+    for name in set(otx_xai.__all__) - {"__version__"}:
+        homes = [module for module in documented if hasattr(import_module(module), name)]
+        assert homes, f"{name} is in none of the modules that docs/reference/api.md describes"
+        assert (getattr(otx_xai, name).__doc__ or "").strip(), f"{name} has no docstring"
+
+
+def test_contributing_names_what_exists() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = [name for name in re.findall(r"`([\w./<>-]+)`", text) if "/" in name or name.endswith((".py", ".md"))]
+    assert len(named) > 10
+    missing = [name for name in named if "<" not in name and not (ROOT / name).exists()]
+    assert not missing, f"CONTRIBUTING.md names what is not there: {missing}"
+
+
+def test_contributing_names_every_room_of_the_package() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rooms = {path.name.removesuffix(".py") for path in (ROOT / "otx_xai").glob("[a-z]*") if path.name != "py.typed"}
+    named = set(re.findall(r"`(\w+)`", text))
+    assert not rooms - named
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    """Sphinx checks those below docs."""
+    links = re.findall(r"\]\(([^)#]+)", (ROOT / page).read_text(encoding="utf-8"))
+    assert not [link for link in links if "://" not in link and not (ROOT / link).exists()]
