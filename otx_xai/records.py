@@ -352,6 +352,7 @@ class ModelFacts:
         tiling: how a detector wants images to be tiled; ``None``: each is inferred as a whole.
         channels: of the network's input.
         box_format: name of the format that its boxes are read by; empty for a classifier.
+        normalisation_known: somebody says how the input is normalised, or that it need not be.
         sources: where each of these came from, field name → words for the log.
     """
 
@@ -370,6 +371,7 @@ class ModelFacts:
     tiling: Tiling | None = None
     channels: int = 3
     box_format: str = ""
+    normalisation_known: bool = True
     sources: dict[str, str] = field(default_factory=dict)
 
 

@@ -22,6 +22,7 @@ from otx_xai.data.loaders import LoadedImage, loaded_images, recover_image
 from otx_xai.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, DataError, ImageError, OtxXaiError, OutputError
 from otx_xai.explain.explanation import Explanation, map_keys
 from otx_xai.explain.plan import Plan
+from otx_xai.explain.suspicion import Suspicion
 from otx_xai.explain.targets import Choice
 from otx_xai.explain.tiled import TiledImage, read_ahead
 from otx_xai.perturb import Progress, Subject, Watch, image_subject
@@ -149,6 +150,7 @@ class Run:
         self._writers = writers_of(config, work_dir, plan.facts.labels) if dump else ()
         self._keep = keep
         self._loader = loader
+        self._suspicion = Suspicion(plan.facts)
         self._explained = self._files = self._warned = self._found = 0
         self._failures: dict[str, str] = {}
         self._explanations: list[Explanation] = []
@@ -184,6 +186,7 @@ class Run:
     def _conclude(self, seconds: float, *, resumed: int) -> ExplainRun:
         """Say what is remarkable about the run, write its manifest, and return what it did."""
         interrupted = self._explained + len(self._failures) < len(self._images)
+        self._warn(self._suspicion.conclude())
         facts = self._plan.facts
         if self._warned:
             logger.warning(
@@ -369,8 +372,13 @@ class Run:
         self._files += len(line["files"])
         self._warned += "warnings" in line
         self._found += bool(line["predictions"])
+        self._warn(self._suspicion.see(line["predictions"]))
         if explanation is not None:
             self._explanations.append(explanation)
+
+    def _warn(self, warning: str | None) -> None:
+        if warning:
+            logger.warning("%s", warning)
 
     def _take_up(self) -> set[str]:
         """Return the names of the images that an unfinished run of the same settings has done."""

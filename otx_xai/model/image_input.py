@@ -17,6 +17,8 @@ from otx_xai.model.neighbours.ultralytics import ULTRALYTICS
 from otx_xai.model.zero_input import graph_zero
 from otx_xai.records import InputGeometry, InputOptions, ResizeType, Size, parse_numbers
 
+_NONE_GIVEN = "none given"
+
 
 @dataclass(frozen=True)
 class InputDescription:
@@ -31,6 +33,7 @@ class InputDescription:
         zero: per channel what the graph's own normalisation turns into 0.
         source: where geometry and layout come from, in words.
         normalisation_source: where mean, scale and channel order come from, in words.
+        normalisation_known: somebody says how the input is normalised, or that it need not be.
     """
 
     geometry: InputGeometry
@@ -41,6 +44,7 @@ class InputDescription:
     zero: tuple[float, ...]
     source: str
     normalisation_source: str
+    normalisation_known: bool = True
 
 
 def describe_input(
@@ -76,6 +80,7 @@ def describe_input(
         zero=graph_zero(model, channels),
         source=f"size: {size_source}; layout: {layout_source}; resize: {resize_source}{crop_source}",
         normalisation_source=normalisation_source + reverse_source,
+        normalisation_known=not normalisation_source.startswith(_NONE_GIVEN),
     )
 
 
@@ -244,7 +249,7 @@ def _unnormalised(info: dict[str, str], kind: ov.Type) -> str:
     if kind == ov.Type.u8:
         return "none needed: the model takes uint8 pixels"
     return (
-        "none given: pixels are fed as 0-255; if the model was trained on normalised images, "
+        f"{_NONE_GIVEN}: pixels are fed as 0-255; if the model was trained on normalised images, "
         "pass --input.mean and --input.scale"
     )
 

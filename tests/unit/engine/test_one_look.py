@@ -1,0 +1,71 @@
+"""A run looks at the graph of its model once: every question is asked no more than one time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import classifiers
+import cv2
+import detectors
+import numpy as np
+import openvino as ov
+import pytest
+
+from otx_xai import Engine
+from otx_xai.model import identity, structure
+
+QUESTIONS = {
+    "find_class_scores": identity,
+    "find_format": identity,
+    "label_axes": structure,
+    "find_features": structure,
+    "find_class_heads": structure,
+}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each question was asked of a graph."""
+    counts: Counter[str] = Counter()
+
+    def counting(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **named: Any) -> Any:
+            counts[name] += 1
+            return function(*arguments, **named)
+
+        return counted
+
+    for name, module in QUESTIONS.items():
+        monkeypatch.setattr(module, name, counting(name, getattr(module, name)))
+    return counts
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index in range(3):
+        picture = np.random.default_rng(index).integers(0, 255, (64, 96, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"{index}.png"), picture)
+    return folder
+
+
+def test_a_classifier(asked: Counter[str], images: Path, tmp_path: Path) -> None:
+    ov.save_model(classifiers.colour_classifier((-1, 3, 64, 96)), tmp_path / "model.xml")
+    Engine(work_dir=tmp_path / "out").explain(tmp_path / "model.xml", data_root=images, batch_size=2)
+    print(dict(asked))
+    assert asked == {"find_class_scores": 1, "label_axes": 1, "find_features": 1}
+
+
+def test_a_detector(asked: Counter[str], images: Path, tmp_path: Path) -> None:
+    model = detectors.convert(detectors.build("boxes_first"), detectors.images(1))
+    ov.save_model(model, tmp_path / "model.xml")
+    labels = ",".join("abcde")
+    Engine(work_dir=tmp_path / "out", task="detection").explain(
+        tmp_path / "model.xml", data_root=images, labels=labels, targets="boxes"
+    )
+    print(dict(asked))
+    assert asked == {"find_format": 1, "label_axes": 1, "find_class_heads": 1}
