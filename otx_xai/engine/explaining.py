@@ -39,6 +39,7 @@ class Images:
         labels: class names that the data knows; empty: none.
         size: of the tensors of a loader that normalises.
         normalised: the loader gives what the network is fed, rather than pictures.
+        not_read: what stands among them and is passed over, in words.
     """
 
     images: tuple[ImageInfo, ...]
@@ -47,6 +48,7 @@ class Images:
     labels: tuple[str, ...] = ()
     size: Size | None = None
     normalised: bool = False
+    not_read: tuple[str, ...] = ()
 
 
 def images_of(data: Any) -> Images:
@@ -128,7 +130,7 @@ def begin_run(
     """
     write_config(work_dir, settings.arguments())
     decisive = settings.decisive() | _found_out(prepared, session)
-    manifest = Manifest(work_dir, "explain", decisive, model_file, len(data.images))
+    manifest = Manifest(work_dir, "explain", decisive, model_file, len(data.images), not_read=data.not_read)
     config, dump = settings.explain_config, settings.dump
     return Run(work_dir, manifest, prepared, config, data.images, dump=dump, keep=keep, loader=data.loader)
 
