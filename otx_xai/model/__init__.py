@@ -14,8 +14,8 @@ Every function leaves the model it is given as it is; the ones that return a mod
 from otx_xai.graph.logits import Logits
 from otx_xai.model.class_scores import find_logits
 from otx_xai.model.description import describe, find_task, log_line
-from otx_xai.model.files import read_model
 from otx_xai.model.image_layout import input_layout
+from otx_xai.model.model_files import read_model
 from otx_xai.model.preprocessing import effective_batch, embed_preprocessing, fix_shapes
 
 __all__ = [
