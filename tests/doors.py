@@ -16,7 +16,7 @@ from otx_xai.explain.plan import How, Plan, plan
 from otx_xai.graph.logits import Logits
 from otx_xai.graph.view import View
 from otx_xai.model import ModelOptions, open_model
-from otx_xai.model.formats import reading
+from otx_xai.model.formats import box_reading
 from otx_xai.model.formats.box_format import Found
 from otx_xai.model.formats.choice import describe_ports, find_format, unknown_outputs
 from otx_xai.model.formats.evidence import box_evidence
@@ -136,10 +136,10 @@ def read_detections(
 ) -> Detections:
     """Read the outputs of a detector of which nothing else is known."""
     found = format_of(outputs, size=geometry.size, num_names=num_classes)
-    return reading.read_detections(outputs, found, image_size, geometry, **thresholds)
+    return box_reading.read_detections(outputs, found, image_size, geometry, **thresholds)
 
 
 def read_proposals(outputs: Mapping[str, np.ndarray], size: Size, num_classes: int, **options: Any) -> Proposals:
     """Read all that a detector proposes of which nothing else is known."""
     found = format_of(outputs, size=size, num_names=num_classes)
-    return reading.read_proposals(outputs, found, size, num_classes, **options)
+    return box_reading.read_proposals(outputs, found, size, num_classes, **options)

@@ -143,6 +143,15 @@ def test_no_room_outgrows_the_others() -> None:
     assert share < 0.15, f"{room} has {share:.1%} of all lines: does everything in it belong together?"
 
 
+def test_every_file_has_a_name_of_its_own() -> None:
+    """Two files of one name cannot be told apart in a search, a traceback or a conversation."""
+    files: dict[str, list[str]] = {}
+    for path in _modules():
+        files.setdefault(path.name, []).append(str(path.relative_to(ROOT)))
+    twice = {name: paths for name, paths in files.items() if len(paths) > 1 and not name.startswith("__")}
+    assert not twice, f"rename all but one of these: {twice}"
+
+
 def test_only_the_runtime_runs_inference() -> None:
     """Constants may be folded elsewhere, and only in one place."""
     offenders = [

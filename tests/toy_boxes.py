@@ -15,8 +15,8 @@ import openvino.opset13 as ops
 
 from otx_xai.graph.view import View
 from otx_xai.model.formats.box_format import DetectorOutputs, Found
+from otx_xai.model.formats.box_reading import read_detections
 from otx_xai.model.formats.choice import describe_ports, find_format
-from otx_xai.model.formats.reading import read_detections
 from otx_xai.openvino_core import core
 from otx_xai.records import Detections, InputGeometry
 

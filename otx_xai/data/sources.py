@@ -4,24 +4,61 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import logging
 import os
+import stat
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from otx_xai.data.file_kinds import HEAD, IMAGE_SUFFIXES, OTHER_SUFFIXES, irregular, is_image, suffix_of
 from otx_xai.data.naming import name_images
 from otx_xai.errors import DataError
 from otx_xai.records import ImageInfo
 
-IMAGE_SUFFIXES = (".bmp", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-"""What a file is called that a folder or a pattern is searched for, in any case."""
+logger = logging.getLogger("otx_xai")
 
 LIST_SUFFIXES = (".lst", ".txt")
 """What a file is called that lists images, in any case."""
 
+_SHOWN = 5
+"""So many files that are not read are named."""
+
+_NO_IMAGE = "no image"
+_HIDDEN = "hidden"
+_PHRASES = {
+    _NO_IMAGE: ("file that is no image", "files that are no images"),
+    _HIDDEN: ("hidden file or folder", "hidden files and folders"),
+}
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """The images that were found, and what was passed over.
+
+    Args:
+        images: at least one.
+        not_read: what stands among them and is not read, in words, with counts and the first names.
+    """
+
+    images: tuple[ImageInfo, ...]
+    not_read: tuple[str, ...] = ()
+
 
 def find_images(data_root: str | Path) -> tuple[ImageInfo, ...]:
-    """Find the images that ``data_root`` stands for, and give each the name its results go by.
+    """Find the images that ``data_root`` stands for; see :func:`search_images`."""
+    return search_images(data_root).images
+
+
+def search_images(data_root: str | Path) -> FoundImages:
+    """Find the images that ``data_root`` stands for, give each the name its results go by, and log what is not read.
+
+    In folders and patterns a file is an image if its suffix says so (:data:`IMAGE_SUFFIXES`, in any case). Where the
+    suffix says nothing, or there is none, its first bytes decide; arrays (``.npy``) of two or three axes count as
+    images. What is called like an image and is none (a named pipe, a link that leads nowhere, a folder without images)
+    is found too, so that it is reported as an image that failed.
 
     Args:
         data_root: one of
@@ -35,47 +72,117 @@ def find_images(data_root: str | Path) -> tuple[ImageInfo, ...]:
             * a glob pattern, where ``**`` stands for any number of folders. Sorted by name.
 
     Returns:
-        At least one image. :attr:`ImageInfo.name` is relative to the folder, to the fixed part of the pattern, or to
-        the list's folder (to the deepest folder that holds all listed files, where some lie outside of it).
+        At least one image, and what was passed over. :attr:`ImageInfo.name` is relative to the folder, to the fixed
+        part of the pattern, or to the list's folder (to the deepest folder that holds all listed files, where some lie
+        outside of it).
 
     Raises:
-        DataError: ``data_root`` does not exist, cannot be read, or holds no image.
+        DataError: ``data_root`` does not exist, is no regular file, cannot be read, or holds no image.
     """
-    root = os.path.expanduser(data_root)
+    found = _search(os.path.expanduser(data_root))
+    if found.not_read:
+        logger.info("Not read: %s.", "; ".join(found.not_read))
+    return found
+
+
+def _search(root: str) -> FoundImages:
     if os.path.isdir(root):
-        return name_images(_images_in_folder(root))
+        return _images_in_folder(root)
     if os.path.isfile(root):
-        if _suffix(root) in LIST_SUFFIXES:
-            return name_images(_images_in_list(root))
-        return name_images([(root, os.path.basename(root))])
+        is_list = suffix_of(root) in LIST_SUFFIXES
+        return FoundImages(name_images(_images_in_list(root) if is_list else [(root, os.path.basename(root))]))
+    if what := irregular(root):
+        raise DataError(
+            f"{root!r} is {what}. Expected a regular file or a folder: write a list of images to a .txt file first."
+        )
     if glob.has_magic(root):
-        return name_images(_images_of_pattern(root))
+        return _images_of_pattern(root)
     raise DataError(_missing_text(root))
 
 
-def _images_in_folder(root: str) -> list[tuple[str, str]]:
+@dataclass
+class _Sieve:
+    """Parts images from other files, and counts these."""
+
+    others: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    names: dict[str, list[str]] = field(default_factory=dict)
+
+    def keeps(self, path: str, name: str) -> bool:
+        """Whether a file is an image; what is none is noted under its name."""
+        suffix = suffix_of(path)
+        if suffix in IMAGE_SUFFIXES:
+            return True
+        reason = _NO_IMAGE if suffix in OTHER_SUFFIXES else _why_no_image(path)
+        if reason:
+            self.others[suffix] += 1
+            self.drop(name, reason)
+        return not reason
+
+    def drop(self, name: str, reason: str) -> None:
+        """Note what is passed over."""
+        self.counts[reason] += 1
+        self.names.setdefault(reason, [])
+        if self.counts[reason] <= _SHOWN:
+            self.names[reason].append(name.encode(errors="backslashreplace").decode())
+
+    def words(self) -> tuple[str, ...]:
+        """Say what was passed over, and why."""
+        return tuple(self._sentence(reason, count) for reason, count in sorted(self.counts.items()))
+
+    def _sentence(self, reason: str, count: int) -> str:
+        one, many = _PHRASES.get(reason, (f"× {reason}", f"× {reason}"))
+        names = ", ".join(self.names[reason]) + (", …" if count > _SHOWN else "")
+        return f"{count} {one if count == 1 else many} ({names})"
+
+
+def _why_no_image(path: str) -> str:
+    """Say why a file whose suffix says nothing is passed over; empty where its content is an image."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return irregular(path) or _NO_IMAGE
+        with open(path, "rb") as file:
+            return "" if is_image(file.read(HEAD)) else _NO_IMAGE
+    except OSError as error:
+        return irregular(path) or f"cannot be opened: {error.strerror}"
+
+
+def _images_in_folder(root: str) -> FoundImages:
     found: list[tuple[str, str]] = []
-    others: Counter[str] = Counter()
-    for folder, prefix, names in _walk(root):
-        for name in names:
-            if _suffix(name) in IMAGE_SUFFIXES:
-                found.append((os.path.join(folder, name), prefix + name))
-            else:
-                others[_suffix(name)] += 1
+    folders: list[tuple[str, str]] = []
+    sieve = _Sieve()
+    for folder, prefix, names in _walk(root, sieve):
+        if prefix and suffix_of(prefix[:-1]) in IMAGE_SUFFIXES:
+            folders.append((folder, prefix[:-1]))
+        pairs = ((os.path.join(folder, name), prefix + name) for name in names)
+        found += (pair for pair in pairs if sieve.keeps(*pair))
     if not found:
         raise DataError(
-            f"The folder {root!r} holds no image: files named {_suffix_words()} (in any case) were looked for, "
-            f"in sub-folders too, and {_counts_text(others)}. Give a folder of images, an image file, a list of paths "
-            f"(.txt), or a pattern such as {os.path.join(root, '**', '*.png')!r}."
+            f"The folder {root!r} holds no image: files named {_suffix_words()} (in any case), and files that begin "
+            f"like an image, were looked for, in sub-folders too, and {_counts_text(sieve.others)}. Give a folder of "
+            f"images, an image file, a list of paths (.txt), or a pattern such as "
+            f"{os.path.join(root, '**', '*.png')!r}."
         )
-    return sorted(found, key=_second)
+    found.sort(key=_second)
+    return FoundImages(name_images(sorted(found + _without_images(folders, found), key=_second)), sieve.words())
 
 
-def _walk(root: str) -> Iterator[tuple[str, str, list[str]]]:
+def _without_images(folders: Iterable[tuple[str, str]], found: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the folders that are called like images and hold none; ``found`` is sorted by place."""
+    places = [place for _, place in found]
+    empty = []
+    for folder, place in folders:
+        first = bisect_left(places, f"{place}/")
+        if first == len(places) or not places[first].startswith(f"{place}/"):
+            empty.append((folder, place))
+    return empty
+
+
+def _walk(root: str, sieve: _Sieve | None = None) -> Iterator[tuple[str, str, list[str]]]:
     """Yield ``root`` and every folder below it: its path, its place below ``root`` ("" or "a/b/"), its files.
 
-    Hidden entries are left out. Every folder comes once: under its own name where it has one below ``root``, else
-    under the first link to it. So links that lead in circles do no harm.
+    Hidden entries are left out, and noted in ``sieve``. Every folder comes once: under its own name where it has one
+    below ``root``, else under the first link to it. So links that lead in circles do no harm.
     """
     seen: set[tuple[int, int]] = set()
     folders = [(root, "")]
@@ -88,12 +195,15 @@ def _walk(root: str) -> Iterator[tuple[str, str, list[str]]]:
                 continue
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as scan:
-                entries = sorted((entry for entry in scan if not entry.name.startswith(".")), key=_entry_name)
+                entries = sorted(scan, key=_entry_name)
         except OSError as error:
             raise DataError(_unreadable_folder_text(folder, error)) from error
         files = []
         for entry in entries:
-            if entry.is_symlink():
+            if entry.name.startswith("."):
+                if sieve is not None:
+                    sieve.drop(prefix + entry.name, _HIDDEN)
+            elif entry.is_symlink():
                 if os.path.isdir(entry.path):
                     links.append((entry.path, f"{prefix}{entry.name}/"))
                 else:
@@ -132,19 +242,19 @@ def _images_in_list(root: str) -> list[tuple[str, str]]:
     return _relative_to(folder, paths)
 
 
-def _images_of_pattern(pattern: str) -> list[tuple[str, str]]:
+def _images_of_pattern(pattern: str) -> FoundImages:
     root, parts = _split_pattern(pattern)
     if not os.path.isdir(root or os.curdir):
         raise DataError(f"The pattern {pattern!r} matches nothing. {_missing_text(root)}")
-    matches = sorted(set(_expand(root, parts)))
-    paths = [path for path in matches if _suffix(path) in IMAGE_SUFFIXES]
+    sieve = _Sieve()
+    paths = [path for path in sorted(set(_expand(root, parts))) if sieve.keeps(path, path)]
     if not paths:
-        others = Counter(_suffix(path) for path in matches)
         raise DataError(
-            f"The pattern {pattern!r} matches no image: files named {_suffix_words()} (in any case) were looked for, "
-            f"and {_counts_text(others)}. A folder is entered only by '/': use '**/*.jpg' for files in all sub-folders."
+            f"The pattern {pattern!r} matches no image: files named {_suffix_words()} (in any case), and files that "
+            f"begin like an image, were looked for, and {_counts_text(sieve.others)}. A folder is entered only by '/': "
+            "use '**/*.jpg' for files in all sub-folders."
         )
-    return sorted(_relative_to(root, paths), key=_second)
+    return FoundImages(name_images(sorted(_relative_to(root, paths), key=_second)), sieve.words())
 
 
 def _split_pattern(pattern: str) -> tuple[str, list[str]]:
@@ -202,10 +312,6 @@ def _relative_to(root: str, paths: Iterable[str]) -> list[tuple[str, str]]:
                 "folder that results could be named after. Make one list a drive."
             ) from error
     return [(path, place[len(start) :].replace(os.sep, "/")) for place, path in places.items()]
-
-
-def _suffix(path: str) -> str:
-    return os.path.splitext(path)[1].lower()
 
 
 def _second(pair: tuple[str, str]) -> str:

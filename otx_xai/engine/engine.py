@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import openvino as ov
 
-from otx_xai.data import find_images
+from otx_xai.data import search_images
 from otx_xai.engine.explaining import (
     Images,
     begin_run,
@@ -469,7 +469,8 @@ class Engine:
         """Return the images to explain: what this call was given outranks what the engine was made with."""
         for root, module in ((data_root, datamodule), (self.data_root, self.datamodule)):
             if root:
-                return Images(find_images(root), absolute(root))
+                found = search_images(root)
+                return Images(found.images, absolute(root), not_read=found.not_read)
             if module is not None:
                 return images_of(module)
         raise ConfigError(

@@ -41,6 +41,7 @@ class Images:
         labels: class names that the data knows; empty: none.
         size: of the tensors of a loader that normalises.
         normalised: the loader gives what the network is fed, rather than pictures.
+        not_read: what stands among them and is passed over, in words.
     """
 
     images: tuple[ImageInfo, ...]
@@ -49,6 +50,7 @@ class Images:
     labels: tuple[str, ...] = ()
     size: Size | None = None
     normalised: bool = False
+    not_read: tuple[str, ...] = ()
 
 
 def images_of(data: Any) -> Images:
@@ -130,7 +132,8 @@ def begin_run(
     """
     write_config(work_dir, settings.arguments())
     decisive = settings.decisive() | _found_out(plan, session)
-    manifest = Manifest(work_dir, "explain", decisive, model_files, len(data.images), refusals=plan.refusals)
+    told = {"refusals": plan.refusals, "not_read": data.not_read}
+    manifest = Manifest(work_dir, "explain", decisive, model_files, len(data.images), **told)
     config, dump = settings.explain_config, settings.dump
     return Run(work_dir, manifest, plan, config, data.images, dump=dump, keep=keep, loader=data.loader)
 

@@ -17,7 +17,7 @@ from otx_xai.explain.box_choice import classes_without_box, find_boxes, predicti
 from otx_xai.explain.targets import Choice, Wanted, map_names, not_finite
 from otx_xai.methods.spec import BoxJob, ClassJob, MethodSpec
 from otx_xai.model.formats.box_format import Found
-from otx_xai.model.formats.reading import read_proposals
+from otx_xai.model.formats.box_reading import read_proposals
 from otx_xai.perturb import PerturbationMaps, Progress, Scorer, Subject, Watch
 from otx_xai.perturb.passes import scores_of
 from otx_xai.postprocess import min_max, predict

@@ -19,7 +19,7 @@ from otx_xai.explain.targets import (
     require_finite,
 )
 from otx_xai.model.formats.box_format import Found
-from otx_xai.model.formats.reading import read_detections
+from otx_xai.model.formats.box_reading import read_detections
 from otx_xai.postprocess import min_max
 from otx_xai.postprocess.box_maps import box_maps
 from otx_xai.records import (

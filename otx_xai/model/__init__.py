@@ -8,7 +8,7 @@ In the order in which a run uses them::
 Every function leaves the graph it is given as it is; the ones that return a graph return a copy.
 """
 
-from otx_xai.model.files import read_model
+from otx_xai.model.model_files import read_model
 from otx_xai.model.model_options import ModelOptions
 from otx_xai.model.opened import Model
 from otx_xai.model.opening import open_for_insertion, open_model

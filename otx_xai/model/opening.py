@@ -15,11 +15,11 @@ from otx_xai.graph.input_layout import image_input
 from otx_xai.graph.view import View
 from otx_xai.model.class_scores import class_scores_at
 from otx_xai.model.facts import ANY_SIZE, Naming, log_line, name_classes, read_facts
-from otx_xai.model.files import model_files, read_model
 from otx_xai.model.identity import Identity, Told, identify
 from otx_xai.model.image_input import InputDescription, describe_input
 from otx_xai.model.image_layout import input_layout
 from otx_xai.model.label_names import count_names
+from otx_xai.model.model_files import model_files, read_model
 from otx_xai.model.model_info import model_info
 from otx_xai.model.model_options import ModelOptions
 from otx_xai.model.neighbours import find_model_file, read_hints

@@ -12,8 +12,8 @@ from xml.parsers import expat
 
 import numpy as np
 
+from otx_xai.data.file_kinds import IMAGE_SUFFIXES
 from otx_xai.data.formats.samples import Recognised, Sample, check_unique, counted, inside, no_boxes, unnamed
-from otx_xai.data.sources import IMAGE_SUFFIXES
 from otx_xai.errors import DataError
 from otx_xai.records import Size, Task
 

@@ -6,8 +6,8 @@
     hints = read_hints(file, model)         # what Ultralytics, Hugging Face, timm, TensorFlow Lite say of it
 """
 
+from otx_xai.model.neighbours.all_hints import read_hints
 from otx_xai.model.neighbours.hints import Hints, merged, source_of
 from otx_xai.model.neighbours.model_folder import find_model_file
-from otx_xai.model.neighbours.reading import read_hints
 
 __all__ = ["Hints", "find_model_file", "merged", "read_hints", "source_of"]

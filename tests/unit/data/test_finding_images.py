@@ -4,9 +4,11 @@ import random
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from otx_xai.data import find_images, naming
+from otx_xai.data.sources import search_images
 from otx_xai.errors import DataError
 from otx_xai.records import ImageInfo
 from otx_xai.report import slugs
@@ -86,6 +88,90 @@ class TestFolder:
         monkeypatch.setattr(os, "scandir", lambda path: refuse() if "locked" in path else scan(path))
         with pytest.raises(DataError, match="locked' cannot be read: Permission denied"):
             find_images(root)
+
+
+SUFFIXES = (
+    *("avif", "bmp", "gif", "heic", "heif", "ico", "jfif", "jp2", "jpe", "jpeg", "jpg", "pbm", "pgm", "png", "pnm"),
+    *("ppm", "tga", "tif", "tiff", "webp"),
+)
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class TestContent:
+    @pytest.mark.parametrize("suffix", SUFFIXES)
+    def test_suffixes_of_images_in_any_case(self, tree, suffix):
+        assert names(tree(f"a.{suffix}", f"B.{suffix.upper()}")) == [f"B.{suffix.upper()}", f"a.{suffix}"]
+
+    def test_decides_where_the_suffix_does_not(self, tree):
+        root = tree("a.jpg", "README", "b.weird", "c.weird", "d", "e.2020")
+        for name in ("b.weird", "d", "e.2020"):
+            (root / name).write_bytes(PNG)
+        assert names(root) == ["a.jpg", "b.weird", "d", "e.2020"]
+        assert names(root / "*") == ["a.jpg", "b.weird", "d", "e.2020"]
+
+    def test_arrays_of_two_or_three_axes(self, tree):
+        root = tree("a.npy")
+        for name, shape in (("grey", (4, 5)), ("rgb", (4, 5, 3)), ("row", (9,)), ("batch", (2, 4, 5, 3))):
+            np.save(root / f"{name}.npy", np.zeros(shape))
+        assert names(root) == ["grey.npy", "rgb.npy"]
+
+    def test_what_is_not_read_is_counted_and_named(self, tree, caplog):
+        caplog.set_level("INFO")
+        root = tree("a.jpg", "a.txt", "s/b.json", "c.weird", ".d.jpg", ".cache/e.jpg")
+        (root / "gone").symlink_to("nowhere")
+        os.mkfifo(root / "pipe")
+        found = search_images(root)
+        assert caplog.messages == [f"Not read: {'; '.join(found.not_read)}."]
+        assert found.images == find_images(root)
+        assert set(found.not_read) == {
+            "1 × a link to 'nowhere', which leads nowhere (gone)",
+            "1 × a named pipe (pipe)",
+            "2 hidden files and folders (.cache, .d.jpg)",
+            "3 files that are no images (a.txt, c.weird, s/b.json)",
+        }
+
+    def test_many_are_counted_and_a_few_named(self, tree):
+        root = tree("a.jpg", *(f"{i}.xml" for i in range(7)))
+        assert search_images(root).not_read == ("7 files that are no images (0.xml, 1.xml, 2.xml, 3.xml, 4.xml, …)",)
+        assert search_images(root / "[0a]*").not_read == (f"1 file that is no image ({root}/0.xml)",)
+
+    def test_nothing_is_told_where_all_is_read(self, tree, caplog):
+        caplog.set_level("INFO")
+        assert search_images(tree("a.jpg")).not_read == ()
+        find_images(tree("a.jpg"))
+        assert caplog.messages == []
+
+    def test_names_that_are_no_text(self, tree):
+        root = tree("a.jpg")
+        Path(os.fsdecode(os.fsencode(root) + b"/\xff.txt")).write_bytes(b"x")
+        assert search_images(root).not_read == (r"1 file that is no image (\udcff.txt)",)
+
+    def test_a_file_that_cannot_be_opened(self, tree, monkeypatch):
+        root = tree("a.jpg", "locked")
+        monkeypatch.setattr("builtins.open", refuse)
+        assert search_images(root).not_read == ("1 × cannot be opened: Permission denied (locked)",)
+
+
+class TestSpecialFiles:
+    def test_what_is_called_like_an_image_is_found_so_that_it_is_reported(self, tree):
+        root = tree("a.jpg", "full.jpg/b.jpg", "nested.tif/deep/c.jpg")
+        for folder in ("empty.jpg", "s/texts.png"):
+            (root / folder).mkdir(parents=True)
+        (root / "s/texts.png/a.txt").write_bytes(b"x")
+        os.mkfifo(root / "pipe.jpg")
+        expected = ["a.jpg", "empty.jpg", "full.jpg/b.jpg", "nested.tif/deep/c.jpg", "pipe.jpg", "s/texts.png"]
+        assert names(root) == expected
+
+    @pytest.mark.parametrize("name", ["pipe", "list.txt", "a.jpg"])
+    def test_a_pipe_is_no_data(self, tmp_path, name):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(DataError, match=r"is a named pipe. Expected a regular file or a folder"):
+            find_images(tmp_path / name)
+
+    def test_a_link_that_leads_nowhere_is_no_data(self, tmp_path):
+        (tmp_path / "in").symlink_to("gone")
+        with pytest.raises(DataError, match="is a link to 'gone', which leads nowhere"):
+            find_images(tmp_path / "in")
 
 
 class TestFile:

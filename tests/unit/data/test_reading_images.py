@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from otx_xai.data import read_image, reading
+from otx_xai.data import decoders, read_image
 from otx_xai.errors import ImageError
 
 RGB = (10, 100, 200)
@@ -124,11 +124,25 @@ def test_exif_orientation_is_applied(read, orientation, turn):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int16, np.int8])
+@pytest.mark.parametrize("dtype", [np.int32, np.int16, np.int8])
 def test_tiff_of_values_without_a_range_is_refused(read, dtype, channels):
-    values = np.full((12, 16, channels), 0.5 if np.issubdtype(dtype, np.floating) else 50, dtype)
     with pytest.raises(ImageError, match=f"TIFF image .* holds {np.dtype(dtype)} values"):
-        read(encode(".tif", values))
+        read(encode(".tif", np.full((12, 16, channels), 50, dtype)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("factor", [1, 1 / 255])
+def test_floating_point_tiff(read, dtype, factor):
+    image = read(encode(".tif", (bgr() * factor).astype(dtype)))
+    np.testing.assert_array_equal(image, np.broadcast_to(RGB, (12, 16, 3)))
+    grey = read(encode(".tif", (bgr()[..., 0] * factor).astype(dtype)))
+    np.testing.assert_array_equal(grey, np.full((12, 16, 3), RGB[2]))
+
+
+@pytest.mark.parametrize("values", [(-0.5, 1), (0, 256), (0, np.nan), (0, np.inf)])
+def test_floating_point_tiff_beyond_any_range_is_refused(read, values):
+    with pytest.raises(ImageError, match=r"TIFF image .* holds float32 values from .* 0 to 1, or from 0 to 255"):
+        read(encode(".tif", np.resize(np.float32(values), (12, 16))))
 
 
 def test_missing_file(tmp_path):
@@ -222,7 +236,7 @@ def test_too_large(read):
 
 
 def test_the_log_level_of_opencv_comes_back(read):
-    log = reading._silent_cv2._log
+    log = decoders._silent_cv2._log
     before = log.getLogLevel()
     data = encode(".png", SMOOTH)
 

@@ -110,6 +110,16 @@ def test_a_run_writes_pictures_journal_manifest_and_config(model: Path, photos: 
     ]
 
 
+def test_what_is_no_image_is_told_and_what_cannot_be_read_fails(model: Path, photos: Path, tmp_path: Path) -> None:
+    (photos / "README").write_text("no image")
+    os.mkfifo(photos / "pipe.jpg")
+    run = explain(model, photos, tmp_path / "out")
+    assert (run.explained, run.exit_code, list(run.failures)) == (9, 7, ["pipe.jpg"])
+    content = manifest(tmp_path / "out")
+    assert content["not_read"] == ["1 file that is no image (README)"]
+    assert "is a named pipe" in content["failures"][0]["error"]
+
+
 def test_config_yaml_repeats_the_run(
     model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

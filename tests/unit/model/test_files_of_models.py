@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from otx_xai.errors import ModelError
-from otx_xai.model.files import first_line, read_model
+from otx_xai.model.model_files import first_line, read_model
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from toy_boxes import GEOMETRY, SIZE, Cells, assert_red_and_green, described, detect
 
 from otx_xai.errors import ConfigError, ModelError
+from otx_xai.model.formats.box_reading import read_detections
 from otx_xai.model.formats.choice import find_format
-from otx_xai.model.formats.reading import read_detections
 
 
 def parts(shares: bool) -> tuple[Cells, ov.Node, ov.Node, ov.Node, ov.Node]:

@@ -12,8 +12,8 @@ import pytest
 from toy_boxes import CELLS, GEOMETRY, SIZE, Cells, assert_red_and_green, described, detect, run
 
 from otx_xai.errors import ModelError
+from otx_xai.model.formats.box_reading import read_detections, read_proposals
 from otx_xai.model.formats.choice import find_format
-from otx_xai.model.formats.reading import read_detections, read_proposals
 from otx_xai.records import Task
 
 RANDOM = np.random.default_rng(3)

@@ -1,0 +1,305 @@
+"""Kinds of images beside the common ones, arrays, many channels, and what is no regular file."""
+
+import io
+import os
+import socket
+import struct
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from otx_xai.data import read_image
+from otx_xai.data.file_kinds import is_image, kind_of
+from otx_xai.errors import ImageError
+
+RNG = np.random.default_rng(0)
+SMOOTH = cv2.resize(RNG.integers(0, 256, (6, 8, 3)).astype(np.uint8), (48, 32))
+
+
+def saved(image, kind, **options):
+    buffer = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def tiff(values, **options):
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, values, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def read(tmp_path):
+    def write_and_read(data, name="image", channels=3):
+        (tmp_path / name).write_bytes(data)
+        return read_image(tmp_path / name, channels)
+
+    return write_and_read
+
+
+@pytest.fixture
+def read_array(read):
+    def write_and_read(values, channels=3):
+        buffer = io.BytesIO()
+        np.save(buffer, values)
+        return read(buffer.getvalue(), "a.npy", channels)
+
+    return write_and_read
+
+
+KINDS = [
+    ("GIF", {}, 40),
+    ("JPEG2000", {}, 0),
+    ("AVIF", {"quality": 100, "subsampling": "4:4:4"}, 4),
+    ("PPM", {}, 0),
+    ("QOI", {}, 0),
+    ("DDS", {}, 0),
+    ("TGA", {}, 0),
+]
+
+
+class TestKinds:
+    @pytest.mark.parametrize(("kind", "options", "tolerance"), KINDS)
+    def test_is_read_whatever_it_is_called(self, read, kind, options, tolerance):
+        data = saved(SMOOTH, kind, **options)
+        image = read(data, "x.TGA" if kind == "TGA" else "no suffix")
+        assert image.flags.c_contiguous
+        assert image.dtype == np.uint8
+        assert is_image(data) == (kind != "TGA")
+        np.testing.assert_allclose(image.astype(int), SMOOTH, atol=tolerance)
+
+    @pytest.mark.parametrize("part", [0.3, 0.6, 0.95])
+    @pytest.mark.parametrize(("kind", "options", "tolerance"), KINDS)
+    def test_cut_short_is_an_error(self, read, kind, options, tolerance, part):
+        data = saved(SMOOTH, kind, **options)
+        with pytest.raises(ImageError, match=r"is a broken .* file: its content cannot be decoded"):
+            read(data[: int(len(data) * part)], "x.tga")
+
+    def test_an_icon_is_the_largest_of_its_pictures(self, read):
+        image = Image.fromarray(SMOOTH).resize((64, 64))
+        data = saved(image, "ICO", sizes=[(16, 16), (64, 64)])
+        assert is_image(data)
+        np.testing.assert_array_equal(read(data), np.asarray(image))
+
+    def test_the_first_picture_of_an_animation_is_read(self, read):
+        frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue")]
+        data = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
+        np.testing.assert_array_equal(read(data), np.broadcast_to((255, 0, 0), (6, 8, 3)))
+
+    @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA"])
+    def test_modes_of_targa(self, read, mode):
+        image = Image.fromarray(SMOOTH).convert(mode)
+        np.testing.assert_array_equal(read(saved(image, "TGA"), "x.tga"), np.asarray(image.convert("RGB")))
+
+    @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"])
+    def test_modes_of_tiff(self, read, mode):
+        image = Image.fromarray(SMOOTH).convert(mode)
+        np.testing.assert_allclose(read(saved(image, "TIFF")).astype(int), np.asarray(image.convert("RGB")), atol=1)
+
+    def test_exif_turns_other_kinds_too(self, read):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        options = {"quality": 100, "subsampling": "4:4:4"}
+        image = read(saved(SMOOTH, "AVIF", exif=exif, **options))
+        np.testing.assert_allclose(image.astype(int), np.rot90(SMOOTH, -1), atol=4)
+
+    @pytest.mark.parametrize(
+        ("data", "kind"),
+        [
+            (b"\0\0\0\x18ftypheic" + b"\0" * 16, "HEIC"),
+            (b"\xff\x0a" + b"\0" * 16, "JPEG XL"),
+            (b"v/1\x01" + b"\0" * 16, "OpenEXR"),
+            (b"8BPS" + b"\0" * 16, "Photoshop"),
+            (b"\0" * 128 + b"DICM" + b"\0" * 16, "DICOM"),
+        ],
+    )
+    def test_what_nothing_here_decodes_is_named(self, read, data, kind):
+        assert kind_of(data) == kind
+        with pytest.raises(ImageError, match=f"is a {kind} file, of a kind that is not read"):
+            read(data)
+
+    def test_a_raw_file_of_a_camera_is_not_its_thumbnail(self, read):
+        with pytest.raises(ImageError, match="raw file of a camera"):
+            read(saved(SMOOTH, "TIFF"), "a.NEF")
+
+    @pytest.mark.parametrize(
+        "text", [b"BMW, Audi\n" * 9, b"P1 is the first\n", b"II. chapter\n", b"RIFF" + b"WAVE" * 9, b""]
+    )
+    def test_texts_and_sounds_are_no_images(self, text):
+        assert not is_image(text)
+
+
+class TestSpecialFiles:
+    def test_a_named_pipe(self, tmp_path):
+        os.mkfifo(tmp_path / "x.jpg")
+        with pytest.raises(ImageError, match=r"x\.jpg' is a named pipe"):
+            read_image(tmp_path / "x.jpg")
+
+    def test_a_socket(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind("x.jpg")
+            with pytest.raises(ImageError, match="is a socket"):
+                read_image("x.jpg")
+
+    def test_a_device(self):
+        with pytest.raises(ImageError, match="is a device"):
+            read_image(os.devnull)
+
+    def test_a_link_that_leads_nowhere(self, tmp_path):
+        (tmp_path / "x.jpg").symlink_to("gone.jpg")
+        with pytest.raises(ImageError, match=r"a link to 'gone\.jpg', which leads nowhere"):
+            read_image(tmp_path / "x.jpg")
+        (tmp_path / "y.jpg").symlink_to("y.jpg")
+        with pytest.raises(ImageError, match="which leads nowhere"):
+            read_image(tmp_path / "y.jpg")
+
+
+class TestArrays:
+    @pytest.mark.parametrize("channels", [2, 3, 4, 6])
+    @pytest.mark.parametrize("first", [False, True])
+    def test_channels_stand_last_or_first(self, read_array, channels, first):
+        values = RNG.integers(0, 256, (9, 7, channels)).astype(np.uint8)
+        image = read_array(values.transpose(2, 0, 1) if first else values, channels)
+        assert image.flags.c_contiguous
+        np.testing.assert_array_equal(image, values)
+
+    def test_grey_becomes_rgb_for_networks_of_three_channels_and_of_one(self, read_array):
+        values = RNG.integers(0, 256, (9, 7)).astype(np.uint8)
+        for shape in ((9, 7), (9, 7, 1), (1, 9, 7)):
+            for channels in (1, 3):
+                np.testing.assert_array_equal(
+                    read_array(values.reshape(shape), channels), np.stack([values] * 3, axis=2)
+                )
+
+    @pytest.mark.parametrize(
+        ("values", "expected"),
+        [
+            (np.array([0, 128, 257, 65535], np.uint16), [0, 0, 1, 255]),
+            (np.array([0, 129, 32896, 65535], np.uint16), [0, 1, 128, 255]),
+            (np.array([0, 0.5, 1, 0.25], np.float32), [0, 128, 255, 64]),
+            (np.array([0, 0.5, 1, 0.25], np.float16), [0, 128, 255, 64]),
+            (np.array([0, 1.2, 254.6, 77], np.float64), [0, 1, 255, 77]),
+            (np.array([False, True, True, False]), [0, 255, 255, 0]),
+        ],
+    )
+    def test_values(self, read_array, values, expected):
+        np.testing.assert_array_equal(read_array(values.reshape(2, 2))[..., 1].ravel(), expected)
+
+    @pytest.mark.parametrize(
+        ("values", "channels", "words"),
+        [
+            (np.zeros((8, 8, 4), np.uint8), 3, r"array \(8, 8, 4\), and the network takes 3 channels"),
+            (np.zeros((8, 8, 3), np.uint8), 4, r"array \(8, 8, 3\), and the network takes 4 channels"),
+            (np.zeros((1, 8, 8, 3), np.uint8), 3, r"array \(1, 8, 8, 3\)"),
+            (np.zeros((0, 8, 3), np.uint8), 3, r"array \(0, 8, 3\)"),
+            (np.zeros(8, np.uint8), 3, r"array \(8,\)"),
+            (np.zeros((8, 8, 3), np.int64), 3, "int64 values, which have no agreed range"),
+            (np.zeros((8, 8, 3), np.complex64), 3, "complex64 values"),
+            (np.full((8, 8, 3), -1.0), 3, "float64 values from -1 to -1"),
+        ],
+    )
+    def test_others_are_refused(self, read_array, values, channels, words):
+        with pytest.raises(ImageError, match=words):
+            read_array(values, channels)
+
+    def test_broken(self, read):
+        buffer = io.BytesIO()
+        np.save(buffer, SMOOTH)
+        for data in (buffer.getvalue()[:-9], buffer.getvalue()[:20]):
+            with pytest.raises(ImageError, match=r"array '.*' cannot be read"):
+                read(data, "a.npy")
+        buffer = io.BytesIO()
+        np.save(buffer, np.array([[{}]], object), allow_pickle=True)
+        with pytest.raises(ImageError, match="Object arrays cannot be loaded"):
+            read(buffer.getvalue(), "a.npy")
+
+
+class TestBands:
+    @pytest.mark.parametrize("channels", [2, 4, 5, 12])
+    @pytest.mark.parametrize(
+        "options", [{}, {"compression": "zlib", "predictor": True}, {"bigtiff": True}, {"tile": (16, 16)}]
+    )
+    def test_tiff_of_many_channels(self, read, channels, options):
+        values = RNG.integers(0, 256, (32, 24, channels)).astype(np.uint8)
+        data = tiff(values, photometric="minisblack", planarconfig="contig", **options)
+        np.testing.assert_array_equal(read(data, channels=channels), values)
+        planes = tiff(values.transpose(2, 0, 1).copy(), photometric="minisblack", planarconfig="separate", **options)
+        np.testing.assert_array_equal(read(planes, channels=channels), values)
+
+    @pytest.mark.parametrize("byteorder", ["<", ">"])
+    def test_of_16_bits_and_of_floating_point(self, read, byteorder):
+        values = RNG.integers(0, 256, (32, 24, 4)).astype(np.uint16)
+        options = {"photometric": "minisblack", "planarconfig": "contig", "byteorder": byteorder}
+        np.testing.assert_array_equal(read(tiff(values * 257, **options), channels=4), values)
+        np.testing.assert_array_equal(read(tiff(np.float32(values / 255), **options), channels=4), values)
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+    @pytest.mark.parametrize("separate", [False, True])
+    def test_colours_in_pixels_and_planes(self, read, dtype, separate):
+        factor = {np.uint8: 1, np.uint16: 257, np.float32: 1 / 255}[dtype]
+        values = (SMOOTH * np.float64(factor)).astype(dtype)
+        if separate:
+            data = tiff(values.transpose(2, 0, 1).copy(), photometric="rgb", planarconfig="separate")
+        else:
+            data = tiff(values, photometric="rgb")
+        np.testing.assert_array_equal(read(data), SMOOTH)
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+    @pytest.mark.parametrize("compression", [None, "zlib"])
+    def test_alpha_is_a_channel_for_a_network_of_four(self, read, dtype, compression):
+        values = RNG.integers(0, 256, (32, 24, 4)).astype(dtype)
+        data = tiff(values * (1 if dtype == np.uint8 else 257), photometric="rgb", compression=compression)
+        np.testing.assert_array_equal(read(data, channels=4), values)
+        np.testing.assert_array_equal(read(data), values[..., :3])
+
+    @pytest.mark.parametrize("options", [{}, {"compression": "tiff_lzw"}])
+    @pytest.mark.parametrize("mode", ["RGBA", "LA"])
+    def test_alpha_of_a_tiff_does_not_darken(self, read, mode, options):
+        values = RNG.integers(0, 256, (32, 24, len(mode))).astype(np.uint8)
+        image = read(saved(Image.fromarray(values, mode), "TIFF", **options))
+        np.testing.assert_array_equal(image, np.broadcast_to(values[..., :-1], (32, 24, 3)))
+
+    @pytest.mark.parametrize(("mode", "channels"), [("RGBA", 4), ("LA", 2)])
+    @pytest.mark.parametrize("kind", ["PNG", "TGA", "WEBP"])
+    def test_pictures_with_alpha(self, read, mode, channels, kind):
+        if (mode, kind) == ("LA", "WEBP"):
+            kind = "PNG"
+        values = RNG.integers(1, 256, (32, 24, channels)).astype(np.uint8)
+        options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+        data = saved(Image.fromarray(values, mode), kind, **options)
+        np.testing.assert_array_equal(read(data, "x.tga", channels), values)
+
+    @pytest.mark.parametrize(
+        ("data", "channels", "words"),
+        [
+            (saved(SMOOTH, "JPEG"), 4, r"no alpha channel \(JPEG\), and the network takes 4"),
+            (saved(SMOOTH, "PNG"), 4, r"3 channels \(RGB\), and the network takes 4"),
+            (saved(SMOOTH, "PNG"), 6, r"3 channels \(RGB\), and the network takes 6"),
+            (saved(SMOOTH, "TIFF"), 4, "has 3 channels, and the network takes 4"),
+            (tiff(np.zeros((8, 8, 4), np.uint8), photometric="minisblack", planarconfig="contig"), 3, "has 4 channels"),
+            (tiff(np.zeros((8, 8, 5), np.uint8), photometric="rgb"), 3, "has 5 channels, and the network takes 3"),
+            (b"nothing", 4, "is not an image"),
+            (saved(SMOOTH, "JPEG")[:-20], 4, "broken JPEG"),
+            (saved(SMOOTH, "PNG")[:-20], 4, "broken PNG"),
+        ],
+    )
+    def test_another_number_of_channels_is_refused(self, read, data, channels, words):
+        with pytest.raises(ImageError, match=words):
+            read(data, channels=channels)
+
+    def test_compressions_that_need_another_package(self, read):
+        data = bytearray(tiff(np.zeros((8, 8, 5), np.uint8), photometric="minisblack", planarconfig="contig"))
+        entry = data.index(struct.pack("<HHIH", 259, 3, 1, 1))
+        data[entry + 8 : entry + 10] = struct.pack("<H", 5)
+        with pytest.raises(ImageError, match=r"compressed in a way that is not read: .*LZW.* pip install imagecodecs"):
+            read(bytes(data), channels=5)
+
+    def test_cut_short(self, read):
+        data = tiff(np.zeros((8, 8, 5), np.uint8), photometric="minisblack", planarconfig="contig")
+        for length in (9, 40, len(data) - 99):
+            with pytest.raises(ImageError, match="is a broken TIFF file"):
+                read(data[:length], channels=5)
