@@ -61,7 +61,7 @@ def test_a_classifier(asked: Counter[str], images: Path, tmp_path: Path) -> None
 
 
 def test_a_detector(asked: Counter[str], images: Path, tmp_path: Path) -> None:
-    model = detectors.convert(detectors.build("boxes_first"), detectors.images(1))
+    model = detectors.convert(detectors.build("yolov8"), detectors.images(1))
     ov.save_model(model, tmp_path / "model.xml")
     labels = ",".join("abcde")
     Engine(work_dir=tmp_path / "out", task="detection").explain(

@@ -334,7 +334,7 @@ def test_parameters_of_black_box_methods_have_no_effect(explainer: Explainer, ca
 def test_other_tasks(model: ov.Model):
     with pytest.raises(GraphError, match=r"class heads .* cannot be read off its graph"):
         Explainer(model, task="detection", explain_mode="whitebox", postprocess_fn=lambda outputs: outputs)
-    with pytest.raises(ModelError, match=r"outputs of the detector are of no known format: logits.*--format labelled"):
+    with pytest.raises(ModelError, match=r"outputs of the detector are of no known format: logits.*--format"):
         Explainer(model, task="detection")
 
 
