@@ -214,9 +214,12 @@ def _normalisation(
 ) -> tuple[tuple[float, ...], tuple[float, ...], str]:
     """Mean and scale for each channel, empty where they change nothing, and who said so."""
     kind = image_input(model).output(0).element_type
-    hints = hints if _may_normalise(info, kind) else _NO_HINTS
-    mean, mean_source = _per_channel("mean", options.mean, info, hints, channels)
-    scale, scale_source = _per_channel("scale", options.scale, info, hints, channels)
+    told = hints if _may_normalise(info, kind) else _NO_HINTS
+    mean, mean_source = _per_channel("mean", options.mean, info, told, channels)
+    if kind == ov.Type.i8 and not mean_source and hints.scale is not None:
+        # quantised as TensorFlow Lite does it: the least pixel is the least number, whatever it stands for
+        mean, mean_source = (128.0,) * channels, f"int8 as {source_of(hints, 'scale')} tells"
+    scale, scale_source = _per_channel("scale", options.scale, info, told, channels)
     if kind == ov.Type.i8 and not any(mean):
         raise ConfigError(
             "The model's input is i8, which holds -128 to 127, and pixels are 0 to 255. Pass --input.mean 128 if the "
