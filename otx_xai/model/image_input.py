@@ -12,9 +12,9 @@ from otx_xai.graph.input_layout import channels_of, image_input, layout_of
 from otx_xai.graph.view import View
 from otx_xai.model.image_layout import declared_layout, is_layout, layout_of_channels
 from otx_xai.model.model_info import malformed, read_flag
-from otx_xai.model.neighbours.hints import Hints, source_of
-from otx_xai.model.neighbours.ultralytics import ULTRALYTICS
 from otx_xai.model.zero_input import graph_zero
+from otx_xai.neighbours.hints import Hints, source_of
+from otx_xai.neighbours.ultralytics import ULTRALYTICS
 from otx_xai.records import InputGeometry, InputOptions, ResizeType, Size, parse_numbers
 
 _NO_HINTS = Hints()

@@ -14,11 +14,11 @@ from typing import Any
 
 import openvino as ov
 
-from otx_xai.model.neighbours.appended_files import appended_files
-from otx_xai.model.neighbours.flatbuffer import Damaged, Table, child, children, content, floats, integer, root, text
-from otx_xai.model.neighbours.hints import Hints
-from otx_xai.model.neighbours.small_files import literal
-from otx_xai.model.neighbours.ultralytics import hints_of, is_theirs
+from otx_xai.neighbours.appended_files import appended_files
+from otx_xai.neighbours.flatbuffer import Damaged, Table, child, children, content, floats, integer, root, text
+from otx_xai.neighbours.hints import Hints
+from otx_xai.neighbours.small_files import literal
+from otx_xai.neighbours.ultralytics import hints_of, is_theirs
 
 _logger = logging.getLogger(__name__)
 _MODEL_MARK, _METADATA_MARK = b"TFL3", b"M001"

@@ -8,14 +8,12 @@ import logging
 import struct
 import zipfile
 
-import numpy as np
 import openvino as ov
 import pytest
 
-from otx_xai.model.image_input import describe_input
-from otx_xai.model.neighbours import read_hints
-from otx_xai.model.neighbours.flatbuffer import Damaged, child, children, content, floats, integer, root, text
-from otx_xai.records import InputOptions, ResizeType, Task
+from otx_xai.neighbours import read_hints
+from otx_xai.neighbours.flatbuffer import Damaged, child, children, content, floats, integer, root, text
+from otx_xai.records import ResizeType, Task
 
 NO_MODEL = ov.Model([], [], "empty")
 
@@ -184,11 +182,3 @@ def test_labels_of_other_encodings_and_huge_files_are_told(tmp_path, caplog):
     assert read_hints(path, NO_MODEL).labels is None
     assert "labels.txt inside" in caplog.text
     assert "big.txt inside" in caplog.text
-
-
-def test_int8_inputs_of_known_normalisation_need_no_offset(tmp_path, build_classifier):
-    model = build_classifier((1, 8, 12, 3), layout="NHWC", kind=np.int8)
-    hints = read_hints(tflite(tmp_path / "m.tflite", metadata_of([127.5], [127.5])), model)
-    image = describe_input(model, {}, InputOptions(), hints)
-    assert (image.mean, image.scale) == ((128.0,) * 3, ())
-    assert image.normalisation_source == "mean 128 (int8 as TFLite metadata tells)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from otx_xai.model.neighbours.hints import Hints
+from otx_xai.neighbours.hints import Hints
 from otx_xai.records import ResizeType
 
 _logger = logging.getLogger(__name__)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import openvino as ov
 
-from otx_xai.model.neighbours.hints import Hints, merged
-from otx_xai.model.neighbours.hugging_face import from_config_files
-from otx_xai.model.neighbours.tflite_metadata import from_tflite
-from otx_xai.model.neighbours.ultralytics import from_metadata_file, from_model_metadata
+from otx_xai.neighbours.hints import Hints, merged
+from otx_xai.neighbours.hugging_face import from_config_files
+from otx_xai.neighbours.tflite_metadata import from_tflite
+from otx_xai.neighbours.ultralytics import from_metadata_file, from_model_metadata
 
 
 def read_hints(source: Path | None, model: ov.Model) -> Hints:

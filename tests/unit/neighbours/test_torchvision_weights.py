@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from torchvision.models import get_model_weights
 
-from otx_xai.model.neighbours import assumed_hints
+from otx_xai.neighbours import assumed_hints
 from otx_xai.postprocess import fit
 from otx_xai.records import InputGeometry
 

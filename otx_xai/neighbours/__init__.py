@@ -7,9 +7,9 @@
     hints = assumed_hints("resnet50")       # what torchvision's own weights of it want
 """
 
-from otx_xai.model.neighbours.all_hints import read_hints
-from otx_xai.model.neighbours.hints import Hints, merged, source_of
-from otx_xai.model.neighbours.model_folder import find_model_file
-from otx_xai.model.neighbours.torchvision_weights import assumed_hints
+from otx_xai.neighbours.all_hints import read_hints
+from otx_xai.neighbours.hints import Hints, merged, source_of
+from otx_xai.neighbours.model_folder import find_model_file
+from otx_xai.neighbours.torchvision_weights import assumed_hints
 
 __all__ = ["Hints", "assumed_hints", "find_model_file", "merged", "read_hints", "source_of"]
