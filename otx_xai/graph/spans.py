@@ -9,6 +9,7 @@ import numpy as np
 import openvino as ov
 
 from otx_xai.graph.columns import Piece
+from otx_xai.graph.constants import evaluate
 from otx_xai.graph.traits import BINARY
 from otx_xai.graph.view import View, constant_value, kind
 
@@ -18,12 +19,14 @@ Operation = Callable[[float, float], float]
 _LARGE = 80.0
 """Exponents beyond are as good as this one."""
 
+_ANY = 1e6
+"""What stands for any large number."""
+
 
 def span_of(view: View, piece: Piece) -> Span:
     """Return the least and the largest value of columns where the layers behind them give zeros.
 
     Offsets of boxes are learned around zero, so that what grids, strides and anchors make of it tells their unit.
-    Operands whose values no graph tells leave it as it is.
 
     Args:
         view: the graph.
@@ -60,22 +63,26 @@ def _of_unary(node: ov.Node, span: Span) -> Span:
 
 def _of_binary(view: View, node: ov.Node, span: Span) -> Span:
     first, second = node.input_values()
-    from_image = view.is_data(first)
-    value = None if view.is_data(first) and view.is_data(second) else constant_value(second if from_image else first)
-    if value is None or not value.size:
+    if view.is_data(first) and view.is_data(second):
         return span
-    other = (float(np.min(value)), float(np.max(value)))
-    operation = kind(node)
-    if operation == "Power" and from_image and other[0] == other[1]:
-        return _corners(span, other, lambda own, given: abs(own) ** given)
+    from_image, operation = view.is_data(first), kind(node)
+    other = _range(view, second if from_image else first)
     if operation in ("Maximum", "Minimum"):
         bound = max if operation == "Maximum" else min
         return bound(span[0], other[0]), bound(span[1], other[1])
+    if operation == "Power" and from_image and other[0] == other[1]:
+        return _combined(span, other, lambda own, given: abs(own) ** given)
     if operation not in _ARITHMETIC:
         return span
-    return (
-        _corners(span, other, _ARITHMETIC[operation]) if from_image else _corners(other, span, _ARITHMETIC[operation])
-    )
+    return _combined(*((span, other) if from_image else (other, span)), _ARITHMETIC[operation])
+
+
+def _range(view: View, output: ov.Output) -> Span:
+    """Return the range of an operand; one that sizes of the image decide may be large."""
+    value = constant_value(output)
+    if value is None and output.get_node().get_name() in view.constant:
+        (value,) = evaluate([output])
+    return (0.0, _ANY) if value is None or not value.size else (float(np.min(value)), float(np.max(value)))
 
 
 _ARITHMETIC: Mapping[str, Operation] = {
@@ -86,7 +93,7 @@ _ARITHMETIC: Mapping[str, Operation] = {
 }
 
 
-def _corners(first: Span, second: Span, operation: Operation) -> Span:
+def _combined(first: Span, second: Span, operation: Operation) -> Span:
     values = [operation(own, given) for own in first for given in second]
     return min(values), max(values)
 

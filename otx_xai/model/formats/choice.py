@@ -10,7 +10,7 @@ import openvino as ov
 from otx_xai.errors import ConfigError, ModelError
 from otx_xai.graph.output_names import describe_outputs
 from otx_xai.graph.view import View, dimensions
-from otx_xai.model.formats import four_outputs, labelled, queries, rows
+from otx_xai.model.formats import four_outputs, labelled, queries, rows, yolo
 from otx_xai.model.formats.box_format import BoxFormat, DetectorOutputs, Found, Match, OutputPort
 from otx_xai.records import XAI_OUTPUTS, Size
 
@@ -19,6 +19,7 @@ BOX_FORMATS: tuple[BoxFormat, ...] = (
     labelled.FORMAT,
     *rows.FORMATS.values(),
     *queries.FORMATS,
+    *yolo.FORMATS,
 )
 """Every format that is known."""
 
