@@ -13,8 +13,8 @@ from toy_boxes import CELLS, GEOMETRY, GREEN, RED, SIZE, Cells, assert_red_and_g
 
 from otx_xai.errors import ConfigError, ModelError
 from otx_xai.model.formats.box_format import Match
+from otx_xai.model.formats.box_reading import read_detections, read_proposals
 from otx_xai.model.formats.choice import find_format
-from otx_xai.model.formats.reading import read_detections, read_proposals
 from otx_xai.records import Task
 
 RANDOM = np.random.default_rng(5)
