@@ -22,7 +22,7 @@ from otx_xai.model.formats.choice import describe_ports, find_format, unknown_ou
 from otx_xai.model.formats.evidence import box_evidence
 from otx_xai.model.identity import Identity, Told, evident_task, identify
 from otx_xai.model.model_info import model_info
-from otx_xai.model.neighbours.hints import NO_HINTS
+from otx_xai.neighbours.hints import NO_HINTS
 from otx_xai.postprocess.proposals import Proposals
 from otx_xai.records import XAI_OUTPUTS, Detections, InputGeometry, InputOptions, ModelFacts, Size, Task
 

@@ -24,7 +24,7 @@ FLOORS = (
     ("records",),
     ("settings",),
     ("openvino_core", "process", "recipe"),
-    ("graph", "postprocess", "models"),
+    ("graph", "postprocess", "models", "neighbours"),
     ("runtime", "conversion", "data"),
     ("checkpoints",),
     ("model",),

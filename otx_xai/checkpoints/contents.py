@@ -10,14 +10,18 @@ import logging
 import pickle
 import re
 import warnings
+from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from otx_xai.checkpoints.averages import Kept, choose_weights
+from otx_xai.checkpoints.parameter_names import some
 from otx_xai.errors import CheckpointError
+from otx_xai.records import Weights
 
 logger = logging.getLogger("otx_xai")
 
@@ -25,25 +29,6 @@ DESCRIPTION = "otx_xai"
 """Key under which our own checkpoints say what they are."""
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
-
-_WRAPPERS = (
-    "state_dict",
-    "model_state_dict",
-    "model_state",
-    "model",
-    "network",
-    "net",
-    "weights",
-    "params",
-    "state_dict_ema",
-    "model_ema",
-    "ema_state_dict",
-    "ema",
-)
-"""Keys under which training scripts put the state dict, in the order of preference."""
-
-_PREFIXES = ("module", "model", "network", "net", "_orig_mod")
-"""What DataParallel, LightningModules and ``torch.compile`` put in front of every name."""
 
 _LFS_POINTER = b"version https://git-lfs"
 _MAGIC = (b"PK\x03\x04", b"\x80\x02")
@@ -61,10 +46,16 @@ class Contents:
         state: tensors by parameter name, on the CPU; wrappers and prefixes are taken off.
         description: what :meth:`~otx_xai.models.base.OTXModel.description` said when it was saved; ``None`` in
             checkpoints of others.
+        stored: the same tensors by their names in the file, with what else lies beside them.
+        arguments: what a Lightning checkpoint says that the module was made with (``hyper_parameters``).
+        weights: whether these are averaged over training, or of the last step.
     """
 
     state: dict[str, torch.Tensor]
     description: dict[str, Any] | None = None
+    stored: dict[str, torch.Tensor] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    weights: Weights = Weights.RAW
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -72,14 +63,16 @@ class Contents:
         return {name: tuple(tensor.shape) for name, tensor in self.state.items()}
 
 
-def read_checkpoint(path: str | Path) -> Contents:
+def read_checkpoint(path: str | Path, weights: Weights | None = None) -> Contents:
     """Read a ``.pth``, ``.pt``, ``.ckpt`` or ``.safetensors`` file without running anything in it.
 
     Args:
         path: one of ours, a plain state dict, or one in a wrapper such as ``{"state_dict": …}``, ``{"model": …}``; a
             Lightning checkpoint is such a wrapper. Names may have prefixes such as ``module.`` or ``model.``.
+        weights: averaged over training (EMA), or of the last step; ``None``: averaged ones where there are any.
 
     Raises:
+        ConfigError: there are no weights of the wanted kind.
         CheckpointError: the file is missing, empty, broken, of another kind, or wants more than tensors and plain
             values.
     """
@@ -87,8 +80,9 @@ def read_checkpoint(path: str | Path) -> Contents:
     _check_file(path)
     loaded = _load_safetensors(path) if path.suffix.lower() == ".safetensors" else _load(path)
     if isinstance(loaded, Mapping) and DESCRIPTION in loaded:
-        return _own(path, loaded)
-    return Contents(_without_prefixes(_unwrapped(path, loaded)))
+        return _own(path, loaded, weights)
+    kept = _chosen(path, loaded, weights)
+    return Contents(kept.state, None, kept.stored, _arguments(loaded), kept.kind)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -123,10 +117,11 @@ def _check_file(path: Path) -> None:
 
 
 def _load(path: Path) -> Any:
-    """Load what torch allows without running anything."""
+    """Load what torch allows without running anything, and the options of scripts, which are plain values too."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns about old files, which is not for the user to solve
+            torch.serialization.add_safe_globals([Namespace])
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refused_text(path, str(error))) from error
@@ -183,7 +178,7 @@ def _broken_text(path: Path, error: Exception) -> str:
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def _own(path: Path, loaded: Mapping[str, Any]) -> Contents:
+def _own(path: Path, loaded: Mapping[str, Any], weights: Weights | None) -> Contents:
     """Take one of our own checkpoints apart."""
     description, state = loaded[DESCRIPTION], loaded.get("state_dict")
     if not isinstance(description, dict) or not isinstance(state, Mapping):
@@ -191,53 +186,29 @@ def _own(path: Path, loaded: Mapping[str, Any]) -> Contents:
             f"The checkpoint {path} has the key {DESCRIPTION!r} but no description and state_dict behind it. Expected "
             "a checkpoint that otx_xai wrote. Train or save the model again."
         )
-    return Contents(_tensors(state), dict(description))
+    kept = _chosen(path, {key: value for key, value in loaded.items() if key != DESCRIPTION}, weights)
+    return Contents(kept.stored, dict(description), kept.stored, weights=kept.kind)
 
 
-def _unwrapped(path: Path, loaded: Any) -> dict[str, torch.Tensor]:
-    """Find the state dict in what a training script saved."""
+def _chosen(path: Path, loaded: Any, weights: Weights | None) -> Kept:
+    """Find the weights in what a training script saved."""
     if not isinstance(loaded, Mapping):
         raise CheckpointError(
             f"The checkpoint {path} holds a {type(loaded).__name__}; expected a state dict, which maps names to "
             f"tensors: {_HOW_TO_SAVE}."
         )
-    state = _inner_state(loaded)
-    if not state:
+    kept = choose_weights(path, loaded, weights)
+    if kept is None:
         raise CheckpointError(
-            f"The checkpoint {path} holds no tensors; its keys are {_some(list(loaded))}. Expected a state dict, or "
-            f"one under {', '.join(map(repr, _WRAPPERS[:4]))}: {_HOW_TO_SAVE}."
+            f"The checkpoint {path} holds no tensors; its keys are {some(list(loaded))}. Expected a state dict, or "
+            f"one under 'state_dict' or 'model': {_HOW_TO_SAVE}."
         )
-    return state
+    return kept
 
 
-def _inner_state(loaded: Mapping[Any, Any], depth: int = 3) -> dict[str, torch.Tensor]:
-    """Return the tensors in the first wrapper that has some, else those right here. A dict may contain itself."""
-    inner = (loaded.get(key) for key in _WRAPPERS) if depth else ()
-    states = (_inner_state(value, depth - 1) for value in inner if isinstance(value, Mapping))
-    return next((state for state in states if state), None) or _tensors(loaded)
-
-
-def _tensors(state: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
-    return {str(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
-
-
-def _without_prefixes(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Take prefixes off that most names share. What has none beside them is a loss or a metric, and is left out."""
-    for prefix in _PREFIXES:
-        inner = {name.removeprefix(f"{prefix}."): tensor for name, tensor in state.items() if _is_below(name, prefix)}
-        if 2 * len(inner) > len(state):
-            others = [name for name in state if not _is_below(name, prefix)]
-            if others:
-                logger.info("Left out of the checkpoint, not under %s.: %s.", prefix, _some(others))
-            return _without_prefixes(inner)
-    return state
-
-
-def _is_below(name: str, prefix: str) -> bool:
-    return name.startswith(f"{prefix}.")
-
-
-def _some(names: list[Any], limit: int = 5) -> str:
-    """Quote a few names and say how many more there are."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(repr(str(name)) for name in names[:limit]) + more if names else "none"
+def _arguments(loaded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what Lightning's ``save_hyperparameters`` kept; as one argument where the module took it as one."""
+    arguments, name = loaded.get("hyper_parameters"), loaded.get("hparams_name")
+    if not isinstance(arguments, Mapping):
+        return {}
+    return {str(key): value for key, value in arguments.items()} if name in (None, "kwargs") else {name: arguments}

@@ -18,7 +18,7 @@ from otx_xai.errors import CheckpointError, ConfigError, OtxXaiError, TaskError
 from otx_xai.models import build_model
 from otx_xai.models.architectures import architectures
 from otx_xai.models.base import DESCRIPTION_FORMAT, OTXModel
-from otx_xai.records import InputOptions, Task, parse_numbers
+from otx_xai.records import InputOptions, Task, Weights, parse_numbers
 
 logger = logging.getLogger("otx_xai")
 
@@ -44,6 +44,7 @@ def load_checkpoint(
     task: Task | str | None = None,
     labels: str | Path | Sequence[str] | None = None,
     options: InputOptions | None = None,
+    weights: Weights | None = None,
 ) -> OTXModel:
     """Read a torch checkpoint and build its model.
 
@@ -59,6 +60,8 @@ def load_checkpoint(
             checkpoint by default, or else ``0``, ``1``, ….
         options: ``mean``, ``scale``, ``resize_type``, ``pad_value`` and ``size`` of the input, which outrank the
             checkpoint. They become part of the model: what is exported from it must not be normalised again.
+        weights: those averaged over training (EMA), or those of the last step, where the trainer kept both; averaged
+            ones by default.
 
     Returns:
         The model in evaluation mode, on the CPU.
@@ -72,7 +75,7 @@ def load_checkpoint(
     task = None if task is None else Task(task)
     if task is not None and task not in _CLASS_NAMES:
         raise TaskError(f"--task {task} has no torch models here; expected one of {', '.join(map(str, _CLASS_NAMES))}.")
-    contents = read_checkpoint(path)
+    contents = read_checkpoint(path, weights)
     options = options or _NO_OPTIONS
     built: OTXModel
     if contents.description is not None:

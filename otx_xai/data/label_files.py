@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeGuard
 
+from otx_xai.data.file_kinds import irregular
+from otx_xai.data.label_forms import names_in
 from otx_xai.errors import LabelError
 
 Sourced = tuple[tuple[str, ...], str]
 """Names, and where they come from in words."""
 
-_FILE_SUFFIXES = (".txt", ".json", ".names", ".csv", ".yaml", ".yml")
+_FILE_SUFFIXES = (".txt", ".json", ".names", ".csv", ".tsv", ".yaml", ".yml")
+
+_TITLES = ("name", "names", "label", "labels", "class", "classes", "class_name", "classname", "category")
 
 
 def user_names(labels: str | Path | Sequence[str] | None, num_classes: int) -> Sourced:
@@ -34,9 +37,9 @@ def user_names(labels: str | Path | Sequence[str] | None, num_classes: int) -> S
 
 
 def given_names(labels: str | Path | Sequence[str]) -> Sourced:
-    """Names that the user passed."""
+    """Names that the user passed: a file (see :func:`otx_xai.data.label_forms.names_in`), ``a,b,c``, or the names."""
     if isinstance(labels, Path) or (isinstance(labels, str) and _is_file(labels)):
-        return _from_file(Path(labels)), f"--labels {labels}"
+        return _from_file(Path(labels))
     if not isinstance(labels, str):
         return tuple(str(name) for name in labels), "--labels"
     return tuple(name.strip() for name in labels.split(",")), "--labels"
@@ -44,32 +47,24 @@ def given_names(labels: str | Path | Sequence[str]) -> Sourced:
 
 def _is_file(text: str) -> bool:
     """Whether text means a file: it is one, or it has the suffix of one and is no list."""
-    return os.path.isfile(text) or ("," not in text and text.lower().endswith(_FILE_SUFFIXES))
+    return os.path.isfile(text) or irregular(text) != "" or ("," not in text and text.lower().endswith(_FILE_SUFFIXES))
 
 
-def _from_file(path: Path) -> tuple[str, ...]:
+def _from_file(path: Path) -> Sourced:
+    source = f"--labels {path}"
+    if what := irregular(str(path)):
+        raise LabelError(f"{source} is {what}; expected a regular file. Write the names to one first.")
     try:
         text = path.expanduser().read_text(encoding="utf-8-sig")
     except OSError as error:
         raise LabelError(
-            f"--labels {path} cannot be read: {error.strerror}; expected a text file with one name a line, "
+            f"{source} cannot be read: {error.strerror}; expected a text file with one name a line, "
             "or a JSON list of names."
         ) from error
     except UnicodeDecodeError as error:
-        raise LabelError(f"--labels {path} is not UTF-8 text ({error.reason}). Save it as UTF-8.") from error
-    if path.suffix.lower() == ".json":
-        return _from_json(path, text)
-    return tuple(line.strip() for line in text.rstrip().split("\n")) if text.strip() else ()
-
-
-def _from_json(path: Path, text: str) -> tuple[str, ...]:
-    try:
-        names = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise LabelError(f"--labels {path} is not JSON ({error}); expected a list of names.") from error
-    if not are_names(names):
-        raise LabelError(f'--labels {path} is no JSON list of names; expected ["first", "second", …].')
-    return tuple(names)
+        raise LabelError(f"{source} is not UTF-8 text ({error.reason}). Save it as UTF-8.") from error
+    names, form = names_in(text, path.suffix.lower(), source)
+    return names, f"{source} ({form})" if form else source
 
 
 def are_names(value: object) -> TypeGuard[list[str]]:
@@ -83,7 +78,7 @@ def check_names(names: tuple[str, ...], source: str, num_classes: int) -> None:
         shown = f" ({names[0]!r} to {names[-1]!r})" if names else ""
         raise LabelError(
             f"{source} has {len(names)} names{shown}, but the model has {num_classes} classes. "
-            f"{_advice(len(names) - num_classes, source)}"
+            f"{_advice(names, num_classes, source)}"
         )
     if "" in names:
         raise LabelError(
@@ -92,10 +87,13 @@ def check_names(names: tuple[str, ...], source: str, num_classes: int) -> None:
         )
 
 
-def _advice(surplus: int, source: str) -> str:
+def _advice(names: tuple[str, ...], num_classes: int, source: str) -> str:
     fix = "Correct --labels" if source.startswith("--labels") else "Pass --labels"
+    surplus = len(names) - num_classes
     if surplus == -1:
         return f"{fix}: the model may have a background class that the list lacks, often the first."
+    if surplus == 1 and names[0].lower() in _TITLES:
+        return f"{fix}: the first line, {names[0]!r}, seems to be a title."
     if surplus == 1:
         return f"{fix}: the list may name a background class that the model does not have, often the first."
     return f"{fix} with one name for each class."

@@ -16,7 +16,7 @@ from otx_xai.model.formats.choice import BOX_FORMATS, READ_BY_CALLER, describe_p
 from otx_xai.model.formats.evidence import box_evidence
 from otx_xai.model.model_info import read_flag
 from otx_xai.model.model_options import ModelOptions
-from otx_xai.model.neighbours.hints import Hints, source_of
+from otx_xai.neighbours.hints import Hints, source_of
 from otx_xai.records import Size, Task
 
 _OTHER_MODEL_TYPES: dict[str, Task | str] = {

@@ -12,9 +12,9 @@ from otx_xai.graph.input_layout import channels_of, image_input, layout_of
 from otx_xai.graph.view import View
 from otx_xai.model.image_layout import declared_layout, is_layout, layout_of_channels
 from otx_xai.model.model_info import malformed, read_flag
-from otx_xai.model.neighbours.hints import NO_HINTS, Hints, source_of
-from otx_xai.model.neighbours.ultralytics import ULTRALYTICS
 from otx_xai.model.zero_input import graph_zero
+from otx_xai.neighbours.hints import NO_HINTS, Hints, source_of
+from otx_xai.neighbours.ultralytics import ULTRALYTICS
 from otx_xai.records import InputGeometry, InputOptions, ResizeType, Size, parse_numbers
 
 _NONE_GIVEN = "none given"
@@ -217,9 +217,12 @@ def _normalisation(
 ) -> tuple[tuple[float, ...], tuple[float, ...], str]:
     """Mean and scale for each channel, empty where they change nothing, and who said so."""
     kind = image_input(model).output(0).element_type
-    hints = hints if _may_normalise(info, kind) else NO_HINTS
-    mean, mean_source = _per_channel("mean", options.mean, info, hints, channels)
-    scale, scale_source = _per_channel("scale", options.scale, info, hints, channels)
+    told = hints if _may_normalise(info, kind) else NO_HINTS
+    mean, mean_source = _per_channel("mean", options.mean, info, told, channels)
+    if kind == ov.Type.i8 and not mean_source and hints.scale is not None:
+        # quantised as TensorFlow Lite does it: the least pixel is the least number, whatever it stands for
+        mean, mean_source = (128.0,) * channels, f"int8 as {source_of(hints, 'scale')} tells"
+    scale, scale_source = _per_channel("scale", options.scale, info, told, channels)
     if kind == ov.Type.i8 and not any(mean):
         raise ConfigError(
             "The model's input is i8, which holds -128 to 127, and pixels are 0 to 255. Pass --input.mean 128 if the "

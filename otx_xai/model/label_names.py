@@ -9,7 +9,7 @@ from otx_xai.data.label_files import Sourced, are_names, check_names, given_name
 from otx_xai.errors import LabelError
 from otx_xai.graph.box_classes import BoxClasses
 from otx_xai.model.model_info import malformed, read_flag, read_json
-from otx_xai.model.neighbours.hints import NO_HINTS, Hints, source_of
+from otx_xai.neighbours.hints import NO_HINTS, Hints, source_of
 
 _NOTHING = ("otxemptylbl", "background", "emptylabel", "nothing")
 _FIX = "pass --labels with one name for each class"

@@ -22,11 +22,11 @@ from otx_xai.model.label_names import count_names
 from otx_xai.model.model_files import model_files, read_model
 from otx_xai.model.model_info import model_info
 from otx_xai.model.model_options import ModelOptions
-from otx_xai.model.neighbours import find_model_file, read_hints
-from otx_xai.model.neighbours.hints import NO_HINTS, Hints
 from otx_xai.model.opened import Model
 from otx_xai.model.preprocessing import fix_shapes
 from otx_xai.model.structure import Structure
+from otx_xai.neighbours import find_model_file, read_hints
+from otx_xai.neighbours.hints import NO_HINTS, Hints
 from otx_xai.records import SALIENCY_MAP, XAI_OUTPUTS, InputGeometry, InputOptions, ModelFacts, Size, Task
 
 logger = logging.getLogger("otx_xai")

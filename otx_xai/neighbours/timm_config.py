@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from otx_xai.model.neighbours.hints import Hints
-from otx_xai.model.neighbours.small_files import broken, names_by_index, numbers_of, shown, sides_of
+from otx_xai.neighbours.hints import Hints
+from otx_xai.neighbours.small_files import broken, names_by_index, numbers_of, shown, sides_of
 from otx_xai.records import ResizeType, Size, Task
 
 _CROP_SHARE = 0.875  # where the configuration has none

@@ -8,7 +8,7 @@ import openvino as ov
 import pytest
 
 from otx_xai.errors import ModelError
-from otx_xai.model.neighbours import read_hints
+from otx_xai.neighbours import read_hints
 from otx_xai.records import ResizeType, Task
 
 NO_MODEL = ov.Model([], [], "empty")

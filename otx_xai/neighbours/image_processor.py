@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from otx_xai.model.neighbours.hints import Hints
-from otx_xai.model.neighbours.small_files import broken, numbers_of, shown, sides_of
+from otx_xai.neighbours.hints import Hints
+from otx_xai.neighbours.small_files import broken, numbers_of, shown, sides_of
 from otx_xai.records import ResizeType, Size
 
 _SHORT_SIDE = (

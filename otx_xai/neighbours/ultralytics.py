@@ -12,8 +12,8 @@ from typing import Any
 
 import openvino as ov
 
-from otx_xai.model.neighbours.hints import Hints
-from otx_xai.model.neighbours.small_files import literal, names_by_index, read_yaml_mapping, sides_of
+from otx_xai.neighbours.hints import Hints
+from otx_xai.neighbours.small_files import literal, names_by_index, read_yaml_mapping, sides_of
 from otx_xai.records import ResizeType, Task
 
 ULTRALYTICS = "ultralytics"

@@ -1,4 +1,4 @@
-"""Hints are joined field by field; the user's option and ``model_info`` outrank them."""
+"""What exporters wrote counts behind the user's options and ``model_info``, and before defaults."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from otx_xai.errors import LabelError, ModelError
 from otx_xai.graph.box_classes import BoxClasses
 from otx_xai.model.image_input import describe_input
 from otx_xai.model.label_names import box_class_names, class_names, count_names
-from otx_xai.model.neighbours import Hints, merged, source_of
-from otx_xai.records import InputGeometry, InputOptions, ResizeType, Task
+from otx_xai.neighbours import Hints
+from otx_xai.records import InputGeometry, InputOptions, ResizeType
 
 SAID = Hints(
     labels=("a", "b", "c", "d"),
@@ -25,24 +25,6 @@ SAID = Hints(
     crop=0.875,
     source="preprocessor_config.json",
 )
-
-
-def test_the_first_counts_field_by_field():
-    first = Hints(task=Task.DETECTION, mean=(1.0,), said={"a": "1"}, source="x", files=("f",), assumed=("mean",))
-    second = Hints(mean=(2.0,), scale=(3.0,), crop=0.5, said={"a": "2", "b": "3"}, source="y", files=("f", "g"))
-    both = merged(first, replace(second, assumed=("mean", "crop")))
-    assert (both.task, both.mean, both.scale, both.crop, both.labels) == (Task.DETECTION, (1.0,), (3.0,), 0.5, None)
-    assert (both.said, both.source, both.files) == ({"a": "1", "b": "3"}, "x, y", ("f", "g"))
-    told = {name: source_of(both, name) for name in ("task", "mean", "scale", "crop")}
-    assert told == {"task": "x", "mean": "assumption: x", "scale": "y", "crop": "assumption: y"}
-    third = merged(both, Hints(size=(1, 2), source="z"))
-    assert (source_of(third, "scale"), source_of(third, "size")) == ("y", "z")
-    assert merged(first, Hints()).mean == merged(Hints(), first).mean == (1.0,)
-
-
-def test_false_and_zero_are_said():
-    both = merged(Hints(reverse_input_channels=False, pad_value=0), Hints(reverse_input_channels=True, pad_value=9))
-    assert (both.reverse_input_channels, both.pad_value) == (False, 0)
 
 
 def test_the_input_by_hints_alone(build_classifier):
@@ -92,6 +74,13 @@ def test_pixels_as_integers_are_not_normalised(build_classifier):
     image = describe_input(model, {}, InputOptions(), SAID)
     assert (image.mean, image.scale) == ((), ())
     assert image.normalisation_source.startswith("none needed: the model takes uint8 pixels")
+
+
+def test_int8_inputs_of_known_normalisation_need_no_offset(build_classifier):
+    model = build_classifier((1, 8, 12, 3), layout="NHWC", kind=np.int8)
+    image = describe_input(model, {}, InputOptions(), Hints(mean=(127.5,), scale=(127.5,), source="TFLite metadata"))
+    assert (image.mean, image.scale) == ((128.0,) * 3, ())
+    assert image.normalisation_source == "mean 128 (int8 as TFLite metadata tells)"
 
 
 def test_numbers_that_do_not_fit_the_channels(build_classifier):

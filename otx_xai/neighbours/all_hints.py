@@ -7,9 +7,10 @@ from pathlib import Path
 
 import openvino as ov
 
-from otx_xai.model.neighbours.hints import Hints, merged
-from otx_xai.model.neighbours.hugging_face import from_config_files
-from otx_xai.model.neighbours.ultralytics import from_metadata_file, from_model_metadata
+from otx_xai.neighbours.hints import Hints, merged
+from otx_xai.neighbours.hugging_face import from_config_files
+from otx_xai.neighbours.tflite_metadata import from_tflite
+from otx_xai.neighbours.ultralytics import from_metadata_file, from_model_metadata
 
 
 def read_hints(source: Path | None, model: ov.Model) -> Hints:
@@ -28,5 +29,10 @@ def read_hints(source: Path | None, model: ov.Model) -> Hints:
     told = [from_model_metadata(model)]
     if source is not None:
         file = source / "model" if source.is_dir() else source
+        told += [from_tflite(file, model)] if _is_tflite(file) else []
         told += [from_metadata_file(file, model), from_config_files(file.absolute().parent)]
     return reduce(merged, told)
+
+
+def _is_tflite(file: Path) -> bool:
+    return file.suffix.lower() == ".tflite" and file.is_file()

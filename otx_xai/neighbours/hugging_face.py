@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from otx_xai.model.neighbours.hints import Hints, merged
-from otx_xai.model.neighbours.image_processor import processor_hints
-from otx_xai.model.neighbours.small_files import broken, names_by_index, read_json_object, shown, sides_of
-from otx_xai.model.neighbours.timm_config import is_timm, timm_hints
+from otx_xai.neighbours.hints import Hints, merged
+from otx_xai.neighbours.image_processor import processor_hints
+from otx_xai.neighbours.small_files import broken, names_by_index, read_json_object, shown, sides_of
+from otx_xai.neighbours.timm_config import is_timm, timm_hints
 from otx_xai.records import Size, Task
 
 _CONFIG = "config.json"

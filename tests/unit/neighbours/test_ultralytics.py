@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from otx_xai.errors import ModelError
 from otx_xai.model.image_input import describe_input
 from otx_xai.model.model_info import model_info
-from otx_xai.model.neighbours import read_hints
+from otx_xai.neighbours import read_hints
 from otx_xai.openvino_core import core
 from otx_xai.records import InputGeometry, InputOptions, ResizeType, Task
 

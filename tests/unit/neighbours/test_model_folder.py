@@ -7,7 +7,7 @@ import os
 import pytest
 
 from otx_xai.errors import ModelError
-from otx_xai.model.neighbours import find_model_file
+from otx_xai.neighbours import find_model_file
 
 
 def touch(folder, *names):
