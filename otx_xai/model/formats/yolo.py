@@ -182,6 +182,8 @@ def _of_port(outputs: DetectorOutputs, port: OutputPort, kind: Kind) -> Iterator
         if layout.extra and not kind.oriented and prototypes_beside(outputs, port, layout.extra) is None:
             continue
         pieces = pieces_of(outputs.view, outputs.output(port), layout.axis)
+        if any(piece.is_index for piece in pieces):  # a class is chosen already
+            continue
         sure = not told and layout.num_classes == outputs.num_names and not layout.extra
         match = _of_layout(outputs, port, layout, pieces)
         yield replace(match, sure=sure and match.sure)
