@@ -30,9 +30,11 @@ from otx_xai.records import (
     ExplainMode,
     InputGeometry,
     InputOptions,
+    Labels,
     Method,
     Prediction,
     Size,
+    Targets,
     Task,
     UInt8Array,
 )
@@ -102,7 +104,7 @@ class Explainer:
         embed_scaling: bool = True,
         device_name: str = "CPU",
         *,
-        labels: str | Path | Sequence[str] | None = None,
+        labels: Labels = None,
         input_options: InputOptions | None = None,
     ) -> None:
         self._model = model
@@ -121,7 +123,7 @@ class Explainer:
     def __call__(
         self,
         data: NDArray[Any],
-        targets: Any = -1,
+        targets: Targets = -1,
         original_input_image: NDArray[Any] | Sequence[NDArray[Any]] | None = None,
         label_names: Sequence[str] | None = None,
         output_size: Size | None = None,
@@ -130,7 +132,7 @@ class Explainer:
         colormap: bool = True,
         overlay: bool = False,
         overlay_weight: float = 0.5,
-        target_explain_labels: Any = None,
+        target_explain_labels: Targets = None,
         explain_mode: ExplainMode | str | None = None,
         explain_method: Method | str | None = None,
         target_layer: str | None = None,
@@ -208,7 +210,7 @@ class Explainer:
         return self._prepared[setting]
 
     def _prepared_for_call(
-        self, setting: _Setting, targets: Any, label_names: Sequence[str] | None, options: Mapping[str, Any]
+        self, setting: _Setting, targets: Targets, label_names: Sequence[str] | None, options: Mapping[str, Any]
     ) -> Prepared:
         """Return the prepared model with the names, targets and options of a black-box method that a call gives."""
         prepared = self._prepare(setting)

@@ -20,7 +20,7 @@ from otx_xai.model import Logits, find_logits, find_task, input_layout, read_mod
 from otx_xai.model.detection_outputs import raw_evidence
 from otx_xai.model.label_names import box_class_names, class_names, count_names
 from otx_xai.model.model_info import model_info, read_share
-from otx_xai.records import SALIENCY_MAP, XAI_OUTPUTS, Method, Task
+from otx_xai.records import SALIENCY_MAP, XAI_OUTPUTS, Labels, Method, Targets, Task
 
 logger = logging.getLogger("otx_xai")
 
@@ -32,9 +32,9 @@ def insert_xai(
     target_layer: str | Sequence[str] | None = None,
     embed_scaling: bool = True,
     *,
-    targets: Any = -1,
+    targets: Targets = -1,
     feature_vector: bool = False,
-    labels: str | Path | Sequence[str] | None = None,
+    labels: Labels = None,
 ) -> ov.Model:
     """Return a copy of a model with a ``saliency_map`` output, to be saved, and run by plain OpenVINO.
 
@@ -108,8 +108,8 @@ def _insert_into_classifier(
     model: ov.Model,
     method: Method | None,
     target_layers: Sequence[str],
-    targets: Any,
-    labels: str | Path | Sequence[str] | None,
+    targets: Targets,
+    labels: Labels,
     *,
     embed_scaling: bool,
     feature_vector: bool,
@@ -127,9 +127,7 @@ def _insert_into_classifier(
     )
 
 
-def _inserted_classes(
-    model: ov.Model, logits: Logits, targets: Any, labels: str | Path | Sequence[str] | None
-) -> Classes:
+def _inserted_classes(model: ov.Model, logits: Logits, targets: Targets, labels: Labels) -> Classes:
     """Return what the graph has to explain: all classes, the best one of each image, or some in the user's order."""
     if labels is None and _is_everything(targets):  # so that wrong names in the model do not matter
         return None
@@ -145,8 +143,8 @@ def _insert_into_detector(
     task: Task,
     method: Method | None,
     target_layers: Sequence[str],
-    targets: Any,
-    labels: str | Path | Sequence[str] | None,
+    targets: Targets,
+    labels: Labels,
     *,
     embed_scaling: bool,
 ) -> ov.Model:
@@ -175,12 +173,12 @@ def _insert_into_detector(
     return explained
 
 
-def _is_everything(targets: Any) -> bool:
+def _is_everything(targets: Targets) -> bool:
     return isinstance(targets, int) and targets == -1
 
 
 def known_classes(
-    model: ov.Model, labels: str | Path | Sequence[str] | None, method: Method | None, target_layers: Sequence[str] = ()
+    model: ov.Model, labels: Labels, method: Method | None, target_layers: Sequence[str] = ()
 ) -> BoxClasses:
     """Tell what is known of a detector's classes, reading its graph only as far as the method needs it.
 
