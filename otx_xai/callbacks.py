@@ -16,7 +16,7 @@ from otx_xai.errors import ConfigError
 from otx_xai.explain import Explainer
 from otx_xai.explain.explanation import Explanation
 from otx_xai.models import OTXModel, build_model
-from otx_xai.records import UInt8Array
+from otx_xai.records import Targets, UInt8Array
 from otx_xai.report import annotate
 from otx_xai.report.files import write_picture
 from otx_xai.report.names import slugs
@@ -46,7 +46,7 @@ class SaliencyCallback(lightning.Callback):  # type: ignore[misc]
     """
 
     def __init__(
-        self, images: int = 4, every_n_epochs: int = 1, targets: Any = "predicted", folder: str | Path | None = None
+        self, images: int = 4, every_n_epochs: int = 1, targets: Targets = "predicted", folder: str | Path | None = None
     ) -> None:
         for name, number in (("images", images), ("every_n_epochs", every_n_epochs)):
             if number < 1:

@@ -23,7 +23,9 @@ FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 Size = tuple[int, int]
 
-Targets = int | str | Sequence[int | str] | NDArray[np.integer[Any]] | None
+Target = int | np.integer[Any] | str
+"""One class as users say it: its index or its name."""
+Targets = Target | Sequence[Target] | NDArray[np.integer[Any]] | None
 """Classes as users say them: indices, names, ``"a,b"``, -1 for all, or a word such as ``"predicted"``."""
 Labels = str | Path | Sequence[str] | None
 """Class names as users give them: a file, ``"a,b"``, or the names; ``None``: those that the model knows."""

@@ -48,6 +48,10 @@ class ExplainSettings:
     model: Any = option(
         None, "NAME", "architecture of a plain state dict, where its keys do not tell: mobilenet_v2, timm/…", _MODEL
     )
+    output: str | None = option(None, "NAME", "output that is explained, where a classifier has several", _MODEL)
+    format: str | None = option(
+        None, "NAME", "how the outputs of a detector spell boxes, where graph and names leave it open", _MODEL
+    )
     labels: Labels = option(
         None, "FILE|a,b,c", "class names, where the model does not tell: one a line, a JSON list, or a,b,c", _MODEL
     )

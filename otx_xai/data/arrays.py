@@ -29,13 +29,13 @@ def decode_array(data: bytes, path: str | Path) -> NDArray[Any]:
     return values
 
 
-def as_channels(values: NDArray[Any], channels: int, path: str | Path) -> UInt8Array:
+def as_channels(values: NDArray[Any], channels: int, image: str) -> UInt8Array:
     """Turn an array into an image with the channels that a network takes.
 
     Args:
         values: ``(H, W, C)`` or ``(C, H, W)``; ``(H, W)`` is one channel. See :func:`to_range` for its values.
         channels: of the network. For 1 and 3, grey and RGB, the image may be either.
-        path: for errors.
+        image: what the image is called, for errors.
 
     Returns:
         ``uint8`` ``(H, W, channels)``, contiguous; ``(H, W, 3)`` for a network of one channel.
@@ -44,15 +44,15 @@ def as_channels(values: NDArray[Any], channels: int, path: str | Path) -> UInt8A
         ImageError: it has another number of channels or axes, or values without a known range.
     """
     allowed = (3, 1) if channels in (1, 3) else (channels,)
-    image = values[..., None] if values.ndim == 2 else values
-    if image.ndim == 3 and image.shape[2] not in allowed and image.shape[0] in allowed:
-        image = image.transpose(1, 2, 0)
-    if image.ndim != 3 or image.shape[2] not in allowed or not image.size:
+    pixels = values[..., None] if values.ndim == 2 else values
+    if pixels.ndim == 3 and pixels.shape[2] not in allowed and pixels.shape[0] in allowed:
+        pixels = pixels.transpose(1, 2, 0)
+    if pixels.ndim != 3 or pixels.shape[2] not in allowed or not pixels.size:
         raise ImageError(
-            f"The image {str(path)!r} is an array {values.shape}, and the network takes {channels} channels. Expected "
-            f"(height, width, {channels}) or ({channels}, height, width): leave out what the network does not take."
+            f"{image} is an array {values.shape}, and the network takes {channels} channels. Expected (height, width, "
+            f"{channels}) or ({channels}, height, width): leave out what the network does not take."
         )
-    scaled = to_range(image, f"The image {str(path)!r}")
+    scaled = to_range(pixels, image)
     return np.ascontiguousarray(np.repeat(scaled, 3, axis=2) if scaled.shape[2] == 1 else scaled)
 
 
@@ -93,3 +93,53 @@ def to_range(values: NDArray[Any], image: str) -> UInt8Array:
             "from 0 to 255: scale them, and save it again."
         )
     return np.asarray(np.rint(values * 255 if high <= 1 else values), np.uint8)
+
+
+def as_image_array(data: Any, channels: int = 3) -> NDArray[Any]:
+    """Turn what people hold images in into an array: a PIL image, a torch tensor, or whatever numpy can look into.
+
+    Args:
+        data: a PIL image of any mode, whose pixels are taken as they lie in memory (its EXIF data turn nothing); a
+            tensor ``(C, H, W)`` or ``(H, W, C)`` or ``(H, W)``, see :func:`to_range` for its values; a tensor
+            ``(N, C, H, W)``, or anything else, is taken as it is.
+        channels: of the network. PIL images become RGB, unless they have as many bands, such as ``RGBA`` for 4.
+
+    Returns:
+        ``uint8`` ``(H, W, C)`` or ``(H, W)`` of an image; otherwise an array of the shape and type of ``data``.
+
+    Raises:
+        ImageError: the values of an image have no known range, or it has another number of channels.
+    """
+    if hasattr(data, "getbands") and hasattr(data, "convert"):
+        return _from_pil(data, channels)
+    if not hasattr(data, "detach"):
+        return np.asarray(data)
+    tensor = data.detach().cpu()
+    values = np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
+    if values.ndim not in (2, 3):
+        return values
+    # As torch has them, channels first, where that is possible
+    counts = (1, 3, channels)
+    if values.ndim == 3 and values.shape[0] in counts:
+        values = values.transpose(1, 2, 0)
+    return as_channels(values, channels, "The tensor")
+
+
+def _from_pil(image: Any, channels: int) -> NDArray[Any]:
+    """Return the pixels of a PIL image: of its 16 and 32 bits a pixel the 8 upper ones, of its bands RGB, or all."""
+    mode = str(image.mode)
+    if mode == "F":
+        return to_range(np.asarray(image), "The PIL image of mode F")
+    if mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise ImageError(
+                f"The PIL image of mode {mode} holds values from {values.min()} to {values.max()}. Expected values "
+                "from 0 to 255, or from 0 to 65535."
+            )
+        is_bytes = mode == "I" and values.max() <= 255
+        return to_range(values.astype(np.uint8 if is_bytes else np.uint16), "The PIL image")
+    bands = len(image.getbands())
+    if channels not in (1, 3) and bands == channels and mode in ("LA", "RGBA"):
+        return np.array(image)
+    return np.array(image if mode == "L" else image.convert("RGB"))

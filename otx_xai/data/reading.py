@@ -44,7 +44,7 @@ def read_image(path: str | Path, channels: int = 3) -> UInt8Array:
     data = _read_bytes(path)
     kind = kind_of(data) or ("TGA" if suffix_of(str(path)) == ".tga" else "")
     if kind == "NumPy":
-        return as_channels(decode_array(data, path), channels, path)
+        return as_channels(decode_array(data, path), channels, _called(path))
     if kind == "TIFF":
         return _read_tiff(data, channels, path)
     if not kind:
@@ -94,13 +94,13 @@ def _read_tiff(data: bytes, channels: int, path: str | Path) -> UInt8Array:
         return np.array(by_pillow(data, "TIFF", path))
     if layout.is_rgba:
         return np.asarray(cv2.cvtColor(_decoded(data, (cv2.IMREAD_UNCHANGED,), path), cv2.COLOR_BGRA2RGBA), np.uint8)
-    return as_channels(decode_bands(data, path), channels, path)
+    return as_channels(decode_bands(data, path), channels, _called(path))
 
 
 def _read_colours(data: bytes, layout: TiffLayout, path: str | Path) -> UInt8Array:
     """Read a TIFF picture without OpenCV's own scaling to 8 bits, which guesses a range for kinds that have none."""
     if layout.is_separate:  # OpenCV mixes up planes of more than 8 bits
-        return as_channels(decode_bands(data, path)[..., :3], 3, path)
+        return as_channels(decode_bands(data, path)[..., :3], 3, _called(path))
     if layout.is_transparent:  # OpenCV darkens what is transparent
         return np.array(by_pillow(data, "TIFF", path).convert("RGB"))
     image = _decoded(data, (cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, cv2.IMREAD_UNCHANGED), path)
@@ -115,6 +115,10 @@ def _decoded(data: bytes, flags: Sequence[int], path: str | Path) -> UInt8Array:
     if image is None:
         raise ImageError(broken_text(path, "TIFF", "its content cannot be decoded"))
     return to_range(image, f"The TIFF image {str(path)!r}")
+
+
+def _called(path: str | Path) -> str:
+    return f"The image {str(path)!r}"
 
 
 def _read_with_alpha(data: bytes, kind: str, channels: int, path: str | Path) -> UInt8Array:

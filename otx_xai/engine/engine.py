@@ -280,6 +280,8 @@ class Engine:
         *,
         data_root: str | Path | None = None,
         labels: Labels = None,
+        output: str | None = None,
+        format: str | None = None,
         input: InputOptions | None = None,
         explain_mode: ExplainMode | str = ExplainMode.AUTO,
         explain_method: Method | str | None = None,
@@ -312,6 +314,9 @@ class Engine:
             dump: write pictures. Without it the result holds the explanations.
             data_root: images: a folder (recursive), one image, a list file, or a glob pattern.
             labels: class names: a file with one a line, or ``a,b,c``, where the model does not tell.
+            output: the output that is explained, by name or number, where a classifier has several.
+            format: how the outputs of a detector spell boxes, by the name of a row of
+                :data:`otx_xai.model.formats.choice.BOX_FORMATS`, where graph and names leave it open.
             input: what to feed the model, where it does not tell.
             explain_mode: ``whitebox``: a branch in the graph; ``blackbox``: perturbed images; ``auto``: the first where
                 the analysis of the graph finds a place for it, else the second. Log and ``run.json`` tell.
@@ -344,6 +349,8 @@ class Engine:
         settings = ExplainSettings(
             checkpoint=checkpoint or self.checkpoint,
             model=self._architecture(),
+            output=output,
+            format=format,
             labels=labels,
             task=self.task,
             device=self.device,
@@ -376,7 +383,9 @@ class Engine:
             settings.task,
             its_labels,
             its_options,
-            confidence_threshold=config.confidence_threshold,
+            settings.output,
+            settings.format,
+            config.confidence_threshold,
             target_layers=layers,
         )
         model = open_model(source, options, batch=settings.batch_size)

@@ -219,7 +219,7 @@ class Explainer:
             return self._plans[how]
 
     def _plan_of_call(
-        self, how: How, targets: Any, label_names: Sequence[str] | None, given: Mapping[str, Any]
+        self, how: How, targets: Targets, label_names: Sequence[str] | None, given: Mapping[str, Any]
     ) -> Plan:
         """Return the plan with the names, targets and options of a black-box method that a call gives."""
         made = self._plan(how)

@@ -16,6 +16,7 @@ from otx_xai.records import (
     InputGeometry,
     MapGrid,
     Prediction,
+    Targets,
     UInt8Array,
 )
 from otx_xai.report import PlacedMaps, slug, slugs, write_picture
@@ -152,7 +153,7 @@ class Explanation:
         return files
 
     def plot(
-        self, targets: Any = None, backend: str = "matplotlib", max_num_plots: int = 24, num_columns: int = 4
+        self, targets: Targets = None, backend: str = "matplotlib", max_num_plots: int = 24, num_columns: int = 4
     ) -> Any:
         """Show maps side by side.
 
@@ -206,7 +207,7 @@ class Explanation:
             raise TargetError(f"Target {name!r} was not explained; this explanation has {self.targets}.")
         return found[0]
 
-    def _chosen(self, targets: Any) -> list[int | str]:
+    def _chosen(self, targets: Targets) -> list[int | str]:
         if targets is None or PER_IMAGE_MAP in self.saliency_map:
             return self.targets
         count = 1 + max((target for target in self.targets if isinstance(target, int)), default=-1)

@@ -97,13 +97,14 @@ def _resized(saliency_map: FloatArray, canvas: Canvas, size: Size) -> FloatArray
     return resized
 
 
-def as_picture(image: NDArray[Any]) -> UInt8Array:
+def as_picture(image: NDArray[Any], channels: int = 3) -> UInt8Array:
     """Turn an image of any usual kind into one to look at.
 
     Args:
         image: RGB ``(H, W, 3)``, RGBA (its alpha is dropped), grey ``(H, W)`` or ``(H, W, 1)``, or with the channels
             first. Of ``uint8``, or any numbers: those in [0, 1] or [0, 255] are taken to mean black to white, others
             (normalised images) are stretched from their smallest to their largest.
+        channels: of the network: the image may have as many. The first three are shown, of two the first as grey.
 
     Returns:
         RGB ``uint8`` ``(H, W, 3)``, contiguous.
@@ -111,18 +112,22 @@ def as_picture(image: NDArray[Any]) -> UInt8Array:
     Raises:
         ConfigError: the shape is none of these.
     """
-    shape = image.shape
+    shape, counts = image.shape, (1, 3, 4, channels)
     if image.ndim == 2:
         image = image[..., None]
-    elif image.ndim == 3 and shape[2] not in (1, 3, 4) and shape[0] in (1, 3, 4):
+    elif image.ndim == 3 and shape[2] not in counts and shape[0] in counts:
         image = image.transpose(1, 2, 0)
-    if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or not image.size:
-        raise ConfigError(f"The image has shape {shape}; expected RGB (height, width, 3), or grey (height, width).")
+    if image.ndim != 3 or image.shape[2] not in counts or not image.size:
+        others = "" if channels in (1, 3, 4) else f", or the {channels} channels of the network"
+        raise ConfigError(
+            f"The image has shape {shape}; expected RGB (height, width, 3), or grey (height, width){others}."
+        )
+    image = image[..., :1] if image.shape[2] == 2 else image[..., :3]
     if image.dtype != np.uint8:
         image = _as_uint8(np.asarray(image, np.float32))
     if image.shape[2] == 1:
         return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2RGB))
-    return np.ascontiguousarray(image[..., :3])
+    return np.ascontiguousarray(image)
 
 
 def _as_uint8(values: FloatArray) -> UInt8Array:

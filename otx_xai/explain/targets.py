@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from otx_xai.errors import ImageError, TargetError
 from otx_xai.postprocess import min_max, predict
 from otx_xai.postprocess.scores import NO_SCORE, are_alike
-from otx_xai.records import PER_IMAGE_TARGET, SALIENCY_MAP, SALIENCY_TARGETS, SCORES, Detections, FloatArray, Prediction
+from otx_xai.records import (
+    PER_IMAGE_TARGET,
+    SALIENCY_MAP,
+    SALIENCY_TARGETS,
+    SCORES,
+    Detections,
+    FloatArray,
+    Prediction,
+    Targets,
+)
 
 logger = logging.getLogger("otx_xai")
 
@@ -64,7 +73,7 @@ class Wanted:
         return max(1, int(1 / self.threshold))
 
 
-def resolve_wanted(targets: Any, labels: Sequence[str], threshold: float, *, has_boxes: bool) -> Wanted:
+def resolve_wanted(targets: Targets, labels: Sequence[str], threshold: float, *, has_boxes: bool) -> Wanted:
     """Turn what users write into what is wanted.
 
     Args:
@@ -89,7 +98,7 @@ def resolve_wanted(targets: Any, labels: Sequence[str], threshold: float, *, has
     return Wanted(_indices(items, names), threshold)
 
 
-def resolve_targets(targets: Any, labels: Sequence[str]) -> tuple[int, ...] | None:
+def resolve_targets(targets: Targets, labels: Sequence[str]) -> tuple[int, ...] | None:
     """Turn what users write into class indices, in their order and without repeats.
 
     A number is an index. A text is a class name, read without regard to case and with ``_`` for a space, or an index.
@@ -193,7 +202,7 @@ class _Names:
         )
 
 
-def _items(targets: Any, names: _Names) -> list[Any]:
+def _items(targets: Targets, names: _Names) -> list[Any]:
     if isinstance(targets, str):
         text = targets.strip()
         if names.find(text) is not None:  # names may hold commas

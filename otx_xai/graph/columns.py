@@ -31,7 +31,6 @@ from otx_xai.graph.view import View, constant_ints, dimensions, kind, port_of
 _COPIES = names_with(lambda own: own.is_copy)
 _PASSED = UNARY | names_with(lambda own: own.activation == "scores")
 _ROUNDS = frozenset({"Floor", "Round", "Mod", "FloorMod"})
-_MAKES_COPIES = frozenset({"Broadcast", "Tile"})
 
 Sizes = Sequence[int | None]
 
@@ -85,12 +84,21 @@ class Piece:
 
 @dataclass(frozen=True)
 class _Place:
-    """Some columns of a tensor on the way back; ``axis`` is ``None`` where they are no axis of their own there."""
+    """Some columns of a tensor on the way back.
+
+    Args:
+        output: the tensor.
+        axis: of the columns; ``None`` where they are no axis of their own there.
+        first: the first of them along this axis.
+        width: their number.
+        period: in a flat tensor of rows, the length of a row.
+    """
 
     output: ov.Output
     axis: int | None
     first: int
     width: int
+    period: int | None = None
 
 
 def pieces_of(view: View, output: ov.Output, axis: int) -> tuple[Piece, ...]:
@@ -223,7 +231,9 @@ def _before(view: View, node: ov.Node, place: _Place) -> _Place | None:
         axis = None if order is None or place.axis is None else order[place.axis]
         return replace(place, output=node.input_value(0), axis=axis)
     if operation in RESHAPES:
-        return _onto(view, node.input_value(0), place, _unreshaped(node, place.axis))
+        return _flat(view, node, place) or _onto(view, node.input_value(0), place, _unreshaped(node, place.axis))
+    if operation == "Pad" and place.period is not None:
+        return replace(place, output=node.input_value(0))
     if operation in CUTS:
         return _uncut(view, node, place)
     if operation in PICKS | {"Pad"}:
@@ -257,6 +267,25 @@ def _operand(view: View, values: Sequence[ov.Output], place: _Place) -> _Place |
     moved = [_onto(view, value, place, aligned(value)) for value in values]
     with_axis = [there for there in moved if there is not None and there.axis is not None]
     return with_axis[0] if with_axis else moved[0]
+
+
+def _flat(view: View, node: ov.Node, place: _Place) -> _Place | None:
+    """Go on in front of a reshape that makes rows of one flat axis, or the other way round.
+
+    Exporters flatten rows to pad them with further ones.
+    """
+    source, after = node.input_value(0), dimensions(node.output(0))
+    before = dimensions(source)
+    if not before or not after or not view.is_data(source):
+        return None
+    if place.period is not None:
+        if len(before) == 1:
+            return replace(place, output=source)
+        rows = before[-1] == place.period
+        return _Place(source, len(before) - 1, place.first, place.width) if rows else None
+    if len(before) == 1 < len(after) and place.axis == len(after) - 1:
+        return replace(place, output=source, axis=None, period=after[-1])
+    return None
 
 
 def _unreshaped(node: ov.Node, axis: int | None) -> int | None:
@@ -331,7 +360,7 @@ def _picked(view: View, node: ov.Node, place: _Place) -> _Place | None:
     if kind(node).startswith("Scatter") and not view.is_data(source):
         source = node.input_value(2)
     before, after = dimensions(source), dimensions(node.output(0))
-    if place.axis is None or before is None or after is None or kind(node) in _MAKES_COPIES:
+    if place.axis is None or before is None or after is None:
         return _onto(view, source, place, None)
     from_last = place.axis - len(after)
     return _onto(view, source, place, len(before) + from_last if len(before) + from_last >= 0 else None)

@@ -9,9 +9,11 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image
 
 from otx_xai.data import read_image
+from otx_xai.data.arrays import as_image_array
 from otx_xai.data.file_kinds import is_image, kind_of
 from otx_xai.errors import ImageError
 
@@ -303,3 +305,70 @@ class TestBands:
         for length in (9, 40, len(data) - 99):
             with pytest.raises(ImageError, match="is a broken TIFF file"):
                 read(data[:length], channels=5)
+
+
+class TestImagesInMemory:
+    @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"])
+    def test_pil_images_of_every_mode(self, mode):
+        image = Image.fromarray(SMOOTH)
+        image = image.convert("P").convert("PA") if mode == "PA" else image.convert(mode)
+        expected = np.asarray(image.convert("RGB"))
+        array = as_image_array(image)
+        assert array.dtype == np.uint8
+        np.testing.assert_array_equal(np.dstack([array] * 3) if array.ndim == 2 else array, expected)
+
+    @pytest.mark.parametrize(
+        ("values", "mode"),
+        [
+            (np.uint16([[0, 257, 65535]]), "I;16"),
+            (np.int32([[0, 257, 65535]]), "I"),
+            (np.int32([[0, 1, 255]]), "I"),
+            (np.float32([[0, 1 / 255, 1]]), "F"),
+            (np.float32([[0, 1, 255]]), "F"),
+        ],
+    )
+    def test_pil_images_of_more_bits(self, values, mode):
+        image = Image.fromarray(values)
+        assert image.mode == mode
+        np.testing.assert_array_equal(as_image_array(image), [[0, 1, 255]])
+
+    @pytest.mark.parametrize("values", [np.int32([[-1, 0]]), np.int32([[0, 70000]]), np.float32([[0, 300]])])
+    def test_pil_images_without_a_known_range(self, values):
+        with pytest.raises(ImageError, match=r"PIL image of mode [IF] holds .*values from"):
+            as_image_array(Image.fromarray(values))
+
+    @pytest.mark.parametrize(("mode", "channels"), [("LA", 2), ("RGBA", 4)])
+    def test_bands_of_a_pil_image_are_channels_where_the_network_takes_as_many(self, mode, channels):
+        image = Image.fromarray(SMOOTH).convert(mode)
+        np.testing.assert_array_equal(as_image_array(image, channels), np.asarray(image))
+        assert as_image_array(image.convert("CMYK"), 4).shape == (32, 48, 3)
+
+    @pytest.mark.parametrize("channels", [2, 3, 4, 6])
+    @pytest.mark.parametrize("last", [False, True])
+    @pytest.mark.parametrize(
+        ("dtype", "factor"), [(torch.uint8, 1), (torch.float32, 1), (torch.float64, 1 / 255), (torch.float16, 1)]
+    )
+    def test_tensors(self, channels, last, dtype, factor):
+        values = RNG.integers(0, 256, (9, 7, channels)).astype(np.uint8)
+        tensor = (torch.from_numpy(values) * factor).to(dtype)
+        tensor = tensor if last else tensor.permute(2, 0, 1)
+        np.testing.assert_array_equal(as_image_array(tensor, channels), values)
+
+    def test_tensors_that_know_gradients_and_have_few_bits(self):
+        tensor = torch.full((3, 4, 5), 0.5, dtype=torch.bfloat16, requires_grad=True)
+        np.testing.assert_array_equal(as_image_array(tensor), np.full((4, 5, 3), 128))
+        np.testing.assert_array_equal(as_image_array(tensor[:1]), np.full((4, 5, 3), 128))
+        np.testing.assert_array_equal(as_image_array(tensor[0]), np.full((4, 5, 3), 128))
+
+    def test_a_batch_is_the_networks_input_and_stays_what_it_is(self):
+        batch = torch.randn(2, 3, 4, 5)
+        np.testing.assert_array_equal(as_image_array(batch), batch.numpy())
+
+    def test_normalised_tensors_are_no_images(self):
+        with pytest.raises(ImageError, match=r"The tensor holds float32 values from .*Expected values from 0 to 1"):
+            as_image_array(torch.randn(3, 4, 5))
+
+    def test_arrays_stay_what_they_are(self):
+        for values in (SMOOTH, SMOOTH / 255, SMOOTH.astype(np.int64)):
+            assert as_image_array(values) is values
+        np.testing.assert_array_equal(as_image_array([[1, 2], [3, 4]]), [[1, 2], [3, 4]])

@@ -116,6 +116,14 @@ def test_a_normalised_image_is_stretched():
     assert np.abs(stretched.astype(int) - PICTURE).max() <= 1
 
 
+@pytest.mark.parametrize(("channels", "shown"), [(2, (0, 0, 0)), (4, (0, 1, 2)), (6, (0, 1, 2))])
+@pytest.mark.parametrize("first", [False, True])
+def test_of_many_channels_the_first_are_shown(channels: int, shown: tuple[int, ...], first: bool):
+    image = np.random.default_rng(0).integers(0, 256, (30, 50, channels), dtype=np.uint8)
+    picture = as_picture(image.transpose(2, 0, 1) if first else image, channels)
+    np.testing.assert_array_equal(picture, image[..., shown])
+
+
 @pytest.mark.parametrize("shape", [(5,), (5, 6, 2), (1, 5, 6, 3), (0, 5, 3), (5, 6, 7)])
 def test_what_is_no_image(shape: tuple[int, ...]):
     with pytest.raises(ConfigError, match="expected RGB"):
