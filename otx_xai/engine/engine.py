@@ -383,13 +383,13 @@ class Engine:
             confidence_threshold=config.confidence_threshold,
             batch=settings.batch_size,
         )
-        if settings.output_model is not None:
-            its_task, saved = prepared.info.task, Path(settings.output_model)
-            save_explained(source, saved, its_task, method, settings.target_layer, its_labels)
         session = open_session(prepared, settings.device, normalised=data.normalised)
         work_dir = explain_run(self.work_dir)
         found = replace(settings, checkpoint=model_file, data_root=data.root, work_dir=work_dir)
         with locked(work_dir):
+            if settings.output_model is not None:
+                its_task, saved = prepared.info.task, Path(settings.output_model)
+                save_explained(source, saved, its_task, method, settings.target_layer, its_labels)
             run = begin_run(work_dir, found, prepared, session, model_file, data, keep=keep)
             return run.execute(session, resume=settings.resume and not keep and data.loader is None)
 
