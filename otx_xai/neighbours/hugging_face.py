@@ -29,12 +29,12 @@ _PROBLEMS = {
 }
 
 
-def from_config_files(folder: Path, model: ov.Model) -> Hints:
+def from_config_files(folder: Path, model: ov.Model | None = None) -> Hints:
     """Say what the configurations in a folder tell of the model in it.
 
     Args:
         folder: where the model lies. Those of ``onnx/`` and ``openvino/`` may have their configurations one up.
-        model: as it was read.
+        model: as it was read, if it was: the size of its input counts where a configuration tells of two.
 
     Raises:
         ModelError: a file is broken, or a value in it is of the wrong kind.
@@ -47,7 +47,7 @@ def from_config_files(folder: Path, model: ov.Model) -> Hints:
     return Hints()
 
 
-def _from_config(path: Path, model: ov.Model) -> Hints:
+def _from_config(path: Path, model: ov.Model | None) -> Hints:
     config = read_json_object(path)
     if config is None:
         return Hints()
@@ -65,7 +65,7 @@ def _from_config(path: Path, model: ov.Model) -> Hints:
     )
 
 
-def _from_processor(folder: Path, model: ov.Model) -> Hints:
+def _from_processor(folder: Path, model: ov.Model | None) -> Hints:
     for path in (folder / name for name in _PROCESSORS):
         processor = read_json_object(path)
         if processor is None:
@@ -80,9 +80,9 @@ def _from_processor(folder: Path, model: ov.Model) -> Hints:
     return Hints()
 
 
-def _fed(model: ov.Model) -> tuple[int, ...]:
+def _fed(model: ov.Model | None) -> tuple[int, ...]:
     """The sides of the one input that are static."""
-    shapes = [port.partial_shape for port in model.inputs]
+    shapes = [port.partial_shape for port in model.inputs] if model is not None else []
     if len(shapes) != 1 or shapes[0].rank.is_dynamic:
         return ()
     return tuple(int(side.get_length()) for side in shapes[0] if side.is_static)
