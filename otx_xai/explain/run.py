@@ -50,10 +50,10 @@ class ExplainRun:
         explained: number of images explained, those of an earlier, interrupted run included.
         resumed: number of these that an earlier run had explained.
         failures: images that could not be explained, name → reason.
-        files: number of pictures written.
+        files: number of pictures and other files of images that were written.
         seconds: time it took.
         interrupted: whether it was stopped before the last image.
-        explanations: one an image, in order, when nothing was dumped: maps are grey ``uint8`` ``(h, w)`` at the
+        explanations: one an image, in order, when nothing was dumped; the pictures in ``saliency_map`` are grey, at the
             network's resolution.
     """
 
@@ -81,7 +81,7 @@ class ExplainRun:
         rate = (self.explained - self.resumed) / self.seconds if self.seconds else 0.0
         lines = [
             f"Explained {self.explained} of {self.images} images in {self.seconds:.1f} s ({rate:.1f} images/s), "
-            f"{self.files} pictures, in {self.work_dir}"
+            f"{self.files} files, in {self.work_dir}"
         ]
         if self.resumed:
             lines.append(f"{self.resumed} of them by an earlier run that this one resumed.")
@@ -121,7 +121,7 @@ class Run:
         prepared: the model.
         config: what to write.
         images: all images of the run, in order.
-        dump: write pictures.
+        dump: write files of each image.
         keep: keep the explanations in memory, to return them.
         loader: gives the pixels of the images, in their order; they are read from their files by default.
     """
