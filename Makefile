@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clients docs clean
+.PHONY: help demo test lint format bench clients models docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -37,6 +37,9 @@ clients: $(STAMP) .venv-clients/.installed ## show that Intel's Model API reads 
 	$(BIN)/python tests/clients/export_model.py out/clients
 	.venv-clients/bin/python tests/clients/read_with_model_api.py out/clients
 
+models: .venv-models/.installed ## explain classifiers and detectors of other packages, and compare: out/models/table.md
+	.venv-models/bin/python tests/models_zoo/run.py out/models
+
 docs: $(STAMP) ## build the pages in docs/ and the API reference into docs/_build
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build
 	@echo "docs/_build/index.html"
@@ -48,6 +51,15 @@ clean: ## remove what the targets made, except environments
 .venv-clients/.installed:
 	$(PYTHON) -m venv .venv-clients
 	.venv-clients/bin/python -m pip install --quiet openvino-model-api
+	@touch $@
+
+# Ultralytics, which is under the AGPL, is in this environment only. It brings an OpenCV that clashes with ours.
+.venv-models/.installed: pyproject.toml
+	test -x .venv-models/bin/python || $(PYTHON) -m venv .venv-models
+	.venv-models/bin/python -m pip install --quiet --editable ".[train]" \
+		ultralytics transformers timm onnx onnxscript safetensors
+	.venv-models/bin/python -m pip uninstall --quiet --yes opencv-python opencv-python-headless
+	.venv-models/bin/python -m pip install --quiet opencv-python-headless
 	@touch $@
 
 $(STAMP): pyproject.toml

@@ -8,26 +8,31 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import openvino as ov
 
-from otx_xai.errors import ConfigError
-from otx_xai.records import Task
+from otx_xai.errors import ConfigError, ModelError
+from otx_xai.records import Size, Task
 
 if TYPE_CHECKING:
     from torch import nn
 
     from otx_xai.models.base import OTXModel
+    from otx_xai.models.plain_outputs import PlainOutputs
 
 IMAGE = "image"
 _OUTPUTS: dict[Task, tuple[str, ...]] = {
     Task.DETECTION: ("boxes", "labels"),
     Task.INSTANCE_SEGMENTATION: ("boxes", "labels", "masks"),
 }
+_FAULTS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, NameError)
+"""What a module that a converter cannot follow, and the converter, raise."""
+
 _MODEL_TYPES = {Task.DETECTION: "ssd", Task.INSTANCE_SEGMENTATION: "MaskRCNN"}
 
 
@@ -100,18 +105,37 @@ def checked_batch(model: OTXModel, batch: int | None) -> int | None:
 @contextmanager
 def ready(model: OTXModel) -> Iterator[nn.Module]:
     """Yield what is traced, on the CPU and in evaluation mode, and give the model its mode back."""
+    with at_rest(model, model.export_module) as module:
+        yield module
+
+
+@contextmanager
+def at_rest(module: nn.Module, traced: Callable[[], nn.Module] | None = None) -> Iterator[nn.Module]:
+    """Yield a module in evaluation mode, in ``float32`` on the CPU, without gradients; it is as before afterwards.
+
+    Args:
+        module: it is not moved; where it is elsewhere or of another type, a copy is yielded.
+        traced: makes what is yielded in its place, sharing its weights.
+    """
     import torch
 
-    modes = {module: module.training for module in model.modules()}
-    module = model.export_module().eval()
-    if any(parameter.device.type != "cpu" for parameter in module.parameters()):
-        module = deepcopy(module).cpu()
+    modes = {part: part.training for part in module.modules()}
+    yielded = (traced() if traced else module).eval()
+    tensors = [*yielded.parameters(), *yielded.buffers()]
+    if any(one.device.type != "cpu" or one.dtype in (torch.float16, torch.bfloat16, torch.float64) for one in tensors):
+        yielded = _copied(yielded).cpu().float()
     try:
         with torch.no_grad():
-            yield module
+            yield yielded
     finally:
         for part, training in modes.items():
             part.training = training
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    """Copy a module without the trainer that a LightningModule is attached to."""
+    trainers = (getattr(part, "_trainer", None) for part in module.modules())
+    return deepcopy(module, {id(trainer): None for trainer in trainers if trainer is not None})
 
 
 @contextmanager
@@ -133,6 +157,109 @@ def quietly() -> Iterator[None]:
 def output_names(task: Task) -> tuple[str, ...]:
     """Return the names of the outputs of a converted model, in their order."""
     return _OUTPUTS.get(task, ("logits",))
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Anybody's module
+# --------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A module that was converted.
+
+    Args:
+        graph: inputs and outputs are named.
+        way: ``torch.export`` or ``trace``.
+    """
+
+    graph: ov.Model
+    way: str
+
+
+def module_to_openvino(module: nn.Module, example_size: Size, channels: int = 3) -> Converted:
+    """Convert anybody's module that takes images, through ``torch.export``, or else a trace.
+
+    Args:
+        module: takes ``float32`` ``(N, C, H, W)``, and gives a tensor, a tuple or dict of tensors, an output of
+            transformers, or, as torchvision's detectors do, a list of dicts. It is not changed.
+        example_size: ``(height, width)`` of the input in pixels.
+        channels: number of channels of the input.
+
+    Returns:
+        A model with the input ``image``, and a dynamic batch where the module takes any number of images. Outputs have
+        the names of the module's, ``logits`` where it gives one tensor of rank 2; a list of dicts becomes ``boxes``
+        ``(1, M, 5)`` (xyxy in pixels of the input, score), ``labels`` ``(1, M)``, and ``masks``.
+
+    Raises:
+        ModelError: the module does not take such images, gives something else, or cannot be converted.
+    """
+    import torch
+
+    from otx_xai.models.plain_outputs import plain_module, with_plain_outputs
+
+    with at_rest(plain_module(module)) as resting, quietly():
+        example = torch.zeros(2, channels, *example_size)
+        traced = with_plain_outputs(resting, example)
+        converted = _exported(traced.module, example) if traced.takes_batches else None
+        reason = converted if isinstance(converted, str) else "it gives a list of boxes"
+        if not isinstance(converted, ov.Model):
+            converted = _traced(module, traced, example, reason)
+            way = f"trace, since torch.export fails: {reason}" if traced.takes_batches else "trace"
+        else:
+            way = "torch.export"
+    converted.inputs[0].get_tensor().set_names({IMAGE})
+    for output, name in zip(converted.outputs, traced.names, strict=True):
+        output.get_tensor().set_names({name})
+    return Converted(converted, way)
+
+
+def _exported(module: nn.Module, example: Any) -> ov.Model | str:
+    """Convert through ``torch.export``; where that cannot be done, return why."""
+    import torch
+
+    try:
+        converted = ov.convert_model(torch.export.export(module, (example,), dynamic_shapes=dynamic_shapes(None)))
+        converted.reshape([-1, *example.shape[1:]])
+    except _FAULTS as error:
+        return _reason(error)
+    return converted
+
+
+def _traced(named: nn.Module, traced: PlainOutputs, example: Any, reason: str) -> ov.Model:
+    """Convert through a trace, which fixes what depends on the image, and keeps the batch open where it can."""
+    import torch
+
+    example = example if traced.takes_batches else example[:1]
+    try:
+        recorded = torch.jit.trace(traced.module, example, strict=False, check_trace=False)
+        shape = [ov.PartialShape(list(example.shape))]
+        converted = ov.convert_model(recorded, example_input=example, input=shape)
+    except _FAULTS as error:
+        raise ModelError(
+            f"{type(named).__name__} cannot be converted to OpenVINO. torch.export: {reason}. torch.jit.trace: "
+            f"{_reason(error)}. Expected a module whose forward both can follow; export it to ONNX, and pass that."
+        ) from error
+    return _with_open_batch(converted) if traced.takes_batches else converted
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line), type(error).__name__).rstrip(".:")
+
+
+def _with_open_batch(model: ov.Model) -> ov.Model:
+    """Open the batch of a traced model, where all outputs follow; else fix it to one image."""
+    _, *rest = model.inputs[0].get_partial_shape()
+    for batch in (-1, 1):
+        try:
+            model.reshape([batch, *rest])
+        except RuntimeError:  # the trace has fixed the number of images inside
+            continue
+        shapes = [output.get_partial_shape() for output in model.outputs]
+        if batch == 1 or all(shape.rank.is_static and len(shape) and shape[0].is_dynamic for shape in shapes):
+            return model
+    return model
 
 
 # --------------------------------------------------------------------------------------------------------------------

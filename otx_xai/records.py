@@ -169,7 +169,9 @@ class ExplainConfig:
         f"{words(TargetExplainGroup)}: one map for each class, for each predicted one, for each box, or one an image",
         EXPLAINED,
     )
-    predicted_maps_conf_thr: float = option(0.3, "0-1", "score from which a class counts as predicted", EXPLAINED)
+    predicted_maps_conf_thr: float = option(
+        0.3, "0-1", "score from which a class counts as predicted; boxes have a threshold of their own", EXPLAINED
+    )
     postprocess: bool = option(True, "BOOL", "maps in the size of the image, else as the network has them", WRITTEN)
     crop_padded_map: bool = option(True, "BOOL", "cut the padding of the network's input off the maps", WRITTEN)
     content: DumpContent | str = option(
@@ -183,7 +185,10 @@ class ExplainConfig:
     )
     overlay_weight: float = option(0.5, "0-1", "weight of the map in the overlay", WRITTEN)
     confidence_threshold: float | None = option(
-        None, "0-1", "score from which a detector's box counts; the model's own by default, or 0.5", EXPLAINED
+        None,
+        "0-1",
+        "score from which a box counts, and has a map with --targets boxes; the model's own, or 0.5",
+        EXPLAINED,
     )
 
     def __post_init__(self) -> None:

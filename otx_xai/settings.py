@@ -25,6 +25,7 @@ from otx_xai.records import (
     Preset,
     Targets,
     Task,
+    Weights,
 )
 
 _MODEL = "Model"
@@ -51,6 +52,12 @@ class ExplainSettings:
     output: str | None = option(None, "NAME", "output that is explained, where a classifier has several", _MODEL)
     format: str | None = option(
         None, "NAME", "how the outputs of a detector spell boxes, where graph and names leave it open", _MODEL
+    )
+    weights: Weights | None = option(
+        None,
+        "WORD",
+        f"of a checkpoint that holds both: {words(Weights)}; averaged over training (ema) by default",
+        _MODEL,
     )
     labels: Labels = option(
         None, "FILE|a,b,c", "class names, where the model does not tell: one a line, a JSON list, or a,b,c", _MODEL
@@ -116,7 +123,7 @@ class ExplainSettings:
     )
 
     def __post_init__(self) -> None:
-        read_words(self, task=Task, explain_mode=ExplainMode, explain_method=Method, preset=Preset)
+        read_words(self, task=Task, weights=Weights, explain_mode=ExplainMode, explain_method=Method, preset=Preset)
         if self.batch_size < 1:
             raise ConfigError(f"--batch_size is {self.batch_size}; expected at least 1.")
 

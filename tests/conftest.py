@@ -13,7 +13,7 @@ import pytest
 os.environ["CI"] = "true"
 sys.path.insert(0, str(Path(__file__).parent))
 
-collect_ignore = ["clients"]  # they run in an environment of their own: make clients
+collect_ignore = ["clients", "models_zoo"]  # each runs in an environment of its own: make clients, make models
 
 
 @pytest.fixture

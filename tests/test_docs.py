@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import classifiers
 import cv2
@@ -18,11 +19,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 import otx_xai
 from otx_xai.cli import main
+from otx_xai.cli.explain import explain_parser
+from otx_xai.cli.parsing import open_config, parse
+from otx_xai.cli.train import data_parser, export_parser
 from otx_xai.options import Option, options_of
+from otx_xai.recipe import SECTIONS
 from otx_xai.settings import ExplainSettings
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+
+LABELS = ["cat", "dog", "horse", "sheep"]
 
 NOT_RUN = ("make demo", "make test")
 """Commands of the README that are not run here: one takes minutes and has tests of its own, the other is this suite."""
@@ -37,7 +44,8 @@ SHORTER = {
 
 def blocks(path: Path, language: str) -> list[str]:
     """Return the fenced blocks of one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    fenced = re.findall(r"^```(.*?)\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [text for said, text in fenced if said == language]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -48,13 +56,14 @@ def blocks(path: Path, language: str) -> list[str]:
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the README speaks of: models, class names and pictures."""
     folder = tmp_path_factory.mktemp("desk")
-    info = {"labels": "cat dog horse sheep", "task_type": "classification"}
+    info = {"labels": " ".join(LABELS), "task_type": "classification"}
     ov.save_model(classifiers.colour_classifier(model_info=info), folder / "model.xml", compress_to_fp16=False)
     onnx.save(_small_onnx(), folder / "mobilenet_v2.onnx")
     (folder / "imagenet.txt").write_text("golden retriever\nkite\ntench\n")
     for name in (
         "imgs/a.jpg",
         "dog.jpg",
+        "photo.jpg",
         *(f"photos/{kind}/{n}.jpg" for kind in ("holiday", "work") for n in (0, 1, 2, "dog")),
     ):
         picture = classifiers.coloured_image((64, 96), "red" if "dog" in name else "blue")
@@ -114,6 +123,54 @@ def test_the_python_blocks_of_the_readme_run(desk: Path, monkeypatch: pytest.Mon
     for block in blocks(README, "python"):
         exec(compile(block, str(README), "exec"), {})
     assert (desk / "out" / "dog_target_cat.jpg").is_file()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The other pages
+
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+
+NEEDS_MORE = {
+    "explain-detectors.md": "trained detectors, which tests/integration/test_detectors.py has",
+    "train-and-explain.md": "minutes of training; tests/integration/test_training.py does the same for less",
+}
+"""Pages whose examples need what cannot be made in a moment."""
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "how-to").glob("*.md")), ids=lambda page: page.stem)
+def test_python_blocks_of_the_how_tos_run(desk: Path, monkeypatch: pytest.MonkeyPatch, page: Path) -> None:
+    monkeypatch.chdir(desk)
+    image = classifiers.coloured_image((64, 96))
+    names: dict[str, Any] = {
+        "image": image,
+        "labels": LABELS,
+        "batch": image.transpose(2, 0, 1)[None].astype("float32"),
+    }
+    for block in blocks(page, "python"):
+        if ">>>" not in block:  # else it is a doctest
+            code = compile(block, str(page), "exec")
+            if page.name not in NEEDS_MORE:
+                exec(code, names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_of_the_docs_are_understood(page: Path) -> None:
+    """Of commands that are not run, options and values at least mean something."""
+    for block in blocks(page, ""):
+        for command in filter(lambda line: line.startswith("otx explain "), commands(block)):
+            words, _ = open_config(shlex.split(command)[2:], leave_out=SECTIONS)
+            ExplainSettings.from_options(parse(explain_parser(), "explain", words))
+
+
+def test_every_option_that_the_docs_name_exists() -> None:
+    parsers = [explain_parser(), export_parser(), *map(data_parser, ("train", "test", "predict"))]
+    known = {word for parser in parsers for action in parser._actions for word in action.option_strings}
+    known |= {"--version", "--debug", "--print_shtab"}
+    families = ("--model.", "--data.", "--trainer.", "--input.*", "--explain_config.*")
+    for page in (*PAGES, README):
+        named = re.findall(r"(?<![\w-])--[a-z][\w.*]*(?<!\.)", page.read_text(encoding="utf-8"))
+        unknown = {option for option in named if option not in known and not option.startswith(families)}
+        assert not unknown, f"{page.relative_to(ROOT)} names options that no sub-command has: {unknown}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -335,7 +335,8 @@ def _unknown_text(found: Shapes, fits: list[Fit]) -> str:
     return (
         f"The state dict ({len(found)} tensors: {_some(tuple(found))}) fits no architecture of torchvision or timm. "
         f"Compared with the closest, names and shapes are: {'; '.join(str(fit) for fit in closest)}. Expected equal "
-        "names and shapes. Say with --model which architecture it is, or export the model to ONNX and pass that."
+        "names and shapes. Say with --model which architecture it is; where it is your own, name its class by --model "
+        "package.module:Class; or export the model to ONNX and pass that."
     )
 
 

@@ -90,6 +90,7 @@ def export_parser() -> Any:
     add(parser, "model", "NAME", "architecture of a plain state dict, where its keys do not tell")
     add(parser, "task", "TASK", "what the model does, where it does not tell")
     add(parser, "labels", "FILE|a,b,c", "class names, where the checkpoint does not tell")
+    add(parser, "weights", "WORD", "of a checkpoint that holds both: ema (averaged over training), the default, or raw")
     add(parser, "input.mean", "X[,X,X]", "(x - mean) / scale on the 0-255 scale, where the checkpoint does not tell")
     add(parser, "input.scale", "X[,X,X]", "see --input.mean")
     add(parser, "input.resize_type", "TYPE", "how images are fitted in, where the checkpoint does not tell")

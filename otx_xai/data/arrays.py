@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,10 @@ def decode_array(data: bytes, path: str | Path) -> NDArray[Any]:
     """
     try:
         values: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, SyntaxError, TypeError, TokenError) as error:
+        reason = " ".join(str(error).split())
         raise ImageError(
-            f"The array {str(path)!r} cannot be read: {error}. Expected the numbers of an image, as numpy.save writes "
+            f"The array {str(path)!r} cannot be read: {reason}. Expected the numbers of an image, as numpy.save writes "
             "them."
         ) from error
     return values
@@ -56,7 +58,7 @@ def as_channels(values: NDArray[Any], channels: int, image: str) -> UInt8Array:
     return np.ascontiguousarray(np.repeat(scaled, 3, axis=2) if scaled.shape[2] == 1 else scaled)
 
 
-def to_range(values: NDArray[Any], image: str) -> UInt8Array:
+def to_range(values: NDArray[Any], image: str, fix: str = "scale them, and save it again") -> UInt8Array:
     """Bring values to 0-255.
 
     =============  ================================================================================================
@@ -70,6 +72,7 @@ def to_range(values: NDArray[Any], image: str) -> UInt8Array:
     Args:
         values: of any shape.
         image: what holds them, for errors.
+        fix: what to do about values beyond any range.
 
     Raises:
         ImageError: the values have no known range.
@@ -90,7 +93,7 @@ def to_range(values: NDArray[Any], image: str) -> UInt8Array:
     if not (low >= 0 and high <= 255):
         raise ImageError(
             f"{image} holds {kind} values from {low:g} to {high:g}. Expected values from 0 to 1, or "
-            "from 0 to 255: scale them, and save it again."
+            f"from 0 to 255: {fix}."
         )
     return np.asarray(np.rint(values * 255 if high <= 1 else values), np.uint8)
 
@@ -99,30 +102,41 @@ def as_image_array(data: Any, channels: int = 3) -> NDArray[Any]:
     """Turn what people hold images in into an array: a PIL image, a torch tensor, or whatever numpy can look into.
 
     Args:
-        data: a PIL image of any mode, whose pixels are taken as they lie in memory (its EXIF data turn nothing); a
-            tensor ``(C, H, W)`` or ``(H, W, C)`` or ``(H, W)``, see :func:`to_range` for its values; a tensor
-            ``(N, C, H, W)``, or anything else, is taken as it is.
+        data: an image, or a batch, the network's input, which is taken as it is. An image may be
+
+            * a PIL image of any mode, whose pixels are taken as they lie in memory: its EXIF data turn nothing.
+            * a tensor ``(C, H, W)`` or ``(H, W, C)`` or ``(H, W)``. See :func:`to_range` for its values.
+            * an array of these shapes: ``uint16`` and ``bool`` become ``uint8``, others stay what they are, as
+              floating-point numbers may as well be the network's input.
         channels: of the network. PIL images become RGB, unless they have as many bands, such as ``RGBA`` for 4.
 
     Returns:
-        ``uint8`` ``(H, W, C)`` or ``(H, W)`` of an image; otherwise an array of the shape and type of ``data``.
+        ``uint8`` ``(H, W, C)`` or ``(H, W)`` of an image, ``(C, H, W)`` where an array has that; otherwise an array of
+        the shape of ``data``.
 
     Raises:
         ImageError: the values of an image have no known range, or it has another number of channels.
     """
     if hasattr(data, "getbands") and hasattr(data, "convert"):
         return _from_pil(data, channels)
-    if not hasattr(data, "detach"):
-        return np.asarray(data)
-    tensor = data.detach().cpu()
+    if hasattr(data, "detach"):
+        return _from_tensor(data.detach().cpu(), channels)
+    values = np.asarray(data)
+    is_image = values.ndim in (2, 3) and values.dtype in (np.bool_, np.uint16)
+    return to_range(values, "The data") if is_image else values
+
+
+_NO_BATCH = "scale them, or add the batch axis if this is the network's input, normalised already"
+
+
+def _from_tensor(tensor: Any, channels: int) -> NDArray[Any]:
+    """Return a tensor as an array, and an image channels last: as torch has them, they come first where possible."""
     values = np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
     if values.ndim not in (2, 3):
         return values
-    # As torch has them, channels first, where that is possible
-    counts = (1, 3, channels)
-    if values.ndim == 3 and values.shape[0] in counts:
+    if values.ndim == 3 and values.shape[0] in (1, 3, channels):
         values = values.transpose(1, 2, 0)
-    return as_channels(values, channels, "The tensor")
+    return as_channels(to_range(values, "The tensor", _NO_BATCH) if values.size else values, channels, "The tensor")
 
 
 def _from_pil(image: Any, channels: int) -> NDArray[Any]:

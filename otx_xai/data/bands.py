@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import logging
+import math
 import struct
 import zlib
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ _BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR, _EXTRA = 258, 262, 277, 284, 338
 _GREY, _RGB = (0, 1), 2
 _SEPARATE = 2
 _ALPHA = ((1,), (2,))
+_MOST = 2**31
 _NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 """Types of tags that are whole numbers."""
 
@@ -97,14 +100,20 @@ def decode_bands(data: bytes, path: str | Path) -> NDArray[Any]:
     """
     import tifffile
 
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # a broken file is reported once, by an exception
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page = file.pages[0]
+            if math.prod(page.shape) > _MOST:
+                raise ImageError(
+                    f"The TIFF image {str(path)!r} is {page.shape}: too large (2^31 numbers are the limit), or broken. "
+                    "Save it again smaller, or remove it."
+                )
             values: NDArray[Any] = page.asarray()
             return np.moveaxis(values, 0, 2) if page.axes == "SYX" else values
     except (KeyError, ImportError) as error:
         raise ImageError(_needs_text(path, error)) from error
-    except (ValueError, IndexError, OSError, struct.error, zlib.error, RuntimeError) as error:
+    except (ValueError, TypeError, IndexError, OSError, struct.error, zlib.error, RuntimeError) as error:
         if "imagecodecs" in str(error):
             raise ImageError(_needs_text(path, error)) from error
         raise ImageError(

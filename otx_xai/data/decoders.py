@@ -93,11 +93,13 @@ def by_pillow(data: bytes, kind: str, path: str | Path) -> Any:
             return ImageOps.exif_transpose(image)
     except Image.DecompressionBombError as error:
         raise ImageError(f"The image {str(path)!r} is too large: {error} Save it again smaller.") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
+    except _PILLOW_ERRORS as error:
         reason = f"its content cannot be decoded ({str(error).split(chr(10))[0]})"
         raise ImageError(broken_text(path, kind, reason)) from error
 
 
+_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, RuntimeError, struct.error, Warning)
+"""What Pillow raises for broken files, a warning where those are errors."""
 _PILLOW_NAMES = {"WebP": "WEBP", "JPEG 2000": "JPEG2000", "PNM": "PPM"}
 
 

@@ -52,7 +52,7 @@ _PATTERNS = (
     (re.compile(rb".{4}ftyp(?:hei[cxms]|hev[cx]|mif1|msf1)", re.DOTALL), "HEIC"),
     (re.compile(rb".{128}DICM", re.DOTALL), "DICOM"),
 )
-_ARRAY_SHAPE = re.compile(rb"'shape': \(\d+, \d+(, \d+)?\)")
+_ARRAY = re.compile(rb"'descr': '[<>|]([buf])\d+'.*'shape': \(\d+, \d+(, \d+)?\)")
 
 
 def kind_of(head: bytes) -> str:
@@ -71,9 +71,16 @@ def kind_of(head: bytes) -> str:
 
 
 def is_image(head: bytes) -> bool:
-    """Whether a file that begins like this is an image, be its kind read or not, or an array of two or three axes."""
+    """Whether a file that begins like this is an image, be its kind read or not.
+
+    So are arrays of three axes, and of two axes if their numbers are unsigned: a matrix of floating-point numbers is
+    rarely a picture.
+    """
     kind = kind_of(head)
-    return kind != "" and (kind != "NumPy" or _ARRAY_SHAPE.search(head[:HEAD]) is not None)
+    if kind != "NumPy":
+        return kind != ""
+    array = _ARRAY.search(head[:HEAD])
+    return array is not None and (array[2] is not None or array[1] != b"f")
 
 
 def suffix_of(path: str) -> str:

@@ -53,15 +53,18 @@ def names_in(text: str, suffix: str, source: str) -> Named:
         return _structure(_from_json(stripped, source), source)
     if suffix in (".yaml", ".yml") or (stripped[:1] + stripped[-1:]) in ("{}", "[]"):
         return _structure(_from_yaml(stripped, source), source)
-    lines = [line.strip(" \r") for line in text.rstrip().split("\n")] if stripped else []
-    return _table(lines, source) or (_without_synsets([line.strip() for line in lines]), "")
+    lines = _without_synsets([line.strip(" \r") for line in text.rstrip().split("\n")] if stripped else [])
+    found = _table(lines, source)
+    return (
+        (tuple(line.strip() for line in lines), "") if found is None else (tuple(_without_synsets(found[0])), found[1])
+    )
 
 
-def _without_synsets(lines: Sequence[str]) -> tuple[str, ...]:
+def _without_synsets(lines: Sequence[str]) -> Sequence[str]:
     """Return what stands behind the synsets where every line has one, else the lines."""
     matches = [_SYNSET.fullmatch(line) for line in lines]
     names = [match["name"] for match in matches if match is not None and match["name"]]
-    return tuple(names if len(names) == len(lines) else lines)
+    return names if len(names) == len(lines) else lines
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -56,9 +56,9 @@ def search_images(data_root: str | Path) -> FoundImages:
     """Find the images that ``data_root`` stands for, give each the name its results go by, and log what is not read.
 
     In folders and patterns a file is an image if its suffix says so (:data:`IMAGE_SUFFIXES`, in any case). Where the
-    suffix says nothing, or there is none, its first bytes decide; arrays (``.npy``) of two or three axes count as
-    images. What is called like an image and is none (a named pipe, a link that leads nowhere, a folder without images)
-    is found too, so that it is reported as an image that failed.
+    suffix says nothing, or there is none, its first bytes decide; arrays (``.npy``) that may be images count, see
+    :func:`otx_xai.data.file_kinds.is_image`. What is called like an image and is none (a named pipe, a link that leads
+    nowhere, a folder without images) is found too, so that it is reported as an image that failed.
 
     Args:
         data_root: one of

@@ -27,7 +27,7 @@ from otx_xai.explain.run import ExplainRun
 from otx_xai.model import ModelOptions, open_model
 from otx_xai.options import read_word
 from otx_xai.recipe import override, read_recipe
-from otx_xai.records import ExplainConfig, ExplainMode, InputOptions, Labels, Method, Preset, Targets, Task
+from otx_xai.records import ExplainConfig, ExplainMode, InputOptions, Labels, Method, Preset, Targets, Task, Weights
 from otx_xai.report import locked
 from otx_xai.report.manifest import write_config
 from otx_xai.settings import ExplainSettings, absolute
@@ -244,6 +244,7 @@ class Engine:
         batch: int | None = None,
         labels: Labels = None,
         input: InputOptions | None = None,
+        weights: Weights | str | None = None,
     ) -> ExportReport:
         """Export a checkpoint to OpenVINO IR or ONNX, and compare what was written with torch.
 
@@ -255,6 +256,7 @@ class Engine:
             batch: number of images of an inference; by default open for classifiers, 1 for detectors.
             labels: class names, where the checkpoint does not tell.
             input: what to feed the model, where the checkpoint does not tell.
+            weights: of a checkpoint that holds both, ``ema``: averaged over training, the default, or ``raw``.
 
         Returns:
             Where the file is, and how far it is from torch.
@@ -264,7 +266,7 @@ class Engine:
         """
         from otx_xai.export import export_model
 
-        model = self._loaded(checkpoint, labels, input)
+        model = self._loaded(checkpoint, labels, input, read_word(Weights, weights))
         run = new_run(self.work_dir, "export")
         return export_model(model, run, export_format=export_format, precision=precision, batch=batch, explain=explain)
 
@@ -282,6 +284,7 @@ class Engine:
         labels: Labels = None,
         output: str | None = None,
         format: str | None = None,
+        weights: Weights | str | None = None,
         input: InputOptions | None = None,
         explain_mode: ExplainMode | str = ExplainMode.AUTO,
         explain_method: Method | str | None = None,
@@ -317,6 +320,8 @@ class Engine:
             output: the output that is explained, by name or number, where a classifier has several.
             format: how the outputs of a detector spell boxes, by the name of a row of
                 :data:`otx_xai.model.formats.choice.BOX_FORMATS`, where graph and names leave it open.
+            weights: of a torch checkpoint that holds both, ``ema``: averaged over training, the default, or ``raw``:
+                those of the last step.
             input: what to feed the model, where it does not tell.
             explain_mode: ``whitebox``: a branch in the graph; ``blackbox``: perturbed images; ``auto``: the first where
                 the analysis of the graph finds a place for it, else the second. Log and ``run.json`` tell.
@@ -351,6 +356,7 @@ class Engine:
             model=self._architecture(),
             output=output,
             format=format,
+            weights=read_word(Weights, weights),
             labels=labels,
             task=self.task,
             device=self.device,
@@ -377,7 +383,7 @@ class Engine:
         config, (method, wanted) = settings.explain_config, reconcile(settings)
         model_file = self._checkpoint(settings.checkpoint)
         data = self._images(datamodule, settings.data_root)
-        source, its_labels, its_options = self._readable(model_file, settings.labels, settings.input, data)
+        source, its_labels, its_options = self._readable(model_file, settings, data)
         layers = split_layers(settings.target_layer)
         options = ModelOptions(
             settings.task,
@@ -391,29 +397,35 @@ class Engine:
         model = open_model(source, options, batch=settings.batch_size)
         how = How(settings.explain_mode, method, settings.target_layer, settings.of_black_box())
         planned = plan(model, how, targets=wanted, threshold=config.predicted_maps_conf_thr)
-        if settings.output_model is not None:
-            said = replace(options, task=planned.facts.task)
-            save_explained(source, said, planned, layers, Path(settings.output_model).expanduser())
         session = open_session(planned, settings.device, normalised=data.normalised)
         work_dir = explain_run(self.work_dir)
         found = replace(settings, checkpoint=model_file, data_root=data.root, work_dir=work_dir)
         with locked(work_dir):
+            if settings.output_model is not None:
+                said = replace(options, task=planned.facts.task)
+                save_explained(source, said, planned, layers, Path(settings.output_model).expanduser())
             files = model.files or (model_file,)
             run = begin_run(work_dir, found, planned, session, files, data, keep=keep)
             return run.execute(session, resume=settings.resume and not keep and data.loader is None)
 
     def _readable(
-        self, file: Path, labels: Any, options: InputOptions, data: Images
-    ) -> tuple[Path | ov.Model, Any, InputOptions]:
+        self, file: Path, settings: ExplainSettings, data: Images
+    ) -> tuple[Path | ov.Model, Labels, InputOptions]:
         """Return what OpenVINO reads: the file itself, or the export of a torch checkpoint, which knows the rest."""
+        options = settings.input
         if data.normalised and options.size is None:
             options = replace(options, size=data.size)
         if file.suffix.lower() not in TORCH_SUFFIXES:
-            return file, labels, options
+            if settings.weights is not None:
+                raise ConfigError(
+                    f"--weights is {settings.weights}, and {file} holds one set of weights; expected a torch "
+                    f"checkpoint ({', '.join(TORCH_SUFFIXES)}). Leave --weights out."
+                )
+            return file, settings.labels, options
         from otx_xai.conversion import to_openvino
         from otx_xai.engine.training import check_labels, without_normalisation
 
-        model = self._loaded(file, labels, options)
+        model = self._loaded(file, settings.labels, options, settings.weights)
         check_labels(model, data.labels)
         rest = replace(options, mean=None, scale=None, size=None, layout=None)
         if data.normalised:  # the loader has done it, and the pictures need to know how
@@ -423,7 +435,11 @@ class Engine:
         return to_openvino(model), names, rest
 
     def _loaded(
-        self, checkpoint: str | Path | None, labels: Any = None, options: InputOptions | None = None
+        self,
+        checkpoint: str | Path | None,
+        labels: Labels = None,
+        options: InputOptions | None = None,
+        weights: Weights | None = None,
     ) -> OTXModel:
         """Return the model of a torch checkpoint; the one in hand where none is named and none was trained."""
         from otx_xai.checkpoints import load_checkpoint
@@ -439,7 +455,13 @@ class Engine:
             )
         named = self.model if isinstance(self.model, str) else None
         return load_checkpoint(
-            file, model=named, default_model=self._architecture(), task=self.task, labels=labels, options=options
+            file,
+            model=named,
+            default_model=self._architecture(),
+            task=self.task,
+            labels=labels,
+            options=options,
+            weights=weights,
         )
 
     def _architecture(self) -> str | None:

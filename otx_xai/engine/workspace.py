@@ -90,10 +90,13 @@ def newest_checkpoint(work_dir: Path | None) -> Path:
 
 
 def _link_latest(run: Path, latest: Path) -> None:
+    leads_to = os.path.relpath(run, latest.parent)
     try:
+        if latest.is_symlink() and os.readlink(latest) == leads_to:
+            return  # nothing is touched that a run in progress there has made
         latest.parent.mkdir(exist_ok=True)
         latest.unlink(missing_ok=True)
-        latest.symlink_to(os.path.relpath(run, latest.parent), target_is_directory=True)
+        latest.symlink_to(leads_to, target_is_directory=True)
     except OSError as error:  # a convenience, which some file systems do not have
         if os.access(run, os.W_OK):  # else the run itself fails, and says why
             logger.warning("%s does not lead to the latest run: %s.", latest, error.strerror)

@@ -88,7 +88,7 @@ def _resized(saliency_map: FloatArray, canvas: Canvas, size: Size) -> FloatArray
     """Undo the fit into the network's input, then stretch to ``size``: one step where the fit was a stretch."""
     maps: FloatArray = saliency_map[None]
     geometry, grid = canvas.geometry or InputGeometry(size), canvas.grid
-    if geometry.resize_type is not ResizeType.STANDARD:
+    if geometry.resize_type is not ResizeType.STANDARD or geometry.crop < 1:
         maps = to_image(maps, canvas.image_size, geometry, grid=grid)
         geometry, grid = InputGeometry(size), None
     if maps.shape[1:] != size or grid is not None:

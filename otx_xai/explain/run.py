@@ -29,19 +29,15 @@ from otx_xai.perturb import Progress, Subject, Watch, image_subject
 from otx_xai.postprocess import fit, to_uint8
 from otx_xai.process import interruptible, one_thread_each, progress
 from otx_xai.records import ExplainConfig, ImageInfo, UInt8Array
-from otx_xai.report import ExplainedImage, Journal, PlacedMaps, record, restore_order, take_up, writers_of
+from otx_xai.report import JOURNAL, ExplainedImage, Line, PlacedMaps, Results
 from otx_xai.report.manifest import Manifest
 from otx_xai.runtime import Arrays, Session
 
 logger = logging.getLogger("otx_xai")
 
-JOURNAL = "predictions.jsonl"
-
 _STOPPING = "Stopping: images on their way are finished; Ctrl-C again ends at once."
 _GIVING_UP = "Stopping: the image in hand is left to the next run; Ctrl-C again ends at once."
 
-Line = dict[str, Any]
-"""One image in the journal."""
 Source = ImageInfo | LoadedImage
 
 
@@ -55,10 +51,10 @@ class ExplainRun:
         explained: number of images explained, those of an earlier, interrupted run included.
         resumed: number of these that an earlier run had explained.
         failures: images that could not be explained, name → reason.
-        files: number of pictures written.
+        files: number of pictures and other files of images that were written.
         seconds: time it took.
         interrupted: whether it was stopped before the last image.
-        explanations: one an image, in order, when nothing was dumped: maps are grey ``uint8`` ``(h, w)`` at the
+        explanations: one an image, in order, when nothing was dumped; the pictures in ``saliency_map`` are grey, at the
             network's resolution.
     """
 
@@ -86,7 +82,7 @@ class ExplainRun:
         rate = (self.explained - self.resumed) / self.seconds if self.seconds else 0.0
         lines = [
             f"Explained {self.explained} of {self.images} images in {self.seconds:.1f} s ({rate:.1f} images/s), "
-            f"{self.files} pictures, in {self.work_dir}"
+            f"{self.files} files, in {self.work_dir}"
         ]
         if self.resumed:
             lines.append(f"{self.resumed} of them by an earlier run that this one resumed.")
@@ -126,7 +122,7 @@ class Run:
         plan: what explains.
         config: what to write.
         images: all images of the run, in order.
-        dump: write pictures.
+        dump: write files of each image.
         keep: keep the explanations in memory, to return them.
         loader: gives the pixels of the images, in their order; they are read from their files by default.
     """
@@ -147,7 +143,7 @@ class Run:
         self._manifest = manifest
         self._plan = plan
         self._images = images
-        self._writers = writers_of(config, work_dir, plan.facts.labels) if dump else ()
+        self._results = Results(work_dir, images, plan.facts.labels, config if dump else None)
         self._keep = keep
         self._loader = loader
         self._suspicion = Suspicion(plan.facts)
@@ -174,8 +170,6 @@ class Run:
             todo = [image for image in self._images if image.name not in done]
             try:
                 self._stream(session, todo, stop, resumed=len(done))
-                if done:
-                    restore_order(self._work_dir / JOURNAL, self._images)
                 return self._conclude(time.monotonic() - start, resumed=len(done))
             except BaseException as error:
                 with suppress(OutputError):  # the disk may be what failed
@@ -198,6 +192,7 @@ class Run:
                 "--input.* if boxes were to be expected.",
                 facts.confidence_threshold,
             )
+        self._results.conclude(complete=not interrupted)
         figures = {"seconds": round(seconds, 3), "files": self._files, "images_with_warnings": self._warned}
         self._manifest.write("interrupted" if interrupted else "complete", self._explained, self._failures, **figures)
         return ExplainRun(
@@ -215,7 +210,7 @@ class Run:
     def _stream(self, session: Session, todo: Sequence[ImageInfo], stop: Event, *, resumed: int) -> None:
         with (
             # The journal is emptied before the manifest claims it: a kill in between mixes no two runs
-            Journal(self._work_dir / JOURNAL, resume=resumed > 0) as journal,
+            self._results.opened(),
             one_thread_each(),
             progress(len(self._images), resumed) as bar,
         ):
@@ -236,7 +231,7 @@ class Run:
                             logger.warning("%s", result)
                         else:
                             line, explanation = result
-                            self._note(line, explanation, journal)
+                            self._note(line, explanation)
                         bar.update()
 
     def _perturbed(
@@ -345,8 +340,8 @@ class Run:
         seconds = time.monotonic() - read.began
         picks = choice.predictions, choice.targets, self._placed(read, choice)
         one = ExplainedImage(read.info, read.image, *picks, seconds, choice.detections, choice.warnings)
-        files = [file for writer in self._writers for file in writer.write(one)]
-        return record(one, files, self._plan.method), self._explanation(one) if self._keep else None
+        line = self._results.write(one, self._plan.method)
+        return line, self._explanation(one) if self._keep else None
 
     def _placed(self, read: _Read, choice: Choice) -> PlacedMaps:
         height, width = read.image.shape[:2]
@@ -366,8 +361,8 @@ class Run:
             placed=one.placed,
         )
 
-    def _note(self, line: Line, explanation: Explanation | None, journal: Journal) -> None:
-        journal.append(line)
+    def _note(self, line: Line, explanation: Explanation | None) -> None:
+        self._results.add(line)
         self._explained += 1
         self._files += len(line["files"])
         self._warned += "warnings" in line
@@ -382,7 +377,7 @@ class Run:
 
     def _take_up(self) -> set[str]:
         """Return the names of the images that an unfinished run of the same settings has done."""
-        kept = take_up(self._work_dir / JOURNAL, self._images)
+        kept = self._results.take_up()
         if kept:
             logger.info("Resuming: %d of %d images are done.", len(kept), len(self._images))
         self._explained = len(kept)

@@ -359,6 +359,8 @@ def _picked(view: View, node: ov.Node, place: _Place) -> _Place | None:
         return None
     if kind(node).startswith("Scatter") and not view.is_data(source):
         source = node.input_value(2)
+    if place.period is not None and kind(node).startswith("Scatter"):
+        return replace(place, output=source)
     before, after = dimensions(source), dimensions(node.output(0))
     if place.axis is None or before is None or after is None:
         return _onto(view, source, place, None)

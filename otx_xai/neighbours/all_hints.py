@@ -30,7 +30,7 @@ def read_hints(source: Path | None, model: ov.Model) -> Hints:
     if source is not None:
         file = source / "model" if source.is_dir() else source
         told += [from_tflite(file, model)] if _is_tflite(file) else []
-        told += [from_metadata_file(file, model), from_config_files(file.absolute().parent)]
+        told += [from_metadata_file(file, model), from_config_files(file.absolute().parent, model)]
     return reduce(merged, told)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import openvino as ov
+
 from otx_xai.neighbours.hints import Hints, merged
 from otx_xai.neighbours.image_processor import processor_hints
 from otx_xai.neighbours.small_files import broken, names_by_index, read_json_object, shown, sides_of
@@ -27,29 +29,30 @@ _PROBLEMS = {
 }
 
 
-def from_config_files(folder: Path) -> Hints:
+def from_config_files(folder: Path, model: ov.Model | None = None) -> Hints:
     """Say what the configurations in a folder tell of the model in it.
 
     Args:
         folder: where the model lies. Those of ``onnx/`` and ``openvino/`` may have their configurations one up.
+        model: as it was read, if it was: the size of its input counts where a configuration tells of two.
 
     Raises:
         ModelError: a file is broken, or a value in it is of the wrong kind.
     """
     folders = (folder, folder.parent) if folder.name in ("onnx", "openvino") else (folder,)
     for place in folders:
-        found = merged(_from_processor(place), _from_config(place / _CONFIG))
+        found = merged(_from_processor(place, model), _from_config(place / _CONFIG, model))
         if found.source:
             return found
     return Hints()
 
 
-def _from_config(path: Path) -> Hints:
+def _from_config(path: Path, model: ov.Model | None) -> Hints:
     config = read_json_object(path)
     if config is None:
         return Hints()
     if is_timm(config):
-        return timm_hints(config, path)
+        return timm_hints(config, path, _fed(model))
     if not {"model_type", "architectures", "id2label"} & config.keys():
         return Hints()  # somebody else's config.json
     return Hints(
@@ -62,7 +65,7 @@ def _from_config(path: Path) -> Hints:
     )
 
 
-def _from_processor(folder: Path) -> Hints:
+def _from_processor(folder: Path, model: ov.Model | None) -> Hints:
     for path in (folder / name for name in _PROCESSORS):
         processor = read_json_object(path)
         if processor is None:
@@ -72,9 +75,17 @@ def _from_processor(folder: Path) -> Hints:
         if not isinstance(processor, dict):
             raise broken(f"image_processor of {path}", f"is {shown(processor)}", "named values")
         if is_timm(processor):
-            return timm_hints(processor, path)
+            return timm_hints(processor, path, _fed(model))
         return processor_hints(processor, path)
     return Hints()
+
+
+def _fed(model: ov.Model | None) -> tuple[int, ...]:
+    """The sides of the one input that are static."""
+    shapes = [port.partial_shape for port in model.inputs] if model is not None else []
+    if len(shapes) != 1 or shapes[0].rank.is_dynamic:
+        return ()
+    return tuple(int(side.get_length()) for side in shapes[0] if side.is_static)
 
 
 def _task(config: Mapping[str, Any]) -> Task | None:

@@ -26,6 +26,8 @@ _SHORT_SIDE = (
 _WHOLE_FROM = 384  # from this size on ConvNeXT's processor stretches images, and crops nothing
 _CONVNEXT_SHARE = 224 / 256
 _LEVIT_SHARE = 224 / 256
+_REVERSED = ("pplcnet",)
+"""Processors that turn channels round, to BGR, without saying so; they do it after normalisation."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,12 @@ def processor_hints(processor: Mapping[str, Any], path: Path) -> Hints:
     if not {"image_mean", "image_std", "size", "do_rescale", "do_resize", "do_normalize"} & processor.keys():
         return Hints()  # a processor of something else than images
     mean, scale = _normalisation(processor, path)
+    turned = _is(processor, *_REVERSED)
     fit = _fit(processor, path)
     return Hints(
-        mean=mean,
-        scale=scale,
-        reverse_input_channels=bool(processor.get("do_flip_channel_order", False)),
+        mean=mean[::-1] if mean and turned else mean,
+        scale=scale[::-1] if scale and turned else scale,
+        reverse_input_channels=turned or bool(processor.get("do_flip_channel_order", False)),
         size=fit.size if fit else None,
         resize_type=fit.resize_type if fit else None,
         crop=fit.crop if fit else None,
@@ -142,6 +145,8 @@ def _fit(processor: Mapping[str, Any], path: Path) -> _Fit | None:
 
 
 def _stretched(size: Size, crop: Size | None, processor: Mapping[str, Any], path: Path) -> _Fit:
+    if crop is not None and _is(processor, "perceiver"):  # crops first
+        return _Fit(size, ResizeType.CROP, min(1.0, size[0] / crop[0]))
     share = _share(processor, path)
     if share is not None:
         return _Fit(size, ResizeType.STANDARD, size[0] / int(size[0] / share))
@@ -195,6 +200,8 @@ def _sides(processor: Mapping[str, Any], path: Path) -> dict[str, int]:
 
     One number means what it means to the kind of processor, and with ``max_size`` beside it, the limits of DETR's.
     """
+    if processor.get("resize_short") is not None:
+        return {"shortest_edge": sides_of(processor["resize_short"], f"resize_short of {path}")[0]}
     size, where = processor.get("size"), f"size of {path}"
     if size is None:
         return {}

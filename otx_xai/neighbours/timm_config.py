@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,13 @@ def is_timm(config: Mapping[str, Any]) -> bool:
     return "pretrained_cfg" in config or {"input_size", "mean", "std"} <= config.keys()
 
 
-def timm_hints(config: Mapping[str, Any], path: Path) -> Hints:
+def timm_hints(config: Mapping[str, Any], path: Path, fed: tuple[int, ...] = ()) -> Hints:
     """Say what a configuration of timm means.
 
     Args:
         config: a whole one, or its ``pretrained_cfg`` alone.
         path: where it was read.
+        fed: static shape of the model's input: timm recommends another crop for the larger size of its tests.
 
     Raises:
         ModelError: a value is of the wrong kind.
@@ -38,7 +40,7 @@ def timm_hints(config: Mapping[str, Any], path: Path) -> Hints:
     if not isinstance(own, Mapping):
         raise broken(f"pretrained_cfg of {path}", f"is {shown(own)}", "named values")
     resize_type = _resize_type(own, path)
-    size = _size(own, path)
+    size, crop = _size_and_crop(own, path, fed)
     mean = _on_255(own, "mean", path)
     names = config.get("label_names") or own.get("label_names")
     return Hints(
@@ -50,7 +52,7 @@ def timm_hints(config: Mapping[str, Any], path: Path) -> Hints:
         size=size,
         resize_type=resize_type,
         pad_value=round(sum(mean) / len(mean)) if mean and resize_type not in _WITHOUT_PADDING else None,
-        crop=_crop(own, size, path),
+        crop=crop,
         said={"exporter": "timm", "architecture": str(config.get("architecture") or own.get("architecture") or "")},
         source=path.name,
         files=(str(path),),
@@ -69,14 +71,22 @@ def _on_255(own: Mapping[str, Any], key: str, path: Path) -> tuple[float, ...] |
     return tuple(float(f"{number * 255:.7g}") for number in numbers)
 
 
-def _size(own: Mapping[str, Any], path: Path) -> Size | None:
-    """Height and width of the input, which stands as channels, height, width."""
-    value = own.get("input_size")
+def _size_and_crop(own: Mapping[str, Any], path: Path, fed: tuple[int, ...]) -> tuple[Size | None, float]:
+    """Height and width of the input, and the share of the image's sides that is left."""
+    size, larger = _size(own, "input_size", path), _size(own, "test_input_size", path)
+    if larger is not None and larger != size and larger in pairwise(fed):
+        return larger, _crop(own.get("test_crop_pct") or own.get("crop_pct"), larger, path)
+    return size, _crop(own.get("crop_pct"), size, path)
+
+
+def _size(own: Mapping[str, Any], key: str, path: Path) -> Size | None:
+    """Height and width under a key, which stand behind the number of channels."""
+    value = own.get(key)
     if value is None:
         return None
     if not isinstance(value, list | tuple) or len(value) != 3:
-        raise broken(f"input_size of {path}", f"is {shown(value)}", "channels, height and width")
-    return sides_of(value[1:], f"input_size of {path}")
+        raise broken(f"{key} of {path}", f"is {shown(value)}", "channels, height and width")
+    return sides_of(value[1:], f"{key} of {path}")
 
 
 def _resize_type(own: Mapping[str, Any], path: Path) -> ResizeType:
@@ -86,10 +96,9 @@ def _resize_type(own: Mapping[str, Any], path: Path) -> ResizeType:
     return _RESIZES[mode]
 
 
-def _crop(own: Mapping[str, Any], size: Size | None, path: Path) -> float:
+def _crop(stated: Any, size: Size | None, path: Path) -> float:
     """Share that is left of the image's sides: timm resizes to whole pixels, and cuts the input's size out."""
-    value = own.get("crop_pct") or _CROP_SHARE
-    (share, *others) = numbers_of(value, f"crop_pct of {path}")
+    (share, *others) = numbers_of(stated or _CROP_SHARE, f"crop_pct of {path}")
     if share <= 0 or others:
-        raise broken(f"crop_pct of {path}", f"is {shown(value)}", "a share from 0 to 1")
+        raise broken(f"crop_pct of {path}", f"is {shown(stated)}", "a share from 0 to 1")
     return min(1.0, size[0] / math.floor(size[0] / share) if size else share)

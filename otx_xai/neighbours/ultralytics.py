@@ -116,7 +116,7 @@ def _resize_type(metadata: Mapping[str, Any], classifies: bool) -> ResizeType:
 def _said(metadata: Mapping[str, Any]) -> dict[str, str]:
     said = {key: str(metadata[key]) for key in _TOLD if metadata.get(key) is not None}
     arguments = metadata.get("args")
-    if isinstance(arguments, Mapping) and "nms" in arguments:
+    if isinstance(arguments, Mapping) and arguments.get("nms") is not None:
         said["nms"] = str(arguments["nms"])
     return {"exporter": ULTRALYTICS, **said}
 

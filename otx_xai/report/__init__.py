@@ -2,16 +2,20 @@
 
 from otx_xai.report.explained import ExplainedImage, PlacedMaps
 from otx_xai.report.files import encode, write_atomic, write_json, write_picture
-from otx_xai.report.journal import Journal, read_journal, record, restore_order, take_up
+from otx_xai.report.journal import JOURNAL, Journal, read_journal, record, restore_order, take_up
 from otx_xai.report.lock import locked
 from otx_xai.report.names import slug, slugs
 from otx_xai.report.pictures import annotate, colormap, overlay, sheet
+from otx_xai.report.results import Line, Results
 from otx_xai.report.writer import Writer, writers_of
 
 __all__ = [
+    "JOURNAL",
     "ExplainedImage",
     "Journal",
+    "Line",
     "PlacedMaps",
+    "Results",
     "Writer",
     "annotate",
     "colormap",

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 from pathlib import Path
+from typing import Literal
 
 import cv2
 
@@ -47,16 +48,38 @@ def write_atomic(path: str | Path, data: bytes) -> None:
     temporary = os.path.join(folder, f".{secrets.token_hex(8)}.tmp")
     try:
         try:
-            _write_new(temporary, data)
+            _write(temporary, data, "xb")
         except FileNotFoundError:
             os.makedirs(folder or os.curdir, exist_ok=True)
-            _write_new(temporary, data)
+            _write(temporary, data, "xb")
         os.replace(temporary, target)
     except BaseException as error:
         _remove(temporary)
         if isinstance(error, OSError):
             raise OutputError(unwritable_text(Path(path), error)) from error
         raise
+
+
+def write_file(path: str | Path, data: bytes) -> None:
+    """Write a file where nobody reads it until it is moved to its place.
+
+    Folders are created as needed. An existing file is replaced.
+
+    Args:
+        path: where to.
+        data: the content.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    try:
+        try:
+            _write(path, data, "wb")
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path) or os.curdir, exist_ok=True)
+            _write(path, data, "wb")
+    except OSError as error:
+        raise OutputError(unwritable_text(Path(path), error)) from error
 
 
 def encode(picture: UInt8Array, image_format: ImageFormat = ImageFormat.PNG) -> bytes:
@@ -108,8 +131,8 @@ def write_json(path: str | Path, obj: object) -> None:
     write_atomic(path, utf8(json.dumps(obj, indent=2, ensure_ascii=False) + "\n"))
 
 
-def _write_new(path: str, data: bytes) -> None:
-    with open(path, "xb") as file:
+def _write(path: str | Path, data: bytes, mode: Literal["wb", "xb"]) -> None:
+    with open(path, mode) as file:
         file.write(data)
 
 

@@ -13,6 +13,10 @@ from otx_xai.errors import OutputError
 from otx_xai.records import ImageInfo, Prediction
 from otx_xai.report.explained import ExplainedImage
 from otx_xai.report.files import unwritable_text, utf8, write_atomic
+from otx_xai.report.leftovers import set_aside
+
+JOURNAL = "predictions.jsonl"
+"""File in the folder of a run."""
 
 
 class Journal:
@@ -89,7 +93,8 @@ def take_up(path: str | Path, images: Sequence[ImageInfo]) -> list[dict[str, Any
     """Keep of a journal what a run that goes on need not do again.
 
     Args:
-        path: the file, in the folder of the run; it is rewritten if something has to go.
+        path: the file, in the folder of the run; it is rewritten if something has to go, and the files of what goes
+            are noted (see :mod:`otx_xai.report.leftovers`).
         images: all images of the run.
 
     Returns:
@@ -108,6 +113,7 @@ def take_up(path: str | Path, images: Sequence[ImageInfo]) -> list[dict[str, Any
         and all(_has_content(os.path.join(folder, file)) for file in entry["files"])
     }
     if len(kept) != len(records):
+        set_aside(Path(folder), (entry for entry in records if kept.get(entry["name"]) is not entry))
         _rewrite(path, kept.values())
     return list(kept.values())
 

@@ -12,25 +12,25 @@ from numpy.typing import NDArray
 from otx_xai.postprocess.geometry import cell_lines, place
 from otx_xai.records import Prediction
 from otx_xai.report.explained import ExplainedImage, PlacedMaps
-from otx_xai.report.files import MAP_FOLDER, write_atomic
+from otx_xai.report.files import MAP_FOLDER, write_file
 
 
 class NumbersWriter:
     """Writes ``<stem>_maps.npz`` of each image; ``docs/reference/files.md`` describes the arrays in it.
 
     Args:
-        work_dir: folder of the run.
+        folder: where to.
     """
 
-    def __init__(self, work_dir: Path) -> None:
-        self._work_dir = work_dir
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     def write(self, explained: ExplainedImage) -> tuple[str, ...]:
         """Write the numbers of one image; see :class:`~otx_xai.report.writer.Writer`."""
         file = f"{MAP_FOLDER}/{explained.info.stem}_maps.npz"
         content = BytesIO()
         np.savez(content, **numbers_of(explained))
-        write_atomic(self._work_dir / file, content.getvalue())
+        write_file(self._folder / file, content.getvalue())
         return (file,)
 
 

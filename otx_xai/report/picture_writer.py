@@ -9,7 +9,7 @@ from otx_xai.errors import LabelError
 from otx_xai.postprocess import to_uint8
 from otx_xai.records import PER_IMAGE_TARGET, DumpContent, ExplainConfig, Prediction, UInt8Array
 from otx_xai.report.explained import ExplainedImage
-from otx_xai.report.files import MAP_FOLDER, write_picture
+from otx_xai.report.files import MAP_FOLDER, encode, write_file
 from otx_xai.report.names import slugs
 from otx_xai.report.overlays import caption, overlay_of
 from otx_xai.report.pictures import annotate
@@ -26,13 +26,13 @@ class PictureWriter:
     ``n`` being its number, and with ``.jpg`` for JPEG.
 
     Args:
-        work_dir: folder of the run.
+        folder: where to.
         labels: class names, in the order of classes.
         config: what to write.
     """
 
-    def __init__(self, work_dir: Path, labels: Sequence[str], config: ExplainConfig) -> None:
-        self._work_dir = work_dir
+    def __init__(self, folder: Path, labels: Sequence[str], config: ExplainConfig) -> None:
+        self._folder = folder
         self._slugs = slugs(labels)
         self._config = config
         self._contents = config.contents
@@ -71,5 +71,5 @@ class PictureWriter:
 
     def _write_picture(self, name: str, picture: UInt8Array) -> str:
         file = f"{MAP_FOLDER}/{name}.{self._config.image_format}"
-        write_picture(self._work_dir / file, picture, self._config.image_format)
+        write_file(self._folder / file, encode(picture, self._config.image_format))
         return file

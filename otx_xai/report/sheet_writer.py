@@ -6,7 +6,7 @@ from pathlib import Path
 
 from otx_xai.records import ExplainConfig, UInt8Array
 from otx_xai.report.explained import ExplainedImage
-from otx_xai.report.files import MAP_FOLDER, write_picture
+from otx_xai.report.files import MAP_FOLDER, encode, write_file
 from otx_xai.report.overlays import WHOLE_IMAGE, caption, draw_detections, overlay_of
 from otx_xai.report.pictures import TILE_SIZE, sheet, shrink
 
@@ -15,19 +15,19 @@ class SheetWriter:
     """Writes ``<stem>_sheet.png`` (or ``.jpg``) of each image.
 
     Args:
-        work_dir: folder of the run.
+        folder: where to.
         config: how overlays look, and the format of the file.
     """
 
-    def __init__(self, work_dir: Path, config: ExplainConfig) -> None:
-        self._work_dir = work_dir
+    def __init__(self, folder: Path, config: ExplainConfig) -> None:
+        self._folder = folder
         self._config = config
 
     def write(self, explained: ExplainedImage) -> tuple[str, ...]:
         """Render and write the sheet of one image; see :class:`~otx_xai.report.writer.Writer`."""
         config = self._config
         file = f"{MAP_FOLDER}/{explained.info.stem}_sheet.{config.image_format}"
-        write_picture(self._work_dir / file, _page(explained, config), config.image_format)
+        write_file(self._folder / file, encode(_page(explained, config), config.image_format))
         return (file,)
 
 

@@ -14,7 +14,7 @@ from otx_xai.report.sheet_writer import SheetWriter
 
 
 class Writer(Protocol):
-    """Writes files of explained images, whatever model they come from.
+    """Writes files of explained images, whatever model they come from, into a folder that nobody reads yet.
 
     Any number of threads may write different images at once.
     """
@@ -26,7 +26,7 @@ class Writer(Protocol):
             explained: the image, its targets and maps.
 
         Returns:
-            The files, relative to the folder of the run, with ``/``.
+            The files, relative to that folder, with ``/``.
 
         Raises:
             OutputError: a file cannot be written.
@@ -34,16 +34,16 @@ class Writer(Protocol):
         """
 
 
-def writers_of(config: ExplainConfig, work_dir: Path, labels: Sequence[str]) -> tuple[Writer, ...]:
+def writers_of(config: ExplainConfig, folder: Path, labels: Sequence[str]) -> tuple[Writer, ...]:
     """Return the writers of what is asked for.
 
     Args:
         config: what to write.
-        work_dir: folder of the run.
+        folder: where to.
         labels: class names, in the order of classes.
     """
     asked = config.contents
-    return tuple(make(config, work_dir, labels) for words, make in _WRITERS if not asked.isdisjoint(words))
+    return tuple(make(config, folder, labels) for words, make in _WRITERS if not asked.isdisjoint(words))
 
 
 _WRITERS: tuple[tuple[set[DumpContent], Callable[[ExplainConfig, Path, Sequence[str]], Writer]], ...] = (

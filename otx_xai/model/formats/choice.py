@@ -10,7 +10,16 @@ import openvino as ov
 from otx_xai.errors import ConfigError, ModelError
 from otx_xai.graph.output_names import describe_outputs
 from otx_xai.graph.view import View, dimensions
-from otx_xai.model.formats import fastestdet, four_outputs, labelled, queries, rows, yolo
+from otx_xai.model.formats import (
+    boxes_and_scores,
+    fastestdet,
+    four_outputs,
+    labelled,
+    queries,
+    rows,
+    undecoded,
+    yolo,
+)
 from otx_xai.model.formats.box_format import BoxFormat, DetectorOutputs, Found, Match, OutputPort
 from otx_xai.records import XAI_OUTPUTS, Size
 
@@ -21,6 +30,8 @@ BOX_FORMATS: tuple[BoxFormat, ...] = (
     *queries.FORMATS,
     *yolo.FORMATS,
     fastestdet.FORMAT,
+    *undecoded.FORMATS,
+    *boxes_and_scores.FORMATS,
 )
 """Every format that is known."""
 

@@ -1,51 +1,76 @@
-"""FastestDet: one map of objectness, offsets and sizes of boxes, and a soft-max over classes."""
+"""FastestDet: objectness, box and classes as channels of one map."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from otx_xai.errors import ModelError
-from otx_xai.graph.columns import bounds_of, pieces_of
-from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match
-from otx_xai.model.formats.dense import NOT_RAW, Dense, candidates_of, proposals_of, require_shares
+from otx_xai.graph.columns import pieces_of, within
+from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match, OutputPort
+from otx_xai.model.formats.dense import NOT_RAW, Chosen, Dense, candidates_of, proposals_of, require_shares
+from otx_xai.model.formats.evidence import box_evidence
 from otx_xai.postprocess.box_coding import corners
 from otx_xai.postprocess.proposals import Proposals
 from otx_xai.postprocess.scores import sigmoid
-from otx_xai.records import FloatArray, IntArray, Size
+from otx_xai.records import FloatArray, Size
 
 _AHEAD = 5
-"""Channels in front of the classes: objectness and four of the box."""
+"""Channels in front of the classes: objectness, and a box."""
 
 _SOFTMAX_SLACK = 0.15
 """How far the sum of a soft-max may lie from 1: 8-bit numbers lose many small scores."""
 
 
-def _matches(outputs: DetectorOutputs) -> Match | None:
-    """Match one map whose channels are put together of 1, 4 and more, or one of as many more as there are names."""
-    if len(outputs.ports) != 1 or outputs.ports[0].is_integer or len(outputs.ports[0].shape) != 4:
+def _match(outputs: DetectorOutputs) -> Match | None:
+    if len(outputs.ports) != 1 or (box_evidence(outputs) is None and not outputs.declared):
         return None
-    port = outputs.ports[0]
-    batch, width = port.shape[:2]
-    if batch not in (None, 1) or width is None or width <= _AHEAD:
+    (port,) = outputs.ports
+    if port.is_integer or len(port.shape) != 4 or port.shape[0] not in (None, 1):
         return None
-    joined = {1, _AHEAD} <= bounds_of(pieces_of(outputs.view, outputs.output(port), 1))
-    if not joined and not (outputs.declared and outputs.num_names == width - _AHEAD):
+    channels = port.shape[1]
+    if channels is None or channels <= _AHEAD:
+        return None
+    told = _told(outputs, port)
+    named = outputs.num_names == channels - _AHEAD
+    if told is False or (told is None and not named and not (outputs.declared and outputs.num_names is None)):
         return None
     return Match(
-        f"{port} holds objectness, a box and {width - _AHEAD} classes for every place",
-        {"map": port.name},
-        num_classes=width - _AHEAD,
+        f"{port} holds for every place: objectness, box, {channels - _AHEAD} classes",
+        {"predictions": port.name},
+        num_classes=channels - _AHEAD,
         suppressed=False,
-        sure=joined,
+        sure=told is True or named,
     )
 
 
+def _told(outputs: DetectorOutputs, port: OutputPort) -> bool | None:
+    """Whether the graph says that channels are objectness, a box and classes; ``None``: it is silent."""
+    pieces = pieces_of(outputs.view, outputs.output(port), 1)
+    if len(pieces) <= 1:
+        return None
+    if not {1, _AHEAD} <= {piece.begin for piece in pieces}:
+        return False
+    activations = [piece.activation for piece in within(pieces, _AHEAD, pieces[-1].end)]
+    return pieces[0].activation == "Sigmoid" and activations == ["Softmax"]
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
 def _decode(outputs: Arrays, match: Match, size: Size, threshold: float) -> Candidates:
-    single = _single(outputs, match)
+    output = _single(outputs, match)
+    require_shares(output[:1], "objectness")
+    require_shares(output[_AHEAD:], "class scores")
+    total = float(output[_AHEAD:].sum(axis=0).mean())
+    if abs(total - 1) > _SOFTMAX_SLACK:
+        raise ModelError(
+            f"The output of the detector was read as FastestDet's [1,5+K,h,w], but its class scores add up to "
+            f"{total:.3g}; expected 1, by a soft-max over the last {len(output) - _AHEAD} channels. {NOT_RAW}"
+        )
     # weights of the authors' own post-processing
-    positive: FloatArray = np.maximum(single, np.float32(0))
+    positive: FloatArray = np.maximum(output, np.float32(0))
     scores = positive[:1] ** 0.6 * positive[_AHEAD:] ** 0.4
-    return candidates_of(_dense(single, size), threshold, scores.reshape(len(scores), -1).T)
+    return candidates_of(_dense(output, size), threshold, scores.reshape(len(scores), -1).T)
 
 
 def _proposals(outputs: Arrays, match: Match, size: Size, threshold: float) -> Proposals:
@@ -53,28 +78,19 @@ def _proposals(outputs: Arrays, match: Match, size: Size, threshold: float) -> P
 
 
 def _single(outputs: Arrays, match: Match) -> FloatArray:
-    """Return the map of one image, ``(5 + K, h, w)``, which must hold scores where they belong."""
-    single: FloatArray = np.asarray(outputs[match.roles["map"]])[0].astype(np.float32, copy=False)
-    require_shares(single[:1], "objectness")
-    require_shares(single[_AHEAD:], "class scores")
-    total = float(single[_AHEAD:].sum(axis=0).mean())
-    if abs(total - 1) > _SOFTMAX_SLACK:
-        raise ModelError(
-            f"The output of the detector was read as FastestDet's [1,5+K,h,w], but its class scores add up to "
-            f"{total:.3g}; expected 1, by a soft-max over the last {len(single) - _AHEAD} channels. {NOT_RAW}"
-        )
-    return single
+    output: FloatArray = np.asarray(outputs[match.roles["predictions"]])[0].astype(np.float32, copy=False)
+    return output
 
 
-def _dense(single: FloatArray, size: Size) -> Dense:
-    classes = single[_AHEAD:].reshape(len(single) - _AHEAD, -1).T
-    return Dense(classes, lambda places: _boxes(single, size, places), single[0].reshape(-1))
+def _dense(output: FloatArray, size: Size) -> Dense:
+    flat = output.reshape(len(output), -1)
+    return Dense(flat[_AHEAD:].T, lambda chosen: _boxes(output, size, chosen), flat[0])
 
 
-def _boxes(single: FloatArray, size: Size, places: IntArray) -> FloatArray:
-    """Decode the boxes ``(P, 4)`` of some places, which are numbered row by row, on the input of ``size``."""
-    (rows, columns), (height, width) = single.shape[1:], size
-    chosen = single[1:_AHEAD].reshape(4, -1)[:, places]
+def _boxes(output: FloatArray, size: Size, places: Chosen) -> FloatArray:
+    """Decode the boxes ``(M, 4)`` of some places, which are numbered row by row."""
+    (rows, columns), (height, width) = output.shape[1:], size
+    chosen = output[1:_AHEAD].reshape(4, -1)[:, places]
     centre_x = (np.tanh(chosen[0]) + (places % columns).astype(np.float32)) * (width / columns)
     centre_y = (np.tanh(chosen[1]) + (places // columns).astype(np.float32)) * (height / rows)
     sizes = sigmoid(chosen[2:]) * np.array([width, height], np.float32)[:, None]
@@ -83,8 +99,8 @@ def _boxes(single: FloatArray, size: Size, places: IntArray) -> FloatArray:
 
 FORMAT = BoxFormat(
     "fastestdet",
-    "one output [1,5+K,h,w] of FastestDet: objectness, the box relative to its place, K classes by a soft-max",
-    _matches,
+    "one output [1,5+K,h,w] with a place's objectness, box (offset and size) and K class scores after a soft-max",
+    _match,
     _decode,
     _proposals,
 )

@@ -109,11 +109,25 @@ class TestContent:
         assert names(root) == ["a.jpg", "b.weird", "d", "e.2020"]
         assert names(root / "*") == ["a.jpg", "b.weird", "d", "e.2020"]
 
-    def test_arrays_of_two_or_three_axes(self, tree):
-        root = tree("a.npy")
-        for name, shape in (("grey", (4, 5)), ("rgb", (4, 5, 3)), ("row", (9,)), ("batch", (2, 4, 5, 3))):
-            np.save(root / f"{name}.npy", np.zeros(shape))
-        assert names(root) == ["grey.npy", "rgb.npy"]
+    @pytest.mark.parametrize(
+        ("shape", "dtype", "expected"),
+        [
+            ((4, 5), np.uint8, True),
+            ((4, 5), np.uint16, True),
+            ((4, 5), np.bool_, True),
+            ((4, 5), np.float32, False),
+            ((4, 5, 3), np.float32, True),
+            ((6, 400, 500), ">u2", True),
+            ((4, 5, 3), np.complex64, False),
+            ((9,), np.uint8, False),
+            ((), np.uint8, False),
+            ((2, 4, 5, 3), np.uint8, False),
+        ],
+    )
+    def test_arrays_that_may_be_images(self, tree, shape, dtype, expected):
+        root = tree("a.jpg")
+        np.save(root / "b.npy", np.zeros(shape, dtype))
+        assert names(root) == ["a.jpg", "b.npy"][: 1 + expected]
 
     def test_what_is_not_read_is_counted_and_named(self, tree, caplog):
         caplog.set_level("INFO")

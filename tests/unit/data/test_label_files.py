@@ -103,6 +103,17 @@ class TestSynsets:
     def test_names_stand_behind_them(self, read):
         assert read("n01440764 tench, Tinca tinca\nn01443537\tgoldfish\n") == ("tench, Tinca tinca", "goldfish")
 
+    def test_beside_an_index(self, read):
+        expected = ("tench, Tinca tinca", "goldfish")
+        for text in (
+            "0,n01440764,tench, Tinca tinca\n1,n01443537,goldfish\n",
+            "1: n01443537 goldfish\n0: n01440764 tench, Tinca tinca\n",
+            "n01443537 1 goldfish\nn01440764 0 tench, Tinca tinca\n",
+        ):
+            assert read(text) == expected
+        with pytest.raises(LabelError, match="indices from 1 to 2, and none with 0"):
+            read("n02119789 1 kit_fox\nn02100735 2 English_setter\n")
+
     def test_lines_stay_whole_unless_every_line_begins_with_one(self, read):
         for text in ("n01440764 tench\ngoldfish\n", "n01440764\nn01443537\n", "n014 a\nn015 b\n"):
             assert read(text) == tuple(text.split("\n")[:-1])

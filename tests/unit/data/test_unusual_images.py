@@ -1,5 +1,6 @@
 """Kinds of images beside the common ones, arrays, many channels, and what is no regular file."""
 
+import contextlib
 import io
 import os
 import socket
@@ -132,6 +133,30 @@ class TestKinds:
     )
     def test_texts_and_sounds_are_no_images(self, text):
         assert not is_image(text)
+
+
+class TestBroken:
+    @pytest.mark.parametrize("seed", range(12))
+    def test_bytes_that_are_wrong_are_an_image_error_and_nothing_else(self, tmp_path, seed):
+        rng = np.random.default_rng(seed)
+        grey = np.dstack([SMOOTH, SMOOTH]).astype(np.uint16)
+        files = [saved(SMOOTH, kind) for kind, _, _ in KINDS] + [saved(SMOOTH, kind) for kind in ("ICO", "TIFF", "PNG")]
+        files.append(tiff(grey, photometric="minisblack", planarconfig="contig", compression="zlib"))
+        for data in files * 3:
+            broken = np.frombuffer(data, np.uint8).copy()
+            broken[rng.integers(0, min(len(broken), 400), 5)] = rng.integers(0, 256, 5)
+            (tmp_path / "x.tga").write_bytes(broken.tobytes())
+            with contextlib.suppress(ImageError):
+                image = read_image(tmp_path / "x.tga", int(rng.choice([1, 3, 6])))
+                assert image.dtype == np.uint8
+                assert image.ndim == 3
+
+    def test_sizes_that_no_memory_holds(self, read):
+        data = bytearray(tiff(np.zeros((8, 8, 5), np.uint8), photometric="minisblack", planarconfig="contig"))
+        entry = data.index(struct.pack("<HHII", 256, 4, 1, 8))
+        data[entry : entry + 12] = struct.pack("<HHII", 256, 4, 1, 2**31)
+        with pytest.raises(ImageError, match="too large"):
+            read(bytes(data), channels=5)
 
 
 class TestSpecialFiles:
@@ -369,6 +394,10 @@ class TestImagesInMemory:
             as_image_array(torch.randn(3, 4, 5))
 
     def test_arrays_stay_what_they_are(self):
-        for values in (SMOOTH, SMOOTH / 255, SMOOTH.astype(np.int64)):
+        for values in (SMOOTH, SMOOTH.astype(np.int64), SMOOTH / 255, SMOOTH[None] / 255):
             assert as_image_array(values) is values
         np.testing.assert_array_equal(as_image_array([[1, 2], [3, 4]]), [[1, 2], [3, 4]])
+
+    def test_arrays_of_more_bits_and_of_one(self):
+        np.testing.assert_array_equal(as_image_array(SMOOTH.astype(np.uint16) * 257), SMOOTH)
+        np.testing.assert_array_equal(as_image_array(SMOOTH > 99), np.where(SMOOTH > 99, 255, 0))

@@ -234,14 +234,14 @@ def test_an_image_that_breaks_a_library_is_one_failure(
     assert (run.explained, len(run.failures), run.exit_code) == (8, 1, 7)
 
 
-@pytest.mark.parametrize("stage", ["run.read_image", "plan.choose", "run.record"])
+@pytest.mark.parametrize("stage", ["explain.run.read_image", "explain.plan.choose", "report.results.record"])
 def test_a_fault_in_a_thread_ends_the_run(
     model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("a fault of ours")
 
-    monkeypatch.setattr(f"otx_xai.explain.{stage}", broken)
+    monkeypatch.setattr(f"otx_xai.{stage}", broken)
     with pytest.raises(ZeroDivisionError):
         explain(model, photos, tmp_path / "out")
     assert manifest(tmp_path / "out")["status"] == "failed"
@@ -263,9 +263,10 @@ def test_a_full_disk_ends_the_run_which_can_be_resumed(
             explain(model, photos, tmp_path / "out")
     assert manifest(tmp_path / "out")["status"] == "failed"
     assert not list((tmp_path / "out").rglob("*.tmp"))
-    done = len(lines(tmp_path / "out"))
+    there = [all((tmp_path / "out" / file).exists() for file in line["files"]) for line in lines(tmp_path / "out")]
+    assert there == [True, True, True, False], "the disk was full at the eighth picture"
     run = explain(model, photos, tmp_path / "out")
-    assert (run.resumed, run.explained) == (done, 9)
+    assert (run.resumed, run.explained) == (3, 9)
     assert names(tmp_path / "out") == IN_ORDER
 
 

@@ -55,8 +55,9 @@ def test_nothing_to_show():
 
 @pytest.mark.parametrize("resize_type", ResizeType)
 @pytest.mark.parametrize("over_another", [False, True])
-def test_the_fit_into_the_input_is_undone(resize_type: ResizeType, over_another: bool):
-    geometry = InputGeometry((64, 64), resize_type)
+@pytest.mark.parametrize("crop", [1.0, 0.8])
+def test_the_fit_into_the_input_is_undone(resize_type: ResizeType, over_another: bool, crop: float):
+    geometry = InputGeometry((64, 64), resize_type, crop=crop)
     size = (90, 150)
     y, x = 40, 70  # the place in the image
     (scale_y, scale_x), (offset_y, offset_x) = place(size, geometry).scale, place(size, geometry).offset
@@ -69,6 +70,15 @@ def test_the_fit_into_the_input_is_undone(resize_type: ResizeType, over_another:
     rows, columns = np.nonzero(found == found.max())
     assert abs(rows.mean() / zoom - y) <= 6
     assert abs(columns.mean() / zoom - x) <= 6
+
+
+def test_a_map_of_the_size_of_the_picture_lies_in_what_was_cut_out_too():
+    found = shown(
+        Look(colormap=False), Canvas(PICTURE, (30, 50), InputGeometry((30, 50), crop=0.5)), np.ones((1, 30, 50))
+    )
+    expected = np.zeros((30, 50))
+    expected[7:22, 12:37] = 255  # 15 × 25 pixels of the middle
+    np.testing.assert_array_equal(found[0], expected)
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, -1), (5, 5, 3), (5.5, 5)])

@@ -16,7 +16,7 @@ import pytest
 from otx_xai import Engine, ExplainConfig, InputOptions
 from otx_xai.errors import OutputError
 from otx_xai.explain.run import ExplainRun
-from otx_xai.report import Journal, locked
+from otx_xai.report import Journal, locked, read_journal, results
 from otx_xai.runtime import Session
 
 COUNT = 6
@@ -41,6 +41,15 @@ def photos(tmp_path: Path) -> Path:
 
 def explain(model: Path, photos: Path, work_dir: Path, **options: Any) -> ExplainRun:
     return Engine(work_dir=work_dir).explain(model, data_root=photos, dump=True, **options)
+
+
+def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """What is in a folder, links included: name -> when it was made, and its content."""
+    return {
+        path.relative_to(folder).as_posix(): (path.lstat().st_mtime_ns, b"" if path.is_dir() else path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
 
 
 def status(work_dir: Path) -> str:
@@ -91,11 +100,85 @@ def test_a_second_signal_leaves_a_manifest_that_tells(
 
 
 def test_a_second_run_at_the_same_time_is_refused(model: Path, photos: Path, tmp_path: Path) -> None:
-    explain(model, photos, tmp_path / "out")
-    files = {path: path.read_bytes() for path in (tmp_path / "out").glob("*.*") if path.is_file()}
+    explain(model, photos, tmp_path / "out", output_model=tmp_path / "out" / "explained.xml")
+    before = contents(tmp_path / "out")
     with locked(tmp_path / "out"), pytest.raises(OutputError, match="Another run is writing into"):
-        explain(model, photos, tmp_path / "out", targets="red")
-    assert {path: path.read_bytes() for path in (tmp_path / "out").glob("*.*") if path.is_file()} == files
+        explain(model, photos, tmp_path / "out", targets="red", output_model=tmp_path / "out" / "explained.xml")
+    assert contents(tmp_path / "out") == before
+
+
+def pictures(work_dir: Path) -> set[str]:
+    return {path.relative_to(work_dir).as_posix() for path in (work_dir / "saliency_map").rglob("*") if path.is_file()}
+
+
+def listed(work_dir: Path) -> set[str]:
+    return {file for line in read_journal(work_dir / "predictions.jsonl") for file in line["files"]}
+
+
+def test_pictures_of_images_that_are_gone_go_when_a_run_begins_anew(
+    model: Path, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    explain(model, photos, out)
+    first = listed(out)
+    own = out / "saliency_map" / "my_overlay.png"
+    own.touch()
+    (photos / "0.png").unlink()
+    (photos / "1.png").rename(photos / "new.png")
+    Engine(work_dir=out).explain(model, data_root=photos, targets="red", keep_explanations=False)
+    assert pictures(out) == first | {"saliency_map/my_overlay.png"}, "a run that writes no pictures leaves them alone"
+    with caplog.at_level("INFO", "otx_xai"):
+        explain(model, photos, out)
+    assert pictures(out) == listed(out) | {"saliency_map/my_overlay.png"}
+    assert {file.partition("_class_")[0] for file in first - listed(out)} == {"saliency_map/0", "saliency_map/1"}
+    assert "Removed 4 files of an earlier run" in caplog.text
+    assert sorted(path.name for path in out.iterdir()) == [
+        ".latest",
+        "config.yaml",
+        "predictions.jsonl",
+        "run.json",
+        "saliency_map",
+    ]
+    config = ExplainConfig(content="sheet,npz")  # type: ignore[arg-type]
+    explain(model, photos, out, explain_config=config)
+    assert pictures(out) == listed(out) | {"saliency_map/my_overlay.png"}
+    assert {file.rpartition("_")[2] for file in listed(out)} == {"sheet.png", "maps.npz"}
+
+
+def cut_short(patch: pytest.MonkeyPatch, name: str, call: int) -> None:
+    """Interrupt a stage of the results when it is called for the n-th time."""
+    function, calls = getattr(results, name), iter(range(100))
+
+    def called(*arguments: Any) -> Any:
+        if next(calls) == call:
+            raise KeyboardInterrupt
+        return function(*arguments)
+
+    patch.setattr(results, name, called)
+
+
+@pytest.mark.parametrize("stages", [["publish"], ["publish", "restore_order"], ["publish", "remove_leftovers"]])
+def test_a_run_that_is_cut_short_anywhere_leaves_nothing_behind_in_the_end(
+    model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stages: list[str]
+) -> None:
+    """Neither of the complete run before it, nor of itself, when it goes on with fewer images."""
+    out = tmp_path / "out"
+    explain(model, photos, out)
+    before = pictures(out)
+    config = ExplainConfig(content="overlays", image_format="jpg")  # type: ignore[arg-type]
+    for stage in stages:
+        with monkeypatch.context() as patch:
+            cut_short(patch, stage, 3 if stage == "publish" else 0)
+            with pytest.raises(KeyboardInterrupt):
+                explain(model, photos, out, targets="red", explain_config=config)
+        assert status(out) == "interrupted"
+        assert before <= pictures(out), "until a run is complete, nothing is removed"
+        assert not (out / ".staging").exists()
+    (photos / "0.png").unlink()
+    run = explain(model, photos, out, targets="red", explain_config=config)
+    assert run.resumed == (2 if stages == ["publish"] else COUNT - 1)
+    assert pictures(out) == listed(out)
+    assert len(listed(out)) == COUNT - 1
 
 
 @pytest.mark.parametrize(("threshold", "told"), [(1.0, True), (0.01, False)])

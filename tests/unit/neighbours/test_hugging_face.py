@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import openvino as ov
 import pytest
+import timm
+from openvino import opset13 as ops
+from PIL import Image
+from timm.data import create_transform, resolve_data_config
+from timm.models._hub import save_config_for_hf
 
 from otx_xai.errors import ModelError
 from otx_xai.neighbours import read_hints
-from otx_xai.records import ResizeType, Task
+from otx_xai.postprocess import fit
+from otx_xai.records import InputGeometry, ResizeType, Task
 
 NO_MODEL = ov.Model([], [], "empty")
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
@@ -90,6 +97,17 @@ PROCESSORS = {
         | {"do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "rescale_offset": False},
         ((127.5,) * 3, (63.75,) * 3, (346, 346), ResizeType.STANDARD, 1.0),
     ),
+    "pp-lcnet": (
+        {"image_processor_type": "PPLCNetImageProcessor", "resize_short": 256, "size": {"height": 256, "width": 256}}
+        | {"do_center_crop": True, "crop_size": {"height": 224, "width": 224}, "do_normalize": True, **RESCALE}
+        | {"image_mean": IMAGENET["image_mean"][::-1], "image_std": IMAGENET["image_std"][::-1]},
+        (*IMAGENET_255, (224, 224), ResizeType.CROP, 224 / 256),
+    ),
+    "perceiver": (
+        {"image_processor_type": "PerceiverImageProcessor", "size": {"height": 224, "width": 224}, **RESCALE}
+        | {"do_center_crop": True, "crop_size": {"height": 256, "width": 256}, "do_normalize": True, **IMAGENET},
+        (*IMAGENET_255, (224, 224), ResizeType.CROP, 224 / 256),
+    ),
     "offset": (
         {"size": {"height": 32, "width": 32}, "rescale_factor": 1 / 127.5, "rescale_offset": True}
         | {"do_normalize": False},
@@ -131,7 +149,7 @@ def test_image_processors(tmp_path, kind):
     assert hints.scale == pytest.approx(scale, abs=1e-4)
     assert (hints.size, hints.resize_type) == (size, resize_type)
     assert hints.crop == pytest.approx(crop)
-    assert hints.reverse_input_channels is (kind == "mobilevit")
+    assert hints.reverse_input_channels is (kind in ("mobilevit", "pp-lcnet"))
     assert hints.pad_value == (114 if kind == "padded" else None)
     assert (hints.source, len(hints.files)) == ("preprocessor_config.json", 1)
 
@@ -247,6 +265,33 @@ def test_timm(tmp_path):
     assert (hints.said["architecture"], hints.source) == ("convnext_tiny", "config.json")
     alone = hints_of(tmp_path, config=TIMM["pretrained_cfg"] | {"label_names": {"0": "a", "2": "c"}})
     assert (alone.mean, alone.labels) == (IMAGENET_255[0], ("a", "1", "c"))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilevit_xxs"])
+def test_images_are_fed_as_timm_does(tmp_path, name):
+    network = timm.create_model(name, pretrained=False)
+    save_config_for_hf(network, tmp_path / "config.json")
+    hints = read_hints(tmp_path, NO_MODEL)
+    y, x = np.mgrid[:300, :420] / 120
+    image = np.uint8(128 + 100 * np.stack([np.sin(y + x), np.cos(x - y), np.sin(2 * y)], -1))
+    steps = create_transform(**resolve_data_config(model=network), is_training=False)
+    expected = steps(Image.fromarray(image)).numpy().transpose(1, 2, 0)
+    fitted = fit(image, InputGeometry(hints.size, hints.resize_type, crop=hints.crop)).astype(np.float64)
+    assert np.abs((fitted - hints.mean) / hints.scale - expected).max() < 0.1
+
+
+def one_input(*shape):
+    image = ops.parameter(list(shape))
+    return ov.Model([ops.relu(image)], [image], "net")
+
+
+def test_timm_crops_less_from_the_larger_images_of_its_tests(tmp_path):
+    config = {"pretrained_cfg": TIMM["pretrained_cfg"] | {"test_input_size": [3, 32, 40], "test_crop_pct": 1.0}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    hints = read_hints(tmp_path, one_input(1, 3, 32, 40))
+    assert (hints.size, hints.crop) == ((32, 40), 1.0)
+    for shape in ((1, 3, 40, 32), (1, 3, -1, -1)):
+        assert read_hints(tmp_path, one_input(*shape)).size == (224, 288)
 
 
 @pytest.mark.parametrize(

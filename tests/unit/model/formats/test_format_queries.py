@@ -110,6 +110,15 @@ def test_names_of_the_outputs_do_not_matter() -> None:
     assert found.match.roles == {"logits": "b", "boxes": "c"}
 
 
+def test_logits_of_eight_classes_are_no_distances() -> None:
+    cells = Cells(-1)
+    boxes = ops.sigmoid(cells.rows(cells.layer(4), 4))
+    model = cells.model(logits=cells.rows(cells.layer(8), 8), pred_boxes=boxes)
+    with pytest.raises(ModelError, match=r"2 ways: .*: queries \(.*queries_softmax \(") as caught:
+        find_format(described(model, size=None))
+    assert "distances" not in str(caught.value)
+
+
 def test_boxes_in_pixels_are_no_queries() -> None:
     cells = Cells()
     found = find_format(described(cells.model(logits=cells.logits, boxes=cells.centres()), num_names=2))

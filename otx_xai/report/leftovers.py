@@ -1,0 +1,133 @@
+"""Files of earlier runs in the same folder, which go once a new run is complete, unless it has written them anew."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from otx_xai.errors import OutputError
+from otx_xai.report.files import MAP_FOLDER, unwritable_text, utf8
+
+logger = logging.getLogger("otx_xai")
+
+EARLIER = ".earlier.jsonl"
+"""File in the folder of a run: the lists of files of those lines that journals there have lost."""
+
+
+def set_aside(work_dir: Path, entries: Iterable[Mapping[str, Any]]) -> None:
+    """Note the files of lines that a journal is about to lose.
+
+    Args:
+        work_dir: folder of the run.
+        entries: lines of its journal.
+
+    Raises:
+        OutputError: they cannot be noted.
+    """
+    lists = (entry.get("files") for entry in entries)
+    lines = (utf8(json.dumps(files, ensure_ascii=False) + "\n") for files in lists if files)
+    first = next(lines, None)
+    if first is None:
+        return
+    path = work_dir / EARLIER
+    try:
+        with open(path, "ab") as file:
+            file.write(b"\n" + first)  # the last line may be torn
+            file.writelines(lines)
+    except OSError as error:
+        raise OutputError(unwritable_text(path, error)) from error
+
+
+def set_journal_aside(journal: Path) -> None:
+    """Note the files of a whole journal that is about to be emptied; lines that are broken have none.
+
+    Raises:
+        OutputError: they cannot be noted.
+    """
+    set_aside(journal.parent, (entry for entry in _objects(journal) if isinstance(entry, dict)))
+
+
+def remove_leftovers(journal: Path) -> int:
+    """Remove the files that were noted, apart from those that the journal lists, and the folders that this empties.
+
+    Nothing else is touched: no file that no journal has listed, and none outside of the folder of pictures. Where this
+    is cut short, it goes on the next time.
+
+    Args:
+        journal: of a run that is complete.
+
+    Returns:
+        The number of files removed.
+    """
+    work_dir = journal.parent
+    path = work_dir / EARLIER
+    if not path.exists():
+        return 0
+    key = _folded if (work_dir / MAP_FOLDER.upper()).exists() else str
+    kept = _keys(journal, key)
+    removed = failed = 0
+    for file in _files(_objects(path)):
+        if not _is_among(kept, key(file)):
+            try:
+                removed += _remove(work_dir, file)
+            except OSError as error:
+                failed += 1
+                logger.warning("%s is of an earlier run, and cannot be removed: %s.", work_dir / file, error.strerror)
+    if not failed:
+        path.unlink(missing_ok=True)
+    return removed
+
+
+def _objects(path: Path) -> Iterator[Any]:
+    """Yield what is on the whole lines of a file of JSON lines; nothing where there is no file."""
+    with suppress(FileNotFoundError), open(path, "rb") as file:
+        for line in file:
+            with suppress(ValueError):
+                yield json.loads(line)
+
+
+def _files(lists: Iterable[Any]) -> Iterator[str]:
+    """Yield the files that are below the folder of pictures."""
+    for files in lists:
+        for file in files if isinstance(files, list) else ():
+            parts = PurePosixPath(file).parts if isinstance(file, str) and "\\" not in file else ()
+            if len(parts) > 1 and parts[0] == MAP_FOLDER and ".." not in parts:
+                yield file
+
+
+def _folded(file: str) -> str:
+    """Make names the same that a file system takes for the same that does not tell upper and lower case apart."""
+    return unicodedata.normalize("NFC", file.casefold())
+
+
+def _keys(journal: Path, key: Callable[[str], str]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the hashes of all files of a journal, sorted: there may be millions of them."""
+    lists = (entry.get("files") for entry in _objects(journal) if isinstance(entry, dict))
+    return np.sort(np.fromiter((hash(key(file)) for file in _files(lists)), np.int64))
+
+
+def _is_among(kept: np.ndarray[Any, np.dtype[np.int64]], key: str) -> bool:
+    place = int(np.searchsorted(kept, hash(key)))
+    return place < len(kept) and int(kept[place]) == hash(key)
+
+
+def _remove(work_dir: Path, file: str) -> bool:
+    """Remove a file, and its folders where they are empty then; return whether it was there."""
+    try:
+        os.unlink(work_dir / file)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    for folder in list(PurePosixPath(file).parents)[:-1]:
+        try:
+            os.rmdir(work_dir / folder)
+        except OSError:  # other files are in it
+            break
+    return True

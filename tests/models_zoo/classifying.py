@@ -1,0 +1,92 @@
+"""What classifiers of all packages share: pictures, right scores, and the ways to export."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+import pictures as drawn
+import torch
+from PIL import Image
+from record import Answer
+from torch import Tensor, nn
+
+CLASSES = 11
+NAMES = {number: f"thing {number}" for number in range(CLASSES)}
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+OPEN_BATCH = {name: {0: "batch"} for name in ("image", "pixel_values", "logits")}
+"""Axes that an export leaves open."""
+Transform = Callable[[Image.Image], Tensor]
+
+
+class Logits(nn.Module):
+    """A network whose output is the class scores alone."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        output = self.network(image)
+        return getattr(output, "logits", output)
+
+
+def answers(network: nn.Module, transform: Transform, folder: Path, *sizes: tuple[int, int]) -> dict[str, Answer]:
+    """Draw pictures, and let the network answer them."""
+    return {
+        name: Answer(scores=_scores(network, transform(picture)))
+        for name, picture in drawn.write(folder, *sizes).items()
+    }
+
+
+def stretched(size: int, normalisation: tuple[Any, Any] = IMAGENET) -> Transform:
+    """Return what the package does where nobody tells how to fit an image in."""
+    return resized_and_cropped(size, 1.0, normalisation, stretch=True)
+
+
+def resized_and_cropped(
+    size: int, crop: float, normalisation: tuple[Any, Any] = IMAGENET, *, stretch: bool = False
+) -> Transform:
+    """Return the usual transform: resize the shorter side, crop the middle, normalise."""
+    from torchvision.transforms import v2
+
+    before = math.floor(size / crop)
+    return v2.Compose(
+        [
+            v2.Resize((size, size) if stretch else before, antialias=True),
+            v2.CenterCrop(size),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(*normalisation),
+        ]
+    )
+
+
+def options_of(normalisation: tuple[Any, Any] = IMAGENET) -> tuple[str, ...]:
+    """Return what a user has to say of a file that does not tell how its images are normalised."""
+    words = [",".join(f"{255 * value:g}" for value in values) for values in normalisation]
+    return ("--input.mean", words[0], "--input.scale", words[1])
+
+
+def to_onnx(
+    network: nn.Module, image: Tensor, file: Path, axes: dict[str, dict[int, str]] | None = None, **names: Any
+) -> Path:
+    """Export to ONNX; ``axes`` are those that stay open, by the names of inputs and outputs."""
+    names = {"input_names": ["image"], "output_names": ["logits"]} | names
+    torch.onnx.export(network.eval(), (image,), str(file), dynamo=False, opset_version=17, dynamic_axes=axes, **names)
+    return file
+
+
+def to_openvino(network: nn.Module, image: Tensor, file: Path, shape: tuple[int, ...] | None = None) -> Path:
+    """Export to OpenVINO IR; without a shape all axes but the channels stay open."""
+    model = ov.convert_model(network.eval(), example_input=image, input=None if shape is None else [shape])
+    ov.save_model(model, file, compress_to_fp16=False)
+    return file
+
+
+def _scores(network: nn.Module, image: Tensor) -> tuple[float, ...]:
+    with torch.no_grad():
+        return tuple(network(image[None]).softmax(1)[0].tolist())

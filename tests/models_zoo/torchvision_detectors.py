@@ -1,0 +1,111 @@
+"""Detectors of torchvision with their own suppression, as people export them to ONNX, and from there to OpenVINO."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import classifying
+import openvino as ov
+import pictures as drawn
+import torch
+from answering import last_layers, settle, spread, tensors
+from PIL import Image
+from record import Answer, Entry, Made
+from torch import Tensor, nn
+from torchvision.models import detection
+from torchvision.transforms.v2 import functional
+
+CLASSES = 6
+CONFIDENCE = 0.5
+OPTIONS = ("--input.scale", "255")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model: its builder, its side, what its class 0 stands for, and the order of its outputs."""
+
+    model: str
+    how: Literal["onnx", "openvino"]
+    side: int = 320
+    first_label: int = 1
+    outputs: tuple[str, ...] = ("boxes", "scores", "labels")
+    names: bool = True
+
+    @property
+    def words(self) -> str:
+        named = "" if self.names else ", outputs without names"
+        return "ONNX alone" + named if self.how == "onnx" else "IR of its ONNX" + named
+
+
+RCNN = ("boxes", "labels", "scores")
+MODELS = (
+    Row("ssd300_vgg16", "onnx", 300),
+    Row("ssdlite320_mobilenet_v3_large", "onnx"),
+    Row("ssdlite320_mobilenet_v3_large", "openvino", names=False),
+    Row("retinanet_resnet50_fpn", "onnx", first_label=0),
+    Row("fcos_resnet50_fpn", "openvino", first_label=0),
+    Row("fasterrcnn_mobilenet_v3_large_320_fpn", "onnx", outputs=RCNN),
+    Row("fasterrcnn_mobilenet_v3_large_320_fpn", "openvino", outputs=RCNN, names=False),
+    Row("maskrcnn_resnet50_fpn", "onnx", outputs=(*RCNN, "masks")),
+)
+
+
+def entries() -> list[Entry]:
+    return [
+        Entry(f"torchvision-{row.model}-{row.how}", "detector", "torchvision", row.words, partial(_make, row), OPTIONS)
+        for row in MODELS
+    ]
+
+
+def _make(row: Row, folder: Path, pictures: Path) -> Made:
+    torch.manual_seed(0)
+    more = {} if row.model.startswith("ssd") else {"min_size": row.side, "max_size": row.side}
+    network = getattr(detection, row.model)(weights=None, weights_backbone=None, num_classes=CLASSES, **more).eval()
+    _prepare(network, tensors((row.side, row.side), 2) * 0.23 + 0.45, row)
+    written = drawn.write(pictures, (row.side, row.side), drawn.OTHER_SIZE)
+    answers = {name: _answer(network, picture, row) for name, picture in written.items()}
+    file = classifying.to_onnx(
+        network,
+        torch.rand(1, 3, row.side, row.side),
+        folder / f"{row.model}.onnx",
+        input_names=["images"],
+        output_names=list(row.outputs) if row.names else None,
+    )
+    if row.how == "openvino":
+        model = ov.convert_model(file)
+        file.unlink()
+        file = file.with_suffix(".xml")
+        ov.save_model(model, file, compress_to_fp16=False)
+    return Made(file, answers, CLASSES - row.first_label)
+
+
+def _prepare(network: Any, images: Tensor, row: Row) -> None:
+    """Let some boxes have high scores, in each of the networks' own ways."""
+    settle(network, images)
+    for layer in last_layers(_class_heads(network)):
+        spread(network, images, layer, deviation=2.0, share=0.002 if row.first_label == 0 else None)
+    if row.model.startswith("fcos"):
+        nn.init.constant_(network.head.regression_head.bbox_ctrness.bias, 3.0)
+
+
+def _class_heads(network: Any) -> Iterable[nn.Module]:
+    if hasattr(network, "roi_heads"):
+        return (network.rpn.head.bbox_pred, network.rpn.head.cls_logits, network.roi_heads.box_predictor.cls_score)
+    head = network.head.classification_head
+    return head.module_list if hasattr(head, "module_list") else (head.cls_logits,)
+
+
+def _answer(network: Any, picture: Image.Image, row: Row) -> Answer:
+    """Ask torch, with the picture stretched to the input as it is done where nobody tells another way."""
+    image = functional.resize(functional.to_image(picture), [row.side, row.side], antialias=True).float() / 255
+    with torch.no_grad():
+        (found,) = network(image[None])
+    ratio = torch.tensor([picture.width, picture.height] * 2) / row.side
+    rows = zip((found["boxes"] * ratio).tolist(), found["scores"].tolist(), found["labels"].tolist(), strict=True)
+    return Answer(
+        boxes=tuple((*box, score, label - row.first_label) for box, score, label in rows if score >= CONFIDENCE)
+    )

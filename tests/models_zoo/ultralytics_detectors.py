@@ -1,0 +1,149 @@
+"""Detectors of Ultralytics, from version 5 to 26, and their relatives: segmentation, poses, oriented boxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pictures as drawn
+import torch
+from answering import last_layers, settle, spread, tensors
+from PIL import Image
+from record import Answer, Box, Entry, Made
+from torch import Tensor
+from ultralytics import YOLO
+from ultralytics.data.augment import LetterBox
+from ultralytics.utils import nms, ops
+from ultralytics_classifiers import exported
+
+SIDE = 320
+CONFIDENCE, OVERLAP = 0.5, 0.5
+"""What counts as found, and which boxes are too alike, where nobody says anything."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model and how it is exported."""
+
+    model: str
+    how: str = "onnx"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        words = "".join(f"-{key}" for key in self.settings)
+        return f"ultralytics-{self.model}-{self.how}{words}"
+
+    @property
+    def words(self) -> str:
+        more = "".join(f", {key}={value}" for key, value in self.settings.items())
+        return f"export(format='{self.how}'{more})"
+
+
+DYNAMIC, SUPPRESSED = {"dynamic": True}, {"nms": True}
+MODELS = (
+    Row("yolov5n"),
+    Row("yolov5n", "openvino"),
+    Row("yolov6n"),
+    Row("yolov8n"),
+    Row("yolov8n", "openvino"),
+    Row("yolov8n", "onnx", DYNAMIC),
+    Row("yolov8n", "openvino", DYNAMIC),
+    Row("yolov8n", "onnx", SUPPRESSED),
+    Row("yolov8n", "openvino", SUPPRESSED),
+    Row("yolov8n", "onnx", DYNAMIC | SUPPRESSED),
+    Row("yolov9t"),
+    Row("yolov10n"),
+    Row("yolov10n", "openvino"),
+    Row("yolo11n"),
+    Row("yolo11n", "openvino", {"half": True}),
+    Row("yolo12n"),
+    Row("yolo26n"),
+    Row("yolo26n", "openvino"),
+    Row("yolo26n", "openvino", DYNAMIC),
+    Row("yolov8n-seg"),
+    Row("yolo11n-seg", "openvino"),
+    Row("yolo11n-seg", "onnx", SUPPRESSED),
+    Row("yolo26n-seg"),
+    Row("yolov8n-pose"),
+    Row("yolo11n-pose", "openvino"),
+    Row("yolo26n-pose"),
+    Row("yolov8n-obb"),
+    Row("yolo11n-obb", "openvino"),
+    Row("yolo26n-obb"),
+)
+
+
+def entries() -> list[Entry]:
+    return [Entry(row.name, "detector", "ultralytics", row.words, partial(_make, row)) for row in MODELS]
+
+
+def _make(row: Row, folder: Path, pictures: Path) -> Made:
+    torch.manual_seed(0)
+    yolo = YOLO(f"{row.model}.yaml")
+    network = yolo.model
+    network.names = {number: f"thing {number}" for number in range(len(network.names))}
+    _prepare(network)
+    answers = {
+        name: _answer(network, picture, row)
+        for name, picture in drawn.write(pictures, (240, SIDE), drawn.OTHER_SIZE).items()
+    }
+    checkpoint = exported(yolo, row.how, folder / row.model, imgsz=SIDE, **row.settings)
+    return Made(checkpoint, answers, len(network.names))
+
+
+def _prepare(network: Any) -> None:
+    """Let every level find some boxes, which have a width."""
+    images = tensors((SIDE, SIDE)) * 0.23 + 0.45
+    settle(network, images)
+    head = network.model[-1]
+    for name, deviation, share in (("cv3", 1.5, 1e-4), ("cv2", 1.0, None)):
+        for prefix in ("", "one2one_"):
+            for layer in last_layers(getattr(head, prefix + name, None) or ()):
+                spread(network, images, layer, deviation=deviation, share=share)
+                if name == "cv2" and head.reg_max == 1:
+                    torch.nn.init.constant_(layer.bias, 3.0)
+
+
+def _answer(network: Any, picture: Image.Image, row: Row) -> Answer:
+    """Decode with the package's own functions."""
+    array = np.asarray(picture)
+    fitted = LetterBox((SIDE, SIDE), auto=False)(image=array)
+    image = torch.from_numpy(np.ascontiguousarray(fitted)).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        raw = network(image)
+    raw = raw[0] if isinstance(raw, tuple) else raw
+    turned, classes = network.task == "obb", len(network.names)
+    ends = getattr(network.model[-1], "end2end", False)
+    overlap = {"conf_thres": 0.25, "iou_thres": 0.7} if "nms" in row.settings else {"iou_thres": OVERLAP}
+    found = nms.non_max_suppression(
+        raw, **{"conf_thres": CONFIDENCE} | overlap, nc=classes, rotated=turned, end2end=ends, max_time_img=60
+    )[0]
+    boxes = _on_picture(found, array.shape, turned=turned)
+    kept = tuple(box for box in boxes if box[4] >= CONFIDENCE)
+    return Answer(boxes=kept, candidates=_candidates(raw, classes, array.shape) if turned and not ends else ())
+
+
+def _on_picture(rows: Tensor, shape: tuple[int, ...], *, turned: bool) -> tuple[Box, ...]:
+    sides = _upright(rows) if turned else rows[:, :4]
+    placed = ops.scale_boxes((SIDE, SIDE), sides.clone(), shape)
+    return tuple(
+        (*side, score, int(label)) for side, (score, label) in zip(placed.tolist(), rows[:, 4:6].tolist(), strict=True)
+    )
+
+
+def _upright(rows: Tensor) -> Tensor:
+    """Return the upright boxes around turned ones, (x, y, w, h, …, angle)."""
+    corners = ops.xywhr2xyxyxyxy(torch.cat([rows[:, :4], rows[:, -1:]], 1))
+    return torch.cat([corners.amin(1), corners.amax(1)], 1)
+
+
+def _candidates(raw: Tensor, classes: int, shape: tuple[int, ...]) -> tuple[Box, ...]:
+    """Return all turned boxes above the threshold, since which of them are alike depends on their angles."""
+    rows = raw[0].T
+    scores, labels = rows[:, 4 : 4 + classes].max(1)
+    joined = torch.cat([rows[:, :4], scores[:, None], labels[:, None].float(), rows[:, -1:]], 1)
+    return _on_picture(joined[scores >= CONFIDENCE], shape, turned=True)
