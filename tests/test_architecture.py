@@ -31,7 +31,7 @@ FLOORS = (
     ("perturb", "metrics", "report"),
     ("methods",),
     ("explain", "export"),
-    ("engine", "callbacks"),
+    ("engine", "callbacks", "explainer"),
     ("demo",),
     ("cli",),
     ("__init__", "__main__"),

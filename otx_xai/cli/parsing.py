@@ -63,10 +63,22 @@ def add(
     group.add_argument(f"--{name}", metavar=metavar, default=default, help=f"{meaning}{shown}", **more)
 
 
-def add_record(parser: Any, record: type) -> None:
-    """Add the options that a record of settings declares, under their headings; see :mod:`otx_xai.options`."""
+def add_record(
+    parser: Any, record: type, prefix: str = "", group: str = "", *, only: Sequence[str] | None = None
+) -> None:
+    """Add the options that a record of settings declares, under their headings; see :mod:`otx_xai.options`.
+
+    Args:
+        parser: of :func:`make_parser`.
+        record: a dataclass.
+        prefix: what their names begin with, such as ``input.``.
+        group: heading of those that name none.
+        only: names of the fields that are options of the sub-command; all by default.
+    """
     groups: dict[str, Any] = {}
-    for told in options_of(record):
+    for told in options_of(record, prefix, group):
+        if only is not None and told.name.removeprefix(prefix) not in only:
+            continue
         if told.group not in groups:
             groups[told.group] = parser.add_argument_group(told.group)
         add(groups[told.group], told.name, told.metavar, told.help, told.default, told.kind)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from otx_xai.cli.parsing import add, make_parser, open_config, parse
+from otx_xai.cli.parsing import add, add_record, make_parser, open_config, parse
 from otx_xai.errors import ConfigError
 from otx_xai.recipe import SECTIONS
 
@@ -17,6 +17,9 @@ _EXAMPLES = {
     "predict": "examples:\n  otx predict --checkpoint out/.latest/train/best.ckpt --data_root photos",
     "export": "examples:\n  otx export --checkpoint best.ckpt --explain True --work_dir out",
 }
+
+_INPUT = ("mean", "scale", "resize_type", "pad_value", "size")
+"""What a checkpoint can be told of its input: its network is always fed RGB, and has one layout."""
 
 
 def run(verb: str, argv: list[str]) -> int:
@@ -80,6 +83,8 @@ def _export(verb: str, argv: list[str]) -> int:
 
 def export_parser() -> Any:
     """Declare the options of ``otx export``."""
+    from otx_xai.records import InputOptions
+
     parser = make_parser("export", _EXAMPLES["export"])
     add(parser, "checkpoint", "FILE", ".ckpt or .pth; the newest of --work_dir by default")
     add(parser, "work_dir", "FOLDER", "folder of runs; otx-workspace by default")
@@ -91,10 +96,8 @@ def export_parser() -> Any:
     add(parser, "task", "TASK", "what the model does, where it does not tell")
     add(parser, "labels", "FILE|a,b,c", "class names, where the checkpoint does not tell")
     add(parser, "weights", "WORD", "of a checkpoint that holds both: ema (averaged over training), the default, or raw")
-    add(parser, "input.mean", "X[,X,X]", "(x - mean) / scale on the 0-255 scale, where the checkpoint does not tell")
-    add(parser, "input.scale", "X[,X,X]", "see --input.mean")
-    add(parser, "input.resize_type", "TYPE", "how images are fitted in, where the checkpoint does not tell")
-    add(parser, "input.size", "H[,W]", "size of the input, where the checkpoint does not tell")
+    heading = "Model input, where the checkpoint does not tell"
+    add_record(parser, InputOptions, "input.", heading, only=_INPUT)
     return parser
 
 

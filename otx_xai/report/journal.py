@@ -145,8 +145,8 @@ def record(explained: ExplainedImage, files: Iterable[str], method: str) -> dict
 
     Returns:
         A dict that :mod:`json` can write: ``path``, ``name``, ``size`` ``[h, w]``, ``predictions`` and ``targets``
-        (each ``{target, label, score}``; of a box also ``box`` ``[x1, y1, x2, y2]`` in pixels of the image, and as a
-        target its ``number``), ``files``, ``method``, ``seconds``, and ``warnings`` where there are any.
+        (each ``{target, label, score}``, of a box also ``box`` ``[x1, y1, x2, y2]`` in pixels of the image), ``files``,
+        ``method``, ``seconds``, and ``warnings`` where there are any.
     """
     height, width = explained.image.shape[:2]
     line: dict[str, object] = {
@@ -154,7 +154,7 @@ def record(explained: ExplainedImage, files: Iterable[str], method: str) -> dict
         "name": explained.info.name,
         "size": [height, width],
         "predictions": [_plain(prediction) for prediction in explained.predictions],
-        "targets": [_numbered(target) for target in explained.targets],
+        "targets": [_plain(target) for target in explained.targets],
         "files": list(files),
         "method": str(method),
         "seconds": round(float(explained.seconds), 6),
@@ -173,10 +173,6 @@ def _plain(prediction: Prediction) -> dict[str, object]:
     if prediction.box is not None:
         plain["box"] = [round(float(side), 2) for side in prediction.box]
     return plain
-
-
-def _numbered(target: Prediction) -> dict[str, object]:
-    return _plain(target) if target.number is None else _plain(target) | {"number": target.number}
 
 
 def _has_content(path: str) -> bool:

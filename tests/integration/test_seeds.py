@@ -21,8 +21,8 @@ import pytest
 from openvino.utils.data_helpers.wrappers import OVDict
 
 import otx_xai as xai
-from otx_xai.explain import ExplainMode
-from otx_xai.explain.explanation import Explanation
+from otx_xai.explainer import ExplainMode
+from otx_xai.explainer.explanation import Explanation
 
 mpl.use("Agg")
 

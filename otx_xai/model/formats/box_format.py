@@ -72,6 +72,11 @@ class DetectorOutputs:
     said: Mapping[str, str] = field(default_factory=dict)
     declared: bool = False
 
+    @property
+    def are_dense(self) -> bool:
+        """Whether they may be predictions for every place: whole numbers, such as labels, are chosen already."""
+        return not any(port.is_integer for port in self.ports)
+
     def output(self, port: OutputPort) -> ov.Output:
         """Return the tensor in the graph that an output reads."""
         return self.view.model.get_results()[port.index].input_value(0)

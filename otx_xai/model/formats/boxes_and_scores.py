@@ -65,7 +65,7 @@ class Pair:
 
 def _pairs(outputs: DetectorOutputs) -> Iterator[Pair]:
     """Yield all ways to read outputs as boxes and scores of the same places."""
-    ports = [port for port in outputs.ports if _may_hold(port)]
+    ports = [port for port in outputs.ports if _may_hold(port)] if outputs.are_dense else []
     for box_axis, class_axis in product((1, 2), (1, 2)):
         for first, second in permutations(ports, 2):
             boxes = [port for port in ports if _is_like(port, first, box_axis)]

@@ -28,7 +28,7 @@ _LEVELS_OF_PLUS = 4
 def _rows(outputs: DetectorOutputs) -> list[OutputPort]:
     """Return the output that may hold a row a place, where it is the only one of its kind."""
     ports = [port for port in outputs.ports if len(port.shape) == 3 and not port.is_integer]
-    return ports if len(ports) == 1 and ports[0].shape[0] in (None, 1) else []
+    return ports if outputs.are_dense and len(ports) == 1 and ports[0].shape[0] in (None, 1) else []
 
 
 def _may_be_places(outputs: DetectorOutputs, count: int | None) -> bool:

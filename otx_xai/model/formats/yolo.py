@@ -149,8 +149,7 @@ class Kind:
 
 
 def _match(outputs: DetectorOutputs, kind: Kind) -> Match | None:
-    evidence = box_evidence(outputs)
-    if evidence is None and not outputs.declared:
+    if not outputs.are_dense or (box_evidence(outputs) is None and not outputs.declared):
         return None
     ports = [port for port in outputs.ports if _may_hold(port) and not _has_boxes_beside(outputs, port)]
     found = [match for port in ports for match in _of_port(outputs, port, kind)]

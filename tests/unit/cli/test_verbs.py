@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inspect import signature
+
 import pytest
 
 from otx_xai import cli
@@ -89,4 +91,6 @@ def test_tracebacks_only_with_debug(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 def test_export_has_an_option_for_every_argument():
     options = export_parser().parse_args([]).as_dict()
-    assert {"checkpoint", "export_format", "precision", "explain", "batch", "labels", "input"} <= options.keys()
+    arguments = signature(Engine.export).parameters.keys() - {"self"}
+    assert options.keys() - {"config", "work_dir", "model", "task"} == arguments
+    assert options["input"].keys() == {"mean", "scale", "resize_type", "pad_value", "size"}

@@ -281,12 +281,6 @@ class TestWriters:
         with pytest.raises(ValueError, match="none of the image's predictions"):
             replace(item, targets=(box,))
 
-    def test_the_journal_tells_which_box_a_map_is_of(self):
-        boxes = tuple(Prediction(1, LABELS[1], 0.5, (1.0, 2.0, 9.0, 12.0), number) for number in range(3))
-        line = record(replace(explained(), predictions=boxes, targets=boxes[1:]), [], "drise")
-        assert [target["number"] for target in line["targets"]] == [1, 2]
-        assert "number" not in line["predictions"][0]
-
     def test_image_without_maps(self, tmp_path):
         item = explained(targets=())
         assert self.write(tmp_path, item) == ()
