@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import openvino as ov
-
 from otx_xai.data import search_images
 from otx_xai.engine.explaining import (
     Images,
     begin_run,
+    check_labels,
     images_of,
+    named_as_data,
     open_session,
     reconcile,
     save_explained,
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from otx_xai.models import OTXModel
 
 logger = logging.getLogger("otx_xai")
-
-TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
-"""Checkpoints that are exported before they are explained."""
 
 
 class Engine:
@@ -86,6 +83,7 @@ class Engine:
         self.device = device
         self.data_root = data_root
         self.trainer_arguments = trainer_arguments
+        self._has_trained = False
 
     @classmethod
     def from_config(cls, recipe: str | Path, data_root: str | Path | None = None, **overrides: Any) -> Engine:
@@ -146,7 +144,7 @@ class Engine:
         training.seed_everything(seed)
         data = self._annotated(datamodule, data_root)
         model = training.build(self._specified(), self.task, data.labels)
-        training.check_labels(model, data.labels)
+        check_labels(model.labels, data.labels)
         data.fit_to(model.geometry)
         run = new_run(self.work_dir, "train")
         arguments = self.trainer_arguments | trainer_arguments
@@ -156,7 +154,7 @@ class Engine:
             trainer.fit(model, datamodule=data, ckpt_path=checkpoint)
         if trainer.interrupted:
             raise KeyboardInterrupt
-        self.model, self.datamodule = model, data
+        self.model, self.datamodule, self._has_trained = model, data, True
         metrics = training.metrics_of(trainer)
         training.write_metrics(run, metrics)
         logger.info("Trained %s; checkpoints are in %s.", model.architecture, run)
@@ -188,7 +186,7 @@ class Engine:
 
         model = self._loaded(checkpoint)
         data = self._annotated(datamodule, data_root)
-        training.check_labels(model, data.labels)
+        check_labels(model.labels, data.labels)
         data.fit_to(model.geometry)
         run = new_run(self.work_dir, "test")
         with training.lightning_manners():
@@ -381,58 +379,42 @@ class Engine:
 
     def _explain(self, settings: ExplainSettings, datamodule: Any, *, keep: bool) -> ExplainRun:
         config, (method, wanted) = settings.explain_config, reconcile(settings)
-        model_file = self._checkpoint(settings.checkpoint)
+        source = self._source(settings.checkpoint)
         data = self._images(datamodule, settings.data_root)
-        source, its_labels, its_options = self._readable(model_file, settings, data)
         layers = split_layers(settings.target_layer)
         options = ModelOptions(
             settings.task,
-            its_labels,
-            its_options,
+            settings.labels,
+            settings.input,
             settings.output,
             settings.format,
             config.confidence_threshold,
             target_layers=layers,
+            architecture=self.model,
+            weights=settings.weights,
+            normalised=data.normalised,
+            tensor_size=data.size,
         )
-        model = open_model(source, options, batch=settings.batch_size)
+        model = named_as_data(open_model(source, options, batch=settings.batch_size), data.labels)
         how = How(settings.explain_mode, method, settings.target_layer, settings.of_black_box())
         planned = plan(model, how, targets=wanted, threshold=config.predicted_maps_conf_thr)
         session = open_session(planned, settings.device, normalised=data.normalised)
         work_dir = explain_run(self.work_dir)
-        found = replace(settings, checkpoint=model_file, data_root=data.root, work_dir=work_dir)
+        named = source if isinstance(source, Path) else None
+        found = replace(settings, checkpoint=named, data_root=data.root, work_dir=work_dir)
         with locked(work_dir):
             if settings.output_model is not None:
                 said = replace(options, task=planned.facts.task)
                 save_explained(source, said, planned, layers, Path(settings.output_model).expanduser())
-            files = model.files or (model_file,)
-            run = begin_run(work_dir, found, planned, session, files, data, keep=keep)
+            run = begin_run(work_dir, found, planned, session, model.digest, data, keep=keep)
             return run.execute(session, resume=settings.resume and not keep and data.loader is None)
 
-    def _readable(
-        self, file: Path, settings: ExplainSettings, data: Images
-    ) -> tuple[Path | ov.Model, Labels, InputOptions]:
-        """Return what OpenVINO reads: the file itself, or the export of a torch checkpoint, which knows the rest."""
-        options = settings.input
-        if data.normalised and options.size is None:
-            options = replace(options, size=data.size)
-        if file.suffix.lower() not in TORCH_SUFFIXES:
-            if settings.weights is not None:
-                raise ConfigError(
-                    f"--weights is {settings.weights}, and {file} holds one set of weights; expected a torch "
-                    f"checkpoint ({', '.join(TORCH_SUFFIXES)}). Leave --weights out."
-                )
-            return file, settings.labels, options
-        from otx_xai.conversion import to_openvino
-        from otx_xai.engine.training import check_labels, without_normalisation
-
-        model = self._loaded(file, settings.labels, options, settings.weights)
-        check_labels(model, data.labels)
-        rest = replace(options, mean=None, scale=None, size=None, layout=None)
-        if data.normalised:  # the loader has done it, and the pictures need to know how
-            rest = replace(rest, mean=model.mean, scale=model.scale)
-            model = without_normalisation(model)
-        names = data.labels if data.labels else None
-        return to_openvino(model), names, rest
+    def _source(self, checkpoint: str | Path | None) -> Any:
+        """Return what is explained: the file that is named, else the module in hand, else the newest of training."""
+        in_hand = callable(getattr(self.model, "state_dict", None)) and not self._has_trained
+        if in_hand and not (checkpoint or self.checkpoint):
+            return self.model
+        return self._checkpoint(checkpoint)
 
     def _loaded(
         self,

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ import numpy as np
 import openvino as ov
 
 from otx_xai.data.loaders import find_loader, first_pixels, image_count, image_names
-from otx_xai.errors import ConfigError, OutputError
+from otx_xai.errors import ConfigError, LabelError, OutputError
 from otx_xai.explain.insertion import insert
 from otx_xai.explain.plan import Plan
 from otx_xai.explain.run import Run
 from otx_xai.explain.targets import BOXES
 from otx_xai.methods.spec import Order
-from otx_xai.model import ModelOptions, embed_preprocessing, open_for_insertion
+from otx_xai.model import Model, ModelOptions, embed_preprocessing, open_for_insertion
 from otx_xai.openvino_core import first_line
 from otx_xai.records import ExplainMode, ImageInfo, Method, Size, TargetExplainGroup, Targets
 from otx_xai.report.manifest import Manifest, write_config
@@ -97,6 +97,43 @@ def reconcile(settings: ExplainSettings) -> tuple[Method | None, Targets]:
     return method, targets
 
 
+def named_as_data(model: Model, labels: Sequence[str]) -> Model:
+    """Return a model with the names that data have for its classes, where it was converted from torch.
+
+    Raises:
+        LabelError: both name their classes, and differ.
+    """
+    if not model.is_torch or not labels:
+        return model
+    check_labels(model.facts.labels, labels)
+    return replace(model, facts=replace(model.facts, labels=tuple(labels)))
+
+
+def check_labels(own: Sequence[str], labels: Sequence[str]) -> None:
+    """Compare class names of a checkpoint and of data, where both are known.
+
+    Raises:
+        LabelError: they differ.
+    """
+    if not labels or tuple(labels) == own or _are_numbers(own, len(labels)):
+        return
+    raise LabelError(
+        f"The checkpoint and the data name different classes. Checkpoint ({len(own)}): "
+        f"{_names(own)}. Data ({len(labels)}): {_names(labels)}. Expected the same names in the same order: "
+        "use the data that the model was trained for, or train it on this."
+    )
+
+
+def _are_numbers(labels: Sequence[str], count: int) -> bool:
+    """Whether labels only count the classes, as those of a plain state dict do."""
+    return list(labels) == [str(number) for number in range(count)]
+
+
+def _names(labels: Sequence[str], most: int = 12) -> str:
+    shown = ", ".join(labels[:most])
+    return f"{shown}, …" if len(labels) > most else shown
+
+
 def open_session(plan: Plan, device: str, *, normalised: bool) -> Session:
     """Compile a model for an OpenVINO device, with its pre-processing inside unless images come normalised."""
     return Session(plan.model if normalised else embed_preprocessing(plan.model, plan.facts), device)
@@ -111,7 +148,7 @@ def begin_run(
     settings: ExplainSettings,
     plan: Plan,
     session: Session,
-    model_files: Sequence[Path],
+    model_sha256: str,
     data: Images,
     *,
     keep: bool,
@@ -123,7 +160,7 @@ def begin_run(
         settings: what repeats the run.
         plan: what explains.
         session: it, compiled.
-        model_files: where it comes from.
+        model_sha256: of the content of the model.
         data: the images.
         keep: keep the explanations in memory, to return them.
 
@@ -133,7 +170,7 @@ def begin_run(
     write_config(work_dir, settings.arguments())
     decisive = settings.decisive() | _found_out(plan, session)
     told = {"refusals": plan.refusals, "not_read": data.not_read}
-    manifest = Manifest(work_dir, "explain", decisive, model_files, len(data.images), **told)
+    manifest = Manifest(work_dir, "explain", decisive, model_sha256, len(data.images), **told)
     config, dump = settings.explain_config, settings.dump
     return Run(work_dir, manifest, plan, config, data.images, dump=dump, keep=keep, loader=data.loader)
 

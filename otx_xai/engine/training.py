@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from otx_xai.errors import ConfigError, LabelError
+from otx_xai.errors import ConfigError
 from otx_xai.postprocess.detections import boxes_on_image
 from otx_xai.records import ImageInfo, InputGeometry, Size, Task
 from otx_xai.report.files import utf8, write_atomic, write_json
@@ -25,7 +25,7 @@ except ImportError as error:
         f"Training needs torch and lightning, and {error.name} is not installed. Run: pip install otx-xai[train]"
     ) from error
 
-from otx_xai.models import MODEL_CLASSES, OTXModel, build_model
+from otx_xai.models import MODEL_CLASSES, OTXModel
 
 ModelSpec = OTXModel | Mapping[str, Any] | str
 """A model, what a recipe says of one (``class_path``, ``init_args``), or the name of an architecture."""
@@ -90,40 +90,6 @@ def _construct(kind: str, arguments: dict[str, Any], labels: Sequence[str]) -> O
             f"The arguments of model {kind} do not fit: {error}. `otx train --help` lists them."
         ) from error
     return model
-
-
-def without_normalisation(model: OTXModel) -> OTXModel:
-    """Return a copy that takes images as they are after normalisation."""
-    description = model.description()
-    copy = build_model(description | {"init": description["init"] | {"mean": (0.0,) * 3, "scale": (1.0,) * 3}})
-    copy.network.load_state_dict(model.network.state_dict())
-    copy.eval()
-    return copy
-
-
-def check_labels(model: OTXModel, labels: Sequence[str]) -> None:
-    """Compare class names of a checkpoint and of data, where both are known.
-
-    Raises:
-        LabelError: they differ.
-    """
-    if not labels or tuple(labels) == model.labels or _are_numbers(model.labels, len(labels)):
-        return
-    raise LabelError(
-        f"The checkpoint and the data name different classes. Checkpoint ({len(model.labels)}): "
-        f"{_names(model.labels)}. Data ({len(labels)}): {_names(labels)}. Expected the same names in the same order: "
-        "use the data that the model was trained for, or train it on this."
-    )
-
-
-def _are_numbers(labels: Sequence[str], count: int) -> bool:
-    """Whether labels only count the classes, as those of a plain state dict do."""
-    return list(labels) == [str(number) for number in range(count)]
-
-
-def _names(labels: Sequence[str], most: int = 12) -> str:
-    shown = ", ".join(labels[:most])
-    return f"{shown}, …" if len(labels) > most else shown
 
 
 def seed_everything(seed: int) -> None:

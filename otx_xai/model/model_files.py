@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Sequence
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
+import numpy as np
 import openvino as ov
 
 from otx_xai.errors import ModelError
 from otx_xai.openvino_core import core, first_line
 
 _SUFFIXES = (".xml", ".onnx", ".tflite")
-_TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
+TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
+"""Checkpoints that are converted before they are explained."""
 _LFS_POINTER = b"version https://git-lfs"
 _ONNX_METADATA = "framework"  # where OpenVINO's ONNX front end keeps metadata_props
 _ONNX_PREFIX = "model_info "
@@ -91,6 +95,27 @@ def _text_at(content: mmap, at: int) -> str:
     return content[at : at + length].decode("utf-8", errors="replace").replace("\0", "")
 
 
+def hash_files(paths: Sequence[Path]) -> str:
+    """Return the SHA-256 of the content of files, in their order; those that are gone do not count."""
+    digest = hashlib.sha256()
+    for path in paths:
+        if path.exists():
+            with path.open("rb") as file:
+                while block := file.read(2**22):
+                    digest.update(block)
+    return digest.hexdigest()
+
+
+def hash_graph(model: ov.Model) -> str:
+    """Return the SHA-256 of the operations and the weights of a model in memory."""
+    digest = hashlib.sha256()
+    for node in model.get_ordered_ops():
+        digest.update(node.get_type_name().encode())
+        if node.get_type_name() == "Constant":
+            digest.update(np.ascontiguousarray(node.data).tobytes())
+    return digest.hexdigest()
+
+
 def _check_file(path: Path) -> None:
     """Raise ``ModelError`` unless the file exists and begins as its suffix promises."""
     if path.is_dir():
@@ -100,7 +125,7 @@ def _check_file(path: Path) -> None:
     if not path.is_file():
         raise ModelError(f"The checkpoint {path} does not exist; expected a model file ({_wanted()}).")
     suffix = path.suffix.lower()
-    if suffix in _TORCH_SUFFIXES:
+    if suffix in TORCH_SUFFIXES:
         raise ModelError(
             f"The checkpoint {path} is a torch checkpoint ({suffix}), which OpenVINO does not read. Export it "
             "to OpenVINO IR first (`otx export`); `otx explain` and Engine.explain do so themselves."
@@ -165,5 +190,5 @@ def _adopt_onnx_metadata(model: ov.Model) -> None:
 
 
 def _wanted() -> str:
-    own, torch = ", ".join(_SUFFIXES), ", ".join(_TORCH_SUFFIXES)
+    own, torch = ", ".join(_SUFFIXES), ", ".join(TORCH_SUFFIXES)
     return f"{own}; `otx explain` and Engine.explain also take {torch}"

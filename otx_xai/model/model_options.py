@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from otx_xai.records import InputOptions, Labels, Task
+from otx_xai.records import InputOptions, Labels, Size, Task, Weights
 
 NO_INPUT_OPTIONS = InputOptions()
 
@@ -22,6 +23,11 @@ class ModelOptions:
         confidence_threshold: score from which a detector's box counts.
         target_layers: class heads of a one-stage detector.
         read_by_caller: the caller reads boxes by a function of his own.
+        architecture: of a torch checkpoint: its name, its class as ``package.module:Class``, what a recipe says of it,
+            or a module that its weights are for.
+        weights: averaged over training (EMA) or of the last step, where a torch checkpoint keeps both.
+        normalised: images come as the network wants them, rather than as pictures.
+        tensor_size: ``(height, width)`` that images have where they come normalised, or that an example of them has.
     """
 
     task: Task | None = None
@@ -32,3 +38,7 @@ class ModelOptions:
     confidence_threshold: float | None = None
     target_layers: tuple[str, ...] = ()
     read_by_caller: bool = False
+    architecture: Any = None
+    weights: Weights | None = None
+    normalised: bool = False
+    tensor_size: Size | None = None

@@ -9,6 +9,7 @@ import openvino as ov
 
 from otx_xai.graph.logits import Activation
 from otx_xai.model.formats.box_format import Found
+from otx_xai.model.model_files import hash_files, hash_graph
 from otx_xai.model.structure import Structure
 from otx_xai.records import SALIENCY_MAP, ModelFacts
 
@@ -23,6 +24,7 @@ class Model:
         structure: its graph, analysed as far as somebody asks.
         batch: how many images it takes at once; ``None``: any number.
         files: all files that it was read from, neighbours included; their content decides about results.
+        is_torch: it was converted from torch.
     """
 
     graph: ov.Model
@@ -30,6 +32,12 @@ class Model:
     structure: Structure
     batch: int | None = None
     files: tuple[Path, ...] = ()
+    is_torch: bool = False
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that results depend on: of the files, or of the graph where it comes from none."""
+        return hash_files(self.files) if self.files else hash_graph(self.graph)
 
     @property
     def activation(self) -> Activation:

@@ -6,10 +6,11 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import openvino as ov
 
-from otx_xai.errors import GraphError, ModelError
+from otx_xai.errors import ConfigError, GraphError, ModelError
 from otx_xai.graph.box_classes import BoxClasses
 from otx_xai.graph.input_layout import image_input
 from otx_xai.graph.view import View
@@ -19,7 +20,7 @@ from otx_xai.model.identity import Identity, Told, identify
 from otx_xai.model.image_input import InputDescription, describe_input
 from otx_xai.model.image_layout import input_layout
 from otx_xai.model.label_names import count_names
-from otx_xai.model.model_files import model_files, read_model
+from otx_xai.model.model_files import TORCH_SUFFIXES, model_files, read_model
 from otx_xai.model.model_info import model_info
 from otx_xai.model.model_options import ModelOptions
 from otx_xai.model.opened import Model
@@ -36,20 +37,22 @@ _NO_OPTIONS = ModelOptions()
 
 @dataclass(frozen=True)
 class _Source:
-    """A model as it was read, what its neighbours say of it, and all files that were read."""
+    """A model as it was read, what is said of it by the user and by its neighbours, and all files that were read."""
 
     graph: ov.Model
+    options: ModelOptions
     hints: Hints = NO_HINTS
     files: tuple[Path, ...] = ()
+    is_torch: bool = False
 
 
-def open_model(
-    source: str | Path | ov.Model, options: ModelOptions = _NO_OPTIONS, *, batch: int = 1, keep_open: bool = False
-) -> Model:
+def open_model(source: Any, options: ModelOptions = _NO_OPTIONS, *, batch: int = 1, keep_open: bool = False) -> Model:
     """Open a model, and find out what it is.
 
     Args:
-        source: ``.xml``, ``.onnx``, ``.tflite``, or an ``ov.Model``, which is not changed.
+        source: ``.xml``, ``.onnx`` or ``.tflite``; ``.ckpt``, ``.pth``, ``.pt`` or ``.safetensors``, which are
+            converted; a folder that holds one of them; an ``ov.Model``, an ``nn.Module`` or a LightningModule, none
+            of which is changed.
         options: what the user says of it.
         batch: images an inference, where the model leaves its batch open.
         keep_open: leave a dynamic batch, height and width as they are.
@@ -59,8 +62,8 @@ def open_model(
         ConfigError: an option contradicts the model, or is needed because nothing else tells; names that are not one
             for each class (LabelError).
     """
-    read = _read(source)
-    info = model_info(read.graph)
+    read = _read(source, options)
+    info, options = model_info(read.graph), read.options
     told = Told(options, info, read.hints, count_names(options.labels, info, read.hints))
     if options.input.layout is None and input_layout(read.graph) is None:
         identify(View(read.graph, XAI_OUTPUTS), told, None)  # what it is comes before what it is fed
@@ -76,10 +79,10 @@ def open_model(
     structure = Structure(graph, image.layout, class_scores=identity.class_scores, boxes=identity.boxes, view=view)
     facts = read_facts(identity, image, _names(told, structure), told)
     logger.info("%s", log_line(facts))
-    return Model(graph, facts, structure, own_batch, read.files)
+    return Model(graph, facts, structure, own_batch, read.files, read.is_torch)
 
 
-def open_for_insertion(source: str | Path | ov.Model, options: ModelOptions, *, any_names: bool = False) -> Model:
+def open_for_insertion(source: Any, options: ModelOptions, *, any_names: bool = False) -> Model:
     """Open a model that is to get a branch and no more: what it is fed, and how its boxes are read, does not matter.
 
     Args:
@@ -87,8 +90,8 @@ def open_for_insertion(source: str | Path | ov.Model, options: ModelOptions, *, 
         options: what the user says of it.
         any_names: names of classes do not matter, so that those in the model may be wrong.
     """
-    read = _read(source)
-    info, graph = model_info(read.graph), read.graph
+    read = _read(source, options)
+    info, graph, options = model_info(read.graph), read.graph, read.options
     told = Told(options, info, read.hints, count_names(options.labels, info, read.hints))
     layout = input_layout(graph)
     view = View(graph, XAI_OUTPUTS)
@@ -107,16 +110,48 @@ def open_for_insertion(source: str | Path | ov.Model, options: ModelOptions, *, 
     return Model(graph, facts, structure, files=read.files)
 
 
-def _read(source: str | Path | ov.Model) -> _Source:
+def _read(source: Any, options: ModelOptions) -> _Source:
+    """Read whatever is a model: a file, a folder with one, a model of OpenVINO, or a module of torch."""
     if isinstance(source, ov.Model):
         graph = read_model(source)
-        return _Source(graph, read_hints(None, graph))
+        return _Source(graph, options, read_hints(None, graph))
+    if not isinstance(source, str | Path):
+        return _read_torch(source, options)
     path = Path(source).expanduser()
     if path.is_dir():
         path = find_model_file(path)
+    if path.suffix.lower() in TORCH_SUFFIXES:
+        return _read_torch(path, options)
+    if options.weights is not None:
+        raise ConfigError(
+            f"--weights is {options.weights}, and {path} holds one set of weights; expected a torch checkpoint "
+            f"({', '.join(TORCH_SUFFIXES)}). Leave --weights out."
+        )
     graph = read_model(path)
     hints = read_hints(path, graph)
-    return _Source(graph, hints, (*model_files(path), *map(Path, hints.files)))
+    return _Source(graph, options, hints, (*model_files(path), *map(Path, hints.files)))
+
+
+def _read_torch(source: Any, options: ModelOptions) -> _Source:
+    """Convert a torch checkpoint, or a module in hand."""
+    if isinstance(source, Path) and not source.exists():
+        raise ModelError(f"The checkpoint {source} does not exist; expected a model file.")
+    from otx_xai.checkpoints import TorchOptions, open_torch
+
+    opened = open_torch(
+        source,
+        TorchOptions(
+            model=options.architecture,
+            task=options.task,
+            labels=options.labels,
+            input=options.input,
+            weights=options.weights,
+            normalised=options.normalised,
+            size=options.tensor_size,
+        ),
+    )
+    rest = replace(options, labels=opened.labels, input=opened.options)
+    return _Source(opened.model, rest, opened.hints, opened.files, is_torch=True)
 
 
 def _describe_input(read: _Source, info: dict[str, str], options: InputOptions, *, keep_open: bool) -> InputDescription:

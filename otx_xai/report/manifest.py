@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -39,7 +38,7 @@ class Manifest:
         command: name of the job.
         settings: everything that results depend on, apart from the content of the model; made of plain
             values, enumerations and arrays.
-        model_files: all files that the model was read from, which are hashed.
+        model_sha256: of the content of the model.
         images: number of images of the run.
         refusals: why other methods are not used, each ``"<method>: <why>"``.
         not_read: files among the images that are passed over.
@@ -50,7 +49,7 @@ class Manifest:
         work_dir: Path,
         command: str,
         settings: Mapping[str, Any],
-        model_files: Sequence[Path],
+        model_sha256: str,
         images: int,
         *,
         refusals: Iterable[str] = (),
@@ -62,7 +61,7 @@ class Manifest:
             "status": "running",
             "command": command,
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-            "model_sha256": hash_files(model_files),
+            "model_sha256": model_sha256,
             "settings": plain(settings),
             "refusals": list(refusals),
             "not_read": list(not_read),
@@ -149,17 +148,6 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, str | bool | int | float):
         return value
     return [plain(entry) for entry in value] if isinstance(value, Iterable) else str(value)
-
-
-def hash_files(paths: Sequence[Path]) -> str:
-    """Return the SHA-256 of the content of files, in their order; those that are gone do not count."""
-    digest = hashlib.sha256()
-    for path in paths:
-        if os.path.exists(path):
-            with open(path, "rb") as file:
-                while block := file.read(2**22):
-                    digest.update(block)
-    return digest.hexdigest()
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
