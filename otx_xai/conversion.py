@@ -9,9 +9,10 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from copy import deepcopy
 from dataclasses import dataclass
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import openvino as ov
@@ -30,6 +31,7 @@ _OUTPUTS: dict[Task, tuple[str, ...]] = {
     Task.DETECTION: ("boxes", "labels"),
     Task.INSTANCE_SEGMENTATION: ("boxes", "labels", "masks"),
 }
+_CHATTY = ("onnx_ir", "onnxscript", "torch.onnx", "torch.fx.experimental.symbolic_shapes")
 _FAULTS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, NameError)
 """What a module that a converter cannot follow, and the converter, raise."""
 
@@ -141,7 +143,7 @@ def _copied(module: nn.Module) -> nn.Module:
 @contextmanager
 def quietly() -> Iterator[None]:
     """Keep what converters say about themselves and their future out of the user's sight."""
-    loggers = [logging.getLogger(name) for name in ("onnx_ir", "onnxscript", "torch.onnx")]
+    loggers = [logging.getLogger(name) for name in _CHATTY]
     levels = [chatty.level for chatty in loggers]
     for chatty in loggers:
         chatty.setLevel(logging.ERROR)
@@ -219,7 +221,9 @@ def _exported(module: nn.Module, example: Any) -> ov.Model | str:
     import torch
 
     try:
-        converted = ov.convert_model(torch.export.export(module, (example,), dynamic_shapes=dynamic_shapes(None)))
+        with redirect_stderr(StringIO()):  # torch prints the graph that it could not finish
+            program = torch.export.export(module, (example,), dynamic_shapes=dynamic_shapes(None))
+        converted = ov.convert_model(program)
         converted.reshape([-1, *example.shape[1:]])
     except _FAULTS as error:
         return _reason(error)
@@ -228,38 +232,44 @@ def _exported(module: nn.Module, example: Any) -> ov.Model | str:
 
 def _traced(named: nn.Module, traced: PlainOutputs, example: Any, reason: str) -> ov.Model:
     """Convert through a trace, which fixes what depends on the image, and keeps the batch open where it can."""
-    import torch
-
-    example = example if traced.takes_batches else example[:1]
     try:
-        recorded = torch.jit.trace(traced.module, example, strict=False, check_trace=False)
-        shape = [ov.PartialShape(list(example.shape))]
-        converted = ov.convert_model(recorded, example_input=example, input=shape)
+        if traced.takes_batches:
+            converted = _recorded(traced.module, example)
+            if _follows_batch(converted):
+                return converted
+        return _recorded(traced.module, example[:1])
     except _FAULTS as error:
         raise ModelError(
             f"{type(named).__name__} cannot be converted to OpenVINO. torch.export: {reason}. torch.jit.trace: "
             f"{_reason(error)}. Expected a module whose forward both can follow; export it to ONNX, and pass that."
         ) from error
-    return _with_open_batch(converted) if traced.takes_batches else converted
+
+
+def _recorded(module: nn.Module, example: Any) -> ov.Model:
+    import torch
+
+    recorded = torch.jit.trace(module, example, strict=False, check_trace=False)
+    return ov.convert_model(recorded, example_input=example, input=[ov.PartialShape(list(example.shape))])
+
+
+def _follows_batch(model: ov.Model) -> bool:
+    """Open the batch of a traced model, if all outputs follow another than the one that was traced."""
+    traced, *rest = model.inputs[0].get_partial_shape()
+    other = traced.get_length() + 1
+    try:
+        for batch in (other, -1):
+            model.reshape([batch, *rest])
+            firsts = [output.get_partial_shape()[0] for output in model.outputs]
+            if batch > 0 and firsts != [ov.Dimension(other)] * len(firsts):
+                return False
+    except RuntimeError:  # the trace has fixed the number of images inside
+        return False
+    return all(first.is_dynamic for first in firsts)
 
 
 def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines()]
     return next((line for line in lines if line), type(error).__name__).rstrip(".:")
-
-
-def _with_open_batch(model: ov.Model) -> ov.Model:
-    """Open the batch of a traced model, where all outputs follow; else fix it to one image."""
-    _, *rest = model.inputs[0].get_partial_shape()
-    for batch in (-1, 1):
-        try:
-            model.reshape([batch, *rest])
-        except RuntimeError:  # the trace has fixed the number of images inside
-            continue
-        shapes = [output.get_partial_shape() for output in model.outputs]
-        if batch == 1 or all(shape.rank.is_static and len(shape) and shape[0].is_dynamic for shape in shapes):
-            return model
-    return model
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from otx_xai.checkpoints.fitting import recognise
 from otx_xai.errors import CheckpointError
 from otx_xai.models.plain_outputs import is_detector_of_torchvision
 from otx_xai.neighbours import Hints, assumed_hints, merged
-from otx_xai.neighbours.hugging_face import from_config_files
 from otx_xai.neighbours.timm_config import timm_hints
 from otx_xai.records import ResizeType, Size, Task
 
@@ -98,15 +97,13 @@ def _of_transformers(module: nn.Module) -> Hints | None:
     name = type(module).__name__
     problem = str(getattr(config, "problem_type", None))
     tasks = (task for ending, task in _TASKS.items() if name.endswith(ending) or problem == ending)
-    own = Hints(
+    return Hints(
         task=next(tasks, None),
         labels=_names(getattr(config, "id2label", None)),
         size=_sides(getattr(config, "image_size", None)),
         said={"exporter": "hugging face", "model_type": str(config.model_type), "architectures": name},
         source=f"config of {name}",
     )
-    folder = Path(str(getattr(config, "_name_or_path", None) or getattr(config, "name_or_path", "") or "\0"))
-    return merged(own, from_config_files(folder)) if "\0" not in str(folder) and folder.is_dir() else own
 
 
 def _names(id2label: Any) -> tuple[str, ...] | None:

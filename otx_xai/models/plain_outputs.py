@@ -118,7 +118,7 @@ class _Tensors(nn.Module):  # type: ignore[misc]
 def _named_tensors(found: Any) -> dict[str, Tensor]:
     """Return the tensors that a module gives by name; what lies deeper (hidden states, attentions) is left out."""
     if isinstance(found, Tensor):
-        return {LOGITS if found.ndim == 2 else "output": found}
+        return {LOGITS if found.ndim == 2 else "output": found} if found.ndim else {}
     named = dict(_items(found))
     tensors = {str(name): value for name, value in named.items() if isinstance(value, Tensor) and value.ndim}
     if LOGITS in tensors:  # losses and features of the same model are none of its answers
