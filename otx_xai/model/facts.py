@@ -76,7 +76,7 @@ def read_facts(identity: Identity, image: InputDescription | None, naming: Namin
         first_label=naming.first_label,
         tiling=None if task.is_classification else read_tiling(info),
         box_format="" if identity.boxes is None else identity.boxes.format.name,
-        normalisation_known=image is None or image.normalisation_known,
+        normalisation_known=image is None or image.normalisation_known or told.options.normalised,
         sources=_sources(identity, image, naming),
     )
 
