@@ -14,12 +14,12 @@ import pytest
 from branches import default_method, insert_branch, insert_scores
 from doors import find_logits
 from openvino import opset13 as ops
-from otx_xai.methods.insert import has_saliency_map
 
 from otx_xai.errors import ConfigError, GraphError
 from otx_xai.graph.features import dissect
 from otx_xai.graph.logits import Logits
 from otx_xai.methods import heads
+from otx_xai.methods.insert import has_saliency_map
 from otx_xai.openvino_core import core
 from otx_xai.records import Method
 

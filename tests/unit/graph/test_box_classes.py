@@ -9,10 +9,10 @@ import numpy as np
 import openvino as ov
 import pytest
 from openvino import opset13 as ops
-from otx_xai.model.detection_outputs import box_evidence, raw_evidence
 
 from otx_xai.errors import GraphError
 from otx_xai.graph.box_classes import BoxClasses, read_box_classes
+from otx_xai.model.detection_outputs import box_evidence, raw_evidence
 from otx_xai.records import Task
 
 
