@@ -8,7 +8,7 @@ executed, and no code is imported but what the user names.
 from otx_xai.checkpoints.contents import SUFFIXES, Contents, read_checkpoint
 from otx_xai.checkpoints.fitting import Fit, recognise
 from otx_xai.checkpoints.load import load_checkpoint
-from otx_xai.checkpoints.opening import TorchOpened, TorchOptions, open_torch
+from otx_xai.checkpoints.torch_opening import TorchOpened, TorchOptions, open_torch
 
 __all__ = [
     "SUFFIXES",
