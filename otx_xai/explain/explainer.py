@@ -23,7 +23,7 @@ from otx_xai.explain.look import Canvas, Look, show
 from otx_xai.explain.plan import How, Plan, plan
 from otx_xai.explain.targets import Choice, resolve_wanted
 from otx_xai.explain.tiled import TiledImage
-from otx_xai.methods.table import method_options
+from otx_xai.methods.table import method_name, method_options
 from otx_xai.model import Model, ModelOptions, embed_preprocessing, open_model
 from otx_xai.model.facts import ANY_SIZE
 from otx_xai.model.formats.choice import READ_BY_CALLER
@@ -115,7 +115,7 @@ class Explainer:
         self._labels = labels
         self._input_options = input_options
         self._output, self._format = output, format
-        method = None if explain_method is None else Method(explain_method)
+        method = method_name(explain_method)
         self._how = How(ExplainMode(explain_mode), method, target_layer, embed_scaling=embed_scaling)
         self._lock = RLock()
         self._opened: Model | None = None
@@ -195,7 +195,7 @@ class Explainer:
         own = self._how
         return How(
             mode=own.mode if mode is None else ExplainMode(mode),
-            method=own.method if method is None else Method(method),
+            method=own.method if method is None else method_name(method),
             target_layer=own.target_layer if target_layer is None else target_layer,
             embed_scaling=own.embed_scaling if embed_scaling is None else embed_scaling,
         )
