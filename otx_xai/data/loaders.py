@@ -137,6 +137,15 @@ def loaded_images(loader: Any, names: Sequence[ImageInfo]) -> Iterator[LoadedIma
         )
 
 
+def images_of_batch(batch: Any) -> list[NDArray[Any]]:
+    """Return the images of one batch, ``(3, H, W)``, ``uint8`` or ``float32``; see :func:`loaded_images`.
+
+    Raises:
+        DataError: the batch is of another form.
+    """
+    return [_channels_first(pixels) for pixels in _images_of(batch)]
+
+
 def _images_of(batch: Any) -> Any:
     if isinstance(batch, Mapping):
         key = next((key for key in _IMAGE_KEYS if key in batch), None)
