@@ -127,7 +127,10 @@ def at_rest(module: nn.Module, traced: Callable[[], nn.Module] | None = None) ->
     if any(one.device.type != "cpu" or one.dtype in (torch.float16, torch.bfloat16, torch.float64) for one in tensors):
         yielded = _copied(yielded).cpu().float()
     try:
-        with torch.no_grad():
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+        ):  # validation may run in inference mode, which no export takes
             yield yielded
     finally:
         for part, training in modes.items():

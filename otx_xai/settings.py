@@ -37,7 +37,8 @@ _BLACK_BOX = "Black box"
 class ExplainSettings:
     """The settings of one run of explaining; :meth:`otx_xai.Engine.explain` says what each means.
 
-    Text that stands for a word of an enumeration is read when the record is made. Paths stay as they are given.
+    Text that stands for a word of an enumeration is read when the record is made. Paths stay as they are given, and so
+    does the name of the method, which the table of methods reads.
 
     Raises:
         ConfigError: a word is none of its enumeration, or a number is out of range.
@@ -88,7 +89,7 @@ class ExplainSettings:
         "--explain_config.predicted_maps_conf_thr, the best one where none has; boxes: each box of a detector",
         EXPLAINED,
     )
-    explain_method: Method | None = option(None, "METHOD", f"{words(Method)}; chosen by default", EXPLAINED)
+    explain_method: str | None = option(None, "METHOD", f"{words(Method)}; chosen by default", EXPLAINED)
     target_layer: str | None = option(
         None, "NAME[,NAME]", "layer that is explained, class heads of a detector; found by default", EXPLAINED
     )
@@ -123,7 +124,7 @@ class ExplainSettings:
     )
 
     def __post_init__(self) -> None:
-        read_words(self, task=Task, weights=Weights, explain_mode=ExplainMode, explain_method=Method, preset=Preset)
+        read_words(self, task=Task, weights=Weights, explain_mode=ExplainMode, preset=Preset)
         if self.batch_size < 1:
             raise ConfigError(f"--batch_size is {self.batch_size}; expected at least 1.")
 

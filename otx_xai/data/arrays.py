@@ -5,13 +5,31 @@ from __future__ import annotations
 import io
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from otx_xai.errors import ImageError
 from otx_xai.records import UInt8Array
+
+
+class Banded(Protocol):
+    """What a PIL image is known by."""
+
+    def getbands(self) -> tuple[str, ...]:
+        """Return the names of its channels."""
+
+
+class Detachable(Protocol):
+    """What a torch tensor is known by."""
+
+    def detach(self) -> Any:
+        """Return it without its history."""
+
+
+AnyImage = NDArray[Any] | Banded | Detachable
+"""An image, or a batch, as an array, a PIL image or a torch tensor."""
 
 
 def decode_array(data: bytes, path: str | Path) -> NDArray[Any]:

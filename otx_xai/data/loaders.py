@@ -28,7 +28,8 @@ class LoadedImage:
 
     Args:
         info: its number, as a name; there is no file.
-        pixels: ``(3, H, W)``: ``uint8`` RGB, or floating point as the network wants it, normalised.
+        pixels: ``(C, H, W)``: ``uint8``, RGB or as many channels as the network takes, or floating point as the
+            network wants it, normalised.
     """
 
     info: ImageInfo
@@ -92,7 +93,7 @@ def image_count(loader: Any) -> int:
 
 
 def first_pixels(loader: Any) -> NDArray[Any]:
-    """Return the first image of a loader, ``(3, H, W)``.
+    """Return the first image of a loader, ``(C, H, W)``.
 
     Raises:
         DataError: there is none, or it is of another form.
@@ -114,7 +115,7 @@ def loaded_images(loader: Any, names: Sequence[ImageInfo]) -> Iterator[LoadedIma
     """Yield the images of a loader, one at a time, with these names.
 
     Args:
-        loader: yields batches: a tensor ``(N, 3, H, W)``, a list of ``(3, H, W)``, a tuple or list that begins with
+        loader: yields batches: a tensor ``(N, C, H, W)``, a list of ``(C, H, W)``, a tuple or list that begins with
             one of these, or a mapping that holds one under ``image``, ``images``, ``pixel_values``, …
         names: one an image.
 
@@ -136,6 +137,15 @@ def loaded_images(loader: Any, names: Sequence[ImageInfo]) -> Iterator[LoadedIma
         )
 
 
+def images_of_batch(batch: Any) -> list[NDArray[Any]]:
+    """Return the images of one batch, ``(3, H, W)``, ``uint8`` or ``float32``; see :func:`loaded_images`.
+
+    Raises:
+        DataError: the batch is of another form.
+    """
+    return [_channels_first(pixels) for pixels in _images_of(batch)]
+
+
 def _images_of(batch: Any) -> Any:
     if isinstance(batch, Mapping):
         key = next((key for key in _IMAGE_KEYS if key in batch), None)
@@ -149,14 +159,14 @@ def _images_of(batch: Any) -> Any:
     shape = getattr(batch, "shape", None)
     raise DataError(
         f"A batch is {type(batch).__name__}{f' {tuple(shape)}' if shape is not None else ''}; expected images "
-        "(N, 3, H, W), or a tuple that begins with them."
+        "(N, C, H, W), or a tuple that begins with them."
     )
 
 
 def _channels_first(pixels: Any) -> NDArray[Any]:
     values = np.asarray(pixels.detach().cpu() if hasattr(pixels, "detach") else pixels)
-    if values.ndim != 3 or values.shape[0] != 3:
-        raise DataError(f"An image of the loader has shape {values.shape}; expected (3, H, W).")
+    if values.ndim != 3 or not values.size:
+        raise DataError(f"An image of the loader has shape {values.shape}; expected (C, H, W).")
     return values if values.dtype == np.uint8 else values.astype(np.float32, copy=False)
 
 
@@ -164,22 +174,22 @@ def recover_image(pixels: FloatArray, mean: Sequence[float], scale: Sequence[flo
     """Return the picture that a normalised tensor shows, to lay maps over.
 
     Args:
-        pixels: ``float32`` ``(3, H, W)``.
+        pixels: ``float32`` ``(C, H, W)``.
         mean: what was subtracted, a channel, on the 0-255 scale; empty where it is not known.
         scale: what it was divided by, likewise.
 
     Returns:
-        RGB ``uint8`` ``(H, W, 3)``: ``pixels * scale + mean``, clipped; where neither is known, the range of the tensor
+        ``uint8`` ``(H, W, C)``: ``pixels * scale + mean``, clipped; where neither is known, the range of the tensor
         stretched to 0-255.
     """
     if len(mean) or len(scale):
-        values = pixels * _column(scale, 1.0) + _column(mean, 0.0)
+        values = pixels * _column(scale, 1.0, len(pixels)) + _column(mean, 0.0, len(pixels))
     else:
         low, high = float(pixels.min()), float(pixels.max())
         values = (pixels - low) * (255 / (high - low) if high > low else 0.0)
     return np.ascontiguousarray(np.clip(np.rint(values), 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
 
-def _column(values: Sequence[float], default: float) -> FloatArray:
+def _column(values: Sequence[float], default: float, channels: int) -> FloatArray:
     given = np.asarray(values or [default], np.float32)
-    return np.broadcast_to(given, (3,)).reshape(3, 1, 1)
+    return np.broadcast_to(given, (channels,)).reshape(channels, 1, 1)

@@ -24,6 +24,7 @@ from otx_xai.errors import ConfigError
 from otx_xai.explain.insertion import split_layers
 from otx_xai.explain.plan import How, plan
 from otx_xai.explain.run import ExplainRun
+from otx_xai.methods.table import method_name
 from otx_xai.model import ModelOptions, open_model
 from otx_xai.options import read_word
 from otx_xai.recipe import override, read_recipe
@@ -363,7 +364,7 @@ class Engine:
             input=input or InputOptions(),
             data_root=data_root,
             targets=targets,
-            explain_method=read_word(Method, explain_method),
+            explain_method=method_name(explain_method),
             target_layer=target_layer,
             explain_mode=ExplainMode(explain_mode),
             preset=read_word(Preset, preset),

@@ -70,7 +70,7 @@ def images_of(data: Any) -> Images:
     return Images(names, loader=loader, size=size, normalised=first.dtype != np.uint8)
 
 
-def reconcile(settings: ExplainSettings) -> tuple[Method | None, Targets]:
+def reconcile(settings: ExplainSettings) -> tuple[str | None, Targets]:
     """Reconcile ``target_explain_group`` with the method, the mode and the targets, and return method and targets.
 
     Raises:
@@ -219,8 +219,7 @@ def save_explained(
         )
         return
     opened = open_for_insertion(source, options, any_names=True)
-    method = None if opened.own_map is not None else Method(plan.method)
-    model = opened.graph if method is None else insert(opened, Order(layers), method)
+    model = opened.graph if opened.own_map is not None else insert(opened, Order(layers), plan.method)
     part = output_model.with_name(f".{output_model.stem}.part.xml")
     try:
         output_model.parent.mkdir(parents=True, exist_ok=True)

@@ -13,16 +13,17 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from otx_xai.data.arrays import AnyImage
 from otx_xai.errors import ConfigError, LabelError
 from otx_xai.explain.black_box import BlackBox, progress_of_passes
 from otx_xai.explain.explanation import Explanation, map_keys
-from otx_xai.explain.feeding import Inputs, as_scores, canvas_of, channels_last, over
+from otx_xai.explain.feeding import Inputs, as_given, as_scores, canvas_of, channels_last, fed_image, over
 from otx_xai.explain.insertion import split_layers
 from otx_xai.explain.look import Canvas, Look, show
 from otx_xai.explain.plan import How, Plan, plan
 from otx_xai.explain.targets import Choice, resolve_wanted
 from otx_xai.explain.tiled import TiledImage
-from otx_xai.methods.table import method_options
+from otx_xai.methods.table import method_name, method_options
 from otx_xai.model import Model, ModelOptions, embed_preprocessing, open_model
 from otx_xai.model.facts import ANY_SIZE
 from otx_xai.model.formats.choice import READ_BY_CALLER
@@ -114,7 +115,7 @@ class Explainer:
         self._labels = labels
         self._input_options = input_options
         self._output, self._format = output, format
-        method = None if explain_method is None else Method(explain_method)
+        method = method_name(explain_method)
         self._how = How(ExplainMode(explain_mode), method, target_layer, embed_scaling=embed_scaling)
         self._lock = RLock()
         self._opened: Model | None = None
@@ -124,9 +125,9 @@ class Explainer:
 
     def __call__(
         self,
-        data: NDArray[Any],
+        data: AnyImage,
         targets: Targets = -1,
-        original_input_image: NDArray[Any] | Sequence[NDArray[Any]] | None = None,
+        original_input_image: AnyImage | Sequence[AnyImage] | None = None,
         label_names: Sequence[str] | None = None,
         output_size: Size | None = None,
         *,
@@ -144,8 +145,10 @@ class Explainer:
         """Explain one image, or a batch.
 
         Args:
-            data: what ``preprocess_fn`` takes; without one a ``uint8`` RGB image ``(H, W, 3)`` of any size, or the
-                model's input with its batch axis, ``(N, C, H, W)`` or ``(N, H, W, C)``, of any number of images.
+            data: what ``preprocess_fn`` takes; without one an image of any size, or the model's input with its batch
+                axis, ``(N, C, H, W)`` or ``(N, H, W, C)``, of any number of images. An image is ``uint8`` RGB
+                ``(H, W, 3)``, or has as many channels as the network; see :func:`otx_xai.data.arrays.as_image_array`
+                for other types, PIL images and tensors.
             targets: ``-1`` for all classes, indices, names, ``"predicted"``: the classes of score 0.3 and above, the
                 best one where none is; or ``"boxes"``: every box that a detector finds.
             original_input_image: RGB image to lay maps over where ``data`` is pre-processed; for a batch one for all,
@@ -169,6 +172,7 @@ class Explainer:
             explanations for a batch of several images.
 
         Raises:
+            ImageError: ``data`` has values without a known range, or another number of channels than the model.
             ConfigError: ``data`` does not fit the model, or an argument has a wrong value; a target that is no class
                 (TargetError); names that are not one for each class (LabelError).
         """
@@ -176,7 +180,8 @@ class Explainer:
         look = Look(output_size, resize, colormap, overlay, overlay_weight)
         wanted = targets if target_explain_labels is None else target_explain_labels
         made = self._plan_of_call(how, wanted, label_names, method_kwargs)
-        inputs = over(original_input_image, self._inputs(np.asarray(data), made))
+        given = np.asarray(data) if self._preprocess_fn is not None else as_given(data, made.facts)
+        inputs = over(original_input_image, self._inputs(given, made), made.facts.channels)
         explanations = [_explanation(made, look, *one) for one in self._choices(inputs, how, made)]
         return explanations[0] if len(explanations) == 1 else explanations
 
@@ -190,7 +195,7 @@ class Explainer:
         own = self._how
         return How(
             mode=own.mode if mode is None else ExplainMode(mode),
-            method=own.method if method is None else Method(method),
+            method=own.method if method is None else method_name(method),
             target_layer=own.target_layer if target_layer is None else target_layer,
             embed_scaling=own.embed_scaling if embed_scaling is None else embed_scaling,
         )
@@ -236,28 +241,30 @@ class Explainer:
 
     def _inputs(self, data: NDArray[Any], made: Plan) -> Inputs:
         """Make the model's input of what the caller gave."""
+        channels = made.facts.channels
         if self._preprocess_fn is not None:
             tensor = channels_last(np.asarray(self._preprocess_fn(data)), made)
             images = data if data.ndim == 4 and len(data) == len(tensor) else [data] * len(tensor)
-            return Inputs(tensor, [canvas_of(image) for image in images])
+            return Inputs(tensor, [canvas_of(image, channels) for image in images])
         if data.ndim == 4:
             tensor = channels_last(data, made)
-            return Inputs(tensor, [canvas_of(image) for image in tensor])
+            return Inputs(tensor, [canvas_of(image, channels) for image in tensor])
         if data.ndim not in (2, 3) or data.dtype != np.uint8:
             raise ConfigError(
-                f"The data is {data.dtype} {data.shape}; expected a uint8 image (height, width, 3) of any size, or the "
-                f"model's input with its batch axis, as numpy.expand_dims(data, 0) adds it."
+                f"The data is {data.dtype} {data.shape}; expected a uint8 image (height, width, {channels}) of any "
+                f"size, or the model's input with its batch axis, as numpy.expand_dims(data, 0) adds it."
             )
         if made.facts.geometry.size == ANY_SIZE:
             raise ConfigError(
                 "The model takes images of any size, so it is not known what to resize this image to. Pass "
                 "input_options=InputOptions(size=(height, width)), or the model's input with its batch axis."
             )
-        canvas, geometry, tiling = canvas_of(data), made.facts.geometry, made.facts.tiling
+        image, geometry, tiling = fed_image(data, channels), made.facts.geometry, made.facts.tiling
+        canvas = canvas_of(image, channels)
         if tiling is not None:
-            return Inputs(canvas.picture[None], [canvas], as_images=True, tiling=tiling)
+            return Inputs(image[None], [canvas], as_images=True, tiling=tiling)
         canvas = replace(canvas, geometry=geometry)
-        return Inputs(fit(canvas.picture, geometry)[None], [canvas], as_images=True)
+        return Inputs(fit(image, geometry)[None], [canvas], as_images=True)
 
     def _choices(self, inputs: Inputs, how: How, made: Plan) -> Iterator[_Explained]:
         """Yield for each image what it is laid over, how it lies in what its maps cover, what is explained of it."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from otx_xai.data.arrays import AnyImage, as_channels, as_image_array
 from otx_xai.errors import ConfigError
 from otx_xai.explain.look import Canvas, as_picture
 from otx_xai.explain.plan import Plan
 from otx_xai.postprocess import sigmoid, softmax
-from otx_xai.records import FloatArray, Tiling
+from otx_xai.records import FloatArray, ModelFacts, Tiling, UInt8Array
 
 
 @dataclass(frozen=True)
@@ -34,21 +35,48 @@ class Inputs:
     tiling: Tiling | None = None
 
 
-def canvas_of(image: NDArray[Any]) -> Canvas:
-    """Lay maps over an image of any usual kind, which was fitted in by the caller."""
-    picture = as_picture(image)
+def as_given(data: AnyImage, facts: ModelFacts) -> NDArray[Any]:
+    """Return an image, or the model's input, as an array; see :func:`otx_xai.data.arrays.as_image_array`.
+
+    Raises:
+        ImageError: an image has values without a known range.
+        ConfigError: a tensor may be an image or the model's input.
+    """
+    tensor: Any = data if hasattr(data, "detach") and getattr(data, "ndim", 0) == 3 else None
+    if tensor is not None and tensor.is_floating_point() and not facts.normalisation_known:
+        raise ConfigError(
+            f"The data is a tensor {tuple(tensor.shape)} of floating-point numbers, and it is not known how the model "
+            "wants its input normalised. Expected the model's input with its batch axis, data[None], a uint8 image, or "
+            "input_options=InputOptions(mean=..., scale=...) on the scale of 0-255."
+        )
+    return as_image_array(data, facts.channels)
+
+
+def fed_image(data: NDArray[Any], channels: int) -> UInt8Array:
+    """Return the image that a network of so many channels is fed: RGB for 1 and 3, else all channels of ``data``.
+
+    Raises:
+        ConfigError, ImageError: ``data`` has another number of channels or axes.
+    """
+    return as_picture(data) if channels in (1, 3) else as_channels(data, channels, "The data")
+
+
+def canvas_of(image: NDArray[Any], channels: int) -> Canvas:
+    """Lay maps over an image of any usual kind, or of the network's channels, which was fitted in by the caller."""
+    picture = as_picture(image, channels)
     return Canvas(picture, (picture.shape[0], picture.shape[1]))
 
 
-def over(images: NDArray[Any] | Sequence[NDArray[Any]] | None, inputs: Inputs) -> Inputs:
-    """Lay maps over other images."""
+def over(images: AnyImage | Sequence[AnyImage] | None, inputs: Inputs, channels: int) -> Inputs:
+    """Lay maps over other images: one for all, or a sequence of one each."""
     if images is None:
         return inputs
     count = len(inputs.canvases)
-    each = [images] * count if isinstance(images, np.ndarray) and images.ndim < 4 else list(images)
+    is_one = hasattr(images, "getbands") or getattr(images, "ndim", 4) < 4
+    each: list[Any] = [images] * count if is_one else list(cast("Sequence[AnyImage]", images))
     if len(each) != count:
         raise ConfigError(f"original_input_image holds {len(each)} images; expected one, or {count}, as data does.")
-    pictures = [as_picture(np.asarray(image)) for image in each]
+    pictures = [as_picture(as_image_array(image, channels), channels) for image in each]
     return replace(
         inputs, canvases=[replace(old, picture=new) for old, new in zip(inputs.canvases, pictures, strict=True)]
     )

@@ -12,7 +12,7 @@ import openvino as ov
 from otx_xai.errors import ConfigError, GraphError, TargetError
 from otx_xai.explain.targets import resolve_targets
 from otx_xai.methods.spec import Classes, Order
-from otx_xai.methods.table import candidates, named_method
+from otx_xai.methods.table import candidates, find_method, method_name, named_method
 from otx_xai.model.model_options import ModelOptions
 from otx_xai.model.opened import Model
 from otx_xai.model.opening import open_for_insertion
@@ -68,8 +68,8 @@ def insert_xai(
     References:
         Recipro-CAM: https://arxiv.org/abs/2209.14074; ViT Recipro-CAM: https://arxiv.org/abs/2310.02588.
     """
-    task, method = Task(task), None if explain_method is None else Method(explain_method)
-    if method is not None and not method.is_white_box:
+    task, method = Task(task), method_name(explain_method)
+    if method is not None and not find_method(method).is_white_box:
         raise ConfigError(
             f"explain_method {method} perturbs the input, so there is no branch to be inserted; expected a white-box "
             "method."
@@ -81,12 +81,12 @@ def insert_xai(
     if opened.own_map is not None:
         log_own_map(method, target_layer)
         return opened.graph
-    classes = None if everything or method is Method.ACTIVATIONMAP else _classes(opened, targets)
+    classes = None if everything or method == Method.ACTIVATIONMAP else _classes(opened, targets)
     order = Order(layers, classes, embed_scaling, feature_vector=feature_vector)
     return insert(opened, order, method)
 
 
-def insert(model: Model, order: Order, method: Method | None = None) -> ov.Model:
+def insert(model: Model, order: Order, method: str | None = None) -> ov.Model:
     """Return a copy of an open model with the branch of a method, by default of the first that fits.
 
     Args:
@@ -142,7 +142,7 @@ def at_least_one(indices: tuple[int, ...] | None) -> tuple[int, ...] | None:
     return indices
 
 
-def log_own_map(method: Method | None, target_layer: Any) -> None:
+def log_own_map(method: str | None, target_layer: Any) -> None:
     """Say that the model's own map is used."""
     logger.info("The model carries its own %s output, which is used as it is.", SALIENCY_MAP)
     if method is not None or target_layer:

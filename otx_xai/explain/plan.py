@@ -17,7 +17,7 @@ from otx_xai.explain.insertion import at_least_one, log_own_map, split_layers
 from otx_xai.explain.targets import Choice, Wanted, choose, resolve_wanted
 from otx_xai.methods.class_branch import insert_scores
 from otx_xai.methods.spec import Branch, Classes, MethodSpec, Order
-from otx_xai.methods.table import Chosen, candidates, method_options, named_method
+from otx_xai.methods.table import Chosen, candidates, find_method, method_options, named_method
 from otx_xai.model.formats.box_format import Found
 from otx_xai.model.opened import Model
 from otx_xai.perturb import Subject, Watch
@@ -27,7 +27,6 @@ from otx_xai.records import (
     SCORES,
     ExplainMode,
     MapGrid,
-    Method,
     ModelFacts,
     Size,
     Targets,
@@ -46,14 +45,14 @@ class How:
 
     Args:
         mode: white box, black box, or white box where the analysis of the graph finds a place for the branch.
-        method: chosen by task and graph when ``None``.
+        method: name of its row in the table; chosen by task and graph when ``None``.
         target_layer: layer to perturb, of a one-stage detector its class heads with commas between.
         options: of a method, by name; ``None`` stands for not given.
         embed_scaling: scale maps to [0, 255] in the graph, unless the model wants images to be tiled.
     """
 
     mode: ExplainMode = ExplainMode.AUTO
-    method: Method | None = None
+    method: str | None = None
     target_layer: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     embed_scaling: bool = True
@@ -166,7 +165,7 @@ def plan(model: Model, how: How, *, targets: Targets = None, threshold: float = 
     facts = model.facts
     wanted = resolve_wanted(targets, facts.labels, threshold, has_boxes=not facts.task.is_classification)
     at_least_one(wanted.indices)
-    perturbs = how.mode is ExplainMode.BLACKBOX or (how.method is not None and not how.method.is_white_box)
+    perturbs = how.mode is ExplainMode.BLACKBOX or (how.method is not None and not find_method(how.method).is_white_box)
     if model.own_map is not None and not perturbs:
         log_own_map(how.method, how.target_layer)
         return _with_own_map(model, wanted)

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from otx_xai.data import read_image
+from otx_xai.data.arrays import as_channels
 from otx_xai.data.loaders import LoadedImage, loaded_images, recover_image
 from otx_xai.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, DataError, ImageError, OtxXaiError, OutputError
 from otx_xai.explain.explanation import Explanation, map_keys
+from otx_xai.explain.look import as_picture
 from otx_xai.explain.plan import Plan
 from otx_xai.explain.suspicion import Suspicion
 from otx_xai.explain.targets import Choice
@@ -307,23 +309,24 @@ class Run:
             if isinstance(source, LoadedImage):
                 tensor, image = self._fed(source)
                 return tensor, _Read(info, image, began)
-            image = read_image(info.file)
+            image = read_image(info.file, self._plan.facts.channels)
             return fit(image, self._plan.facts.geometry), _Read(info, image, began)
 
     def _fed(self, source: LoadedImage) -> tuple[NDArray[Any], UInt8Array]:
-        """Return what the network is fed of an image that a loader gave, and the picture to lay maps over."""
-        facts = self._plan.facts
-        if source.pixels.dtype == np.uint8:
-            image = np.ascontiguousarray(source.pixels.transpose(1, 2, 0))
+        """Return what the network is fed of an image that a loader gave, and the image to lay maps over."""
+        facts, pixels = self._plan.facts, source.pixels
+        if pixels.dtype == np.uint8:
+            image = as_channels(pixels.transpose(1, 2, 0), facts.channels, f"Image {source.name} of the loader")
             return fit(image, facts.geometry), image
-        if source.pixels.shape[1:] != facts.geometry.size:
+        wanted = (facts.channels, *facts.geometry.size)
+        if pixels.shape != wanted:
             raise ImageError(
-                f"Image {source.name} of the loader is {source.pixels.shape[1:]} pixels; the network takes "
-                f"{facts.geometry.size}. Expected tensors of that size: resize in the loader's transforms."
+                f"Image {source.name} of the loader is {pixels.shape}; the network takes (channels, height, width) "
+                f"{wanted}. Expected tensors of that shape: resize in the loader's transforms."
             )
         order = ["CHW".index(axis) for axis in facts.input_layout if axis != "N"]
-        picture = recover_image(source.pixels, facts.mean, facts.scale)
-        return np.ascontiguousarray(source.pixels.transpose(order)), picture
+        picture = recover_image(pixels, facts.mean, facts.scale)
+        return np.ascontiguousarray(pixels.transpose(order)), picture
 
     def _finish(self, read: _Read, outputs: Arrays) -> tuple[Line, Explanation | None] | None:
         """Choose the classes of one image, and write its pictures (in a thread); ``None``: more tiles are to come."""
@@ -339,7 +342,8 @@ class Run:
         """Write the pictures of one image, and return its line."""
         seconds = time.monotonic() - read.began
         picks = choice.predictions, choice.targets, self._placed(read, choice)
-        one = ExplainedImage(read.info, read.image, *picks, seconds, choice.detections, choice.warnings)
+        picture = as_picture(read.image, self._plan.facts.channels)
+        one = ExplainedImage(read.info, picture, *picks, seconds, choice.detections, choice.warnings)
         line = self._results.write(one, self._plan.method)
         return line, self._explanation(one) if self._keep else None
 

@@ -236,10 +236,10 @@ def _before(view: View, node: ov.Node, place: _Place) -> _Place | None:
         return replace(place, output=node.input_value(0))
     if operation in CUTS:
         return _uncut(view, node, place)
+    if operation in REDUCTIONS:
+        return _reduced(view, node, place)
     if operation in PICKS | {"Pad"}:
         return _picked(view, node, place)
-    if operation in REDUCTIONS:
-        return _onto(view, node.input_value(0), place, _unreduced(node, place.axis))
     return None
 
 
@@ -361,11 +361,23 @@ def _picked(view: View, node: ov.Node, place: _Place) -> _Place | None:
         source = node.input_value(2)
     if place.period is not None and kind(node).startswith("Scatter"):
         return replace(place, output=source)
+    if kind(node) == "TopK" and place.width == 1 and constant_ints(node.input_value(1)) == [1]:
+        axis = int(node.get_attributes()["axis"]) % len(dimensions(source) or (1,))
+        return _Place(source, axis, 0, 1) if view.is_data(source) else None
     before, after = dimensions(source), dimensions(node.output(0))
     if place.axis is None or before is None or after is None:
         return _onto(view, source, place, None)
     from_last = place.axis - len(after)
     return _onto(view, source, place, len(before) + from_last if len(before) + from_last >= 0 else None)
+
+
+def _reduced(view: View, node: ov.Node, place: _Place) -> _Place | None:
+    """Return the columns in front of a reduction; of a single one that is reduced over others, the first of them."""
+    source, axis = node.input_value(0), _unreduced(node, place.axis)
+    reduced, before = constant_ints(node.input_value(1)), dimensions(source)
+    if axis is None and place.width == 1 and reduced and before and len(reduced) == 1 and view.is_data(source):
+        return _Place(source, reduced[0] % len(before), 0, 1)
+    return _onto(view, source, place, axis)
 
 
 def _unreduced(node: ov.Node, axis: int | None) -> int | None:

@@ -68,6 +68,15 @@ def find_method(name: str) -> MethodSpec:
     raise ConfigError(f"{str(name)!r} is no explain_method; expected one of {', '.join(row.name for row in METHODS)}.")
 
 
+def method_name(name: str | None) -> str | None:
+    """Return the name of a method as its row spells it; ``None`` of none.
+
+    Raises:
+        ConfigError: there is no such method.
+    """
+    return None if name is None else find_method(name).name
+
+
 def named_method(name: str | None, task: Task, mode: ExplainMode) -> MethodSpec | None:
     """Return the method that the user names, once it is clear that it explains the task, and by this mode.
 

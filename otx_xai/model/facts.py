@@ -70,6 +70,7 @@ def read_facts(identity: Identity, image: InputDescription | None, naming: Namin
         scale=() if image is None else image.scale,
         reverse_input_channels=image is not None and image.reverse_channels,
         zero=() if image is None else image.zero,
+        channels=3 if image is None else image.channels,
         multilabel=task is Task.MULTI_LABEL_CLS,
         confidence_threshold=read_share(info, "confidence_threshold") if given is None else given,
         iou_threshold=read_share(info, "iou_threshold"),

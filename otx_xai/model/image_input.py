@@ -31,6 +31,7 @@ class InputDescription:
         scale: per channel divisor; empty: nothing to divide by.
         reverse_channels: whether it wants BGR.
         zero: per channel what the graph's own normalisation turns into 0.
+        channels: number of channels.
         source: where geometry and layout come from, in words.
         normalisation_source: where mean, scale and channel order come from, in words.
         normalisation_known: somebody says how the input is normalised, or that it need not be.
@@ -42,6 +43,7 @@ class InputDescription:
     scale: tuple[float, ...]
     reverse_channels: bool
     zero: tuple[float, ...]
+    channels: int
     source: str
     normalisation_source: str
     normalisation_known: bool = True
@@ -78,6 +80,7 @@ def describe_input(
         scale=scale,
         reverse_channels=reverse,
         zero=graph_zero(model, channels),
+        channels=channels,
         source=f"size: {size_source}; layout: {layout_source}; resize: {resize_source}{crop_source}",
         normalisation_source=normalisation_source + reverse_source,
         normalisation_known=not normalisation_source.startswith(_NONE_GIVEN),
@@ -115,14 +118,13 @@ def _layout(view: View, options: InputOptions) -> tuple[str, str]:
 
 
 def _channels(view: View, shape: ov.PartialShape, layout: str) -> int:
-    """How many channels the input has: 3 or 1. Weights tell where the input leaves it open."""
+    """How many channels the input has. Weights tell where the input leaves it open."""
     size = shape[layout.index("C")]
     channels = channels_of(view) if size.is_dynamic else int(size.get_length())
-    if channels not in (1, 3):
-        read = "" if channels is None or size.is_static else f", of which its weights read {channels} channels"
+    if not channels:
         raise ModelError(
-            f"The model's input is {shape} ({layout}){read}; expected 3 channels (RGB) or 1 (grey). "
-            "Export the model with such a static channel axis."
+            f"The model's input is {shape} ({layout}), and its weights do not tell how many channels that are. "
+            "Expected 3 (RGB), 1 (grey), or any other number. Export the model with a static channel axis."
         )
     return channels
 

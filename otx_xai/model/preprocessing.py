@@ -62,7 +62,8 @@ def embed_preprocessing(model: ov.Model, facts: ModelFacts) -> ov.Model:
 
     Returns:
         A clone whose one input takes ``uint8`` RGB images ``(N, height, width, 3)`` of exactly
-        ``facts.geometry.size``. A model of grey images gets them converted.
+        ``facts.geometry.size``. A model of grey images gets them converted; one of any other number of channels takes
+        images that have as many.
 
     Raises:
         ModelError: the graph cannot take an input of this size.

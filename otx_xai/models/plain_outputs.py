@@ -145,14 +145,27 @@ def _words(found: Any) -> str:
 
 
 class _Detector(nn.Module):  # type: ignore[misc]
-    """Takes one image, gives boxes with scores, labels, and masks where there are any."""
+    """Takes one image, gives boxes with scores, labels, and masks inside their boxes where there are any."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+        self.has_masks = _has_masks(network)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        (found,) = self.network([images[0]])
+        found = _with_small_masks(self.network, images[0]) if self.has_masks else self.network([images[0]])[0]
         boxes = torch.cat([found["boxes"], found["scores"][:, None]], dim=1)
         outputs = (boxes[None], found["labels"][None])
-        return (*outputs, found["masks"][None, :, 0]) if "masks" in found else outputs
+        return (*outputs, found["masks"][None, :, 0]) if self.has_masks else outputs
+
+
+def _with_small_masks(network: nn.Module, image: Tensor) -> dict[str, Tensor]:
+    """Do what Mask R-CNN does, but leave masks inside their boxes: no converter follows how they are pasted."""
+    from torchvision.models.detection.transform import resize_boxes
+
+    images, _ = network.transform([image])
+    features = network.backbone(images.tensors)
+    proposals, _ = network.rpn(images, features)
+    (found,), _ = network.roi_heads(features, proposals, images.image_sizes)
+    boxes = resize_boxes(found["boxes"], images.image_sizes[0], tuple(image.shape[-2:]))
+    return {**found, "boxes": boxes}

@@ -306,6 +306,39 @@ def test_nothing_is_guessed() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------------
+# Detectors of torchvision
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def mask_rcnn() -> nn.Module:
+    """Give a small Mask R-CNN that resizes and normalises by itself, and finds something."""
+    torch.manual_seed(0)
+    layers = torchvision.models.resnet18(norm_layer=torchvision.ops.misc.FrozenBatchNorm2d)
+    backbone = torchvision.models.detection.backbone_utils._resnet_fpn_extractor(layers, 3)
+    options = {"min_size": 64, "max_size": 96, "box_score_thresh": 0.0, "box_detections_per_img": 6}
+    network = torchvision.models.detection.MaskRCNN(backbone, 4, **options)
+    nn.init.normal_(network.roi_heads.box_predictor.cls_score.weight, std=0.5)
+    return network
+
+
+def test_a_detector_of_torchvision_gives_boxes_in_pixels_and_masks_in_boxes() -> None:
+    network = mask_rcnn().eval()
+    opened = open_torch(network, TorchOptions(size=(48, 64)))
+    image = torch.rand(1, 3, 48, 64)
+    found = outputs(opened.model, image)
+    with torch.no_grad():
+        (expected,) = network([image[0]])
+    assert found["boxes"].shape == (1, len(expected["boxes"]), 5)
+    np.testing.assert_allclose(np.sort(found["boxes"][0, :, 4]), np.sort(expected["scores"]), atol=1e-4)
+    for box, label in zip(expected["boxes"].numpy(), expected["labels"].numpy(), strict=True):
+        same = found["boxes"][0, found["labels"][0] == label, :4]
+        assert np.abs(same - box).max(axis=1).min() < 0.01
+    assert found["masks"].shape == (1, len(expected["boxes"]), 28, 28)
+    assert (opened.hints.task, opened.hints.scale) == (Task.INSTANCE_SEGMENTATION, (255.0,))
+    assert (opened.hints.resize_type, opened.hints.size) == (ResizeType.FIT_TO_WINDOW, (48, 64))
+
+
+# --------------------------------------------------------------------------------------------------------------------
 # Opening
 # --------------------------------------------------------------------------------------------------------------------
 

@@ -101,12 +101,8 @@ def test_targets_may_be_an_array() -> None:
 
 
 def test_words_are_read_without_regard_to_case() -> None:
-    settings = ExplainSettings(task="MULTI_CLASS_CLS", explain_method="ReciproCAM", preset="Speed")  # type: ignore[arg-type]
-    assert (settings.task, settings.explain_method, str(settings.preset)) == (
-        Task.MULTI_CLASS_CLS,
-        Method.RECIPROCAM,
-        "speed",
-    )
+    settings = ExplainSettings(task="MULTI_CLASS_CLS", explain_mode="WhiteBox", preset="Speed")  # type: ignore[arg-type]
+    assert (settings.task, settings.explain_mode, settings.preset) == ("multi_class_cls", "whitebox", "speed")
 
 
 @pytest.mark.parametrize(

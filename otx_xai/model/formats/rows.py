@@ -108,8 +108,7 @@ def _told(pieces: Sequence[Piece], columns: Columns) -> bool | None:
         return False
     if columns.image is not None and columns.image + 1 not in {piece.begin for piece in pieces}:
         return False
-    others = (*within(pieces, 0, columns.box), *within(pieces, columns.box + _SIDES, pieces[-1].end))
-    activated = any(piece.activation is not None for piece in others if not piece.is_index)
+    activated = any(piece.activation is not None for piece in pieces if piece.width == 1 and not piece.is_index)
     return not activated or all(piece.activation is not None for piece in score)
 
 

@@ -47,6 +47,16 @@ def test_every_form_of_batch_gives_the_images_one_by_one(collate, batch_size: in
     np.testing.assert_array_equal(np.stack([pixels for _, pixels in found]), IMAGES)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_any_number_of_channels(channels: int):
+    images = torch.arange(5 * channels * 24, dtype=torch.float32).reshape(5, channels, 4, 6)
+    found = rows(DataLoader(TensorDataset(images)))
+    np.testing.assert_array_equal(np.stack([pixels for _, pixels in found]), images)
+    mean, scale = tuple(range(channels)), (2.0,) * channels
+    expected = np.clip(images[0].numpy() * 2 + np.arange(channels)[:, None, None], 0, 255).transpose(1, 2, 0)
+    np.testing.assert_array_equal(recover_image(images[0].numpy(), mean, scale), expected)
+
+
 def test_bytes_stay_bytes():
     loader = DataLoader(TensorDataset(IMAGES.to(torch.uint8)))
     assert first_pixels(loader).dtype == np.uint8
@@ -82,7 +92,8 @@ def test_what_holds_no_images(data: object, reason: str):
     [
         ({"a": 1}, "A batch holds a"),
         (torch.zeros(2, 3), r"A batch is Tensor \(2, 3\)"),
-        (torch.zeros(2, 1, 4, 4), r"shape \(1, 4, 4\)"),
+        ([torch.zeros(4, 4), torch.zeros(4, 4)], r"A batch is Tensor \(4, 4\)"),
+        (torch.zeros(2, 1, 0, 4), r"shape \(1, 0, 4\)"),
         ("text", "A batch is str"),
     ],
 )

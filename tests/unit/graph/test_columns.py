@@ -117,6 +117,17 @@ def test_products_of_scores_are_scores() -> None:
     assert shifted.activation is None
 
 
+@pytest.mark.parametrize("pick", ["max", "top"])
+def test_the_best_of_some_columns_is_one_of_them(pick: str) -> None:
+    rows = ops.concat([ops.multiply(layer(4), np.float32(8)), ops.sigmoid(layer(3))], 2)
+    scores = ops.slice(rows, np.array([4]), np.array([7]), np.array([1]), np.array([2]))
+    best = ops.reduce_max(scores, np.array([-1]), False)
+    if pick == "top":
+        best = ops.squeeze(ops.topk(scores, I64(1), -1, "max", "none", "i64").output(0), I64(2))
+    found = pieces(ops.concat([ops.abs(layer(1)), ops.unsqueeze(best, I64(2))], 2))
+    assert found[1].activation == "Sigmoid"
+
+
 def test_an_open_number_of_columns_tells_nothing() -> None:
     rows = ops.parameter([1, 6, -1], np.float32)
     assert pieces(ops.abs(rows)) == ()
