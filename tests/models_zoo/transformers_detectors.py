@@ -104,7 +104,7 @@ def _make(row: Row, folder: Path, pictures: Path) -> Made:
     fitting = (SIDE, SIDE) if row.size == WHOLE else (256, 352)
     answers = {
         name: _answer(network, processor, picture)
-        for name, picture in drawn.write(pictures, fitting, drawn.OTHER_SIZE).items()
+        for name, picture in drawn.write(pictures, fitting, drawn.SMALL).items()
     }
     if not row.how.startswith("bare"):
         config.architectures = [f"{row.stem}ForObjectDetection"]
@@ -118,6 +118,9 @@ def _prepare(network: nn.Module, *, has_nothing: bool) -> None:
     """Let boxes lie in many places, and the scores of some of them be high."""
     images = tensors((SIDE, SIDE), 2)
     settle(network, images)
+    for name, parameter in network.named_parameters():
+        if any(word in name for word in ("query_position", "query_feat", "detection_tokens")):
+            nn.init.normal_(parameter)  # else all queries find the same box
     for layer in _layers(network, 4):
         spread(network, images, layer, deviation=0.7)
     for layer in _layers(network, CLASSES, CLASSES + 1):
