@@ -43,6 +43,8 @@ def spread(network: nn.Module, images: Tensor, head: Head, *, deviation: float, 
         deviation: of its outputs wanted.
         share: of its outputs that shall be above 0.5, instead of the mean of 0 for each channel.
     """
+    if not head.weight.any():
+        nn.init.normal_(head.weight, std=0.1)
     seen = _outputs(network, images, head)
     if not seen:
         return  # a layer for training only

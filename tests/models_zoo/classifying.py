@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from PIL import Image
 from record import Answer
 from torch import Tensor, nn
+from torchvision.transforms import v2
 
 CLASSES = 11
 NAMES = {number: f"thing {number}" for number in range(CLASSES)}
@@ -42,27 +42,14 @@ def answers(network: nn.Module, transform: Transform, folder: Path, *sizes: tupl
     }
 
 
-def stretched(size: int, normalisation: tuple[Any, Any] = IMAGENET) -> Transform:
-    """Return what the package does where nobody tells how to fit an image in."""
-    return resized_and_cropped(size, 1.0, normalisation, stretch=True)
+def stretched(side: int, normalisation: tuple[Any, Any] = IMAGENET) -> Transform:
+    """Return what the package does where nobody tells how to fit an image in: stretch, normalise."""
+    return _normalised(v2.Resize((side, side), antialias=True), normalisation)
 
 
-def resized_and_cropped(
-    size: int, crop: float, normalisation: tuple[Any, Any] = IMAGENET, *, stretch: bool = False
-) -> Transform:
+def cropped(side: int, before: int, normalisation: tuple[Any, Any] = IMAGENET) -> Transform:
     """Return the usual transform: resize the shorter side, crop the middle, normalise."""
-    from torchvision.transforms import v2
-
-    before = math.floor(size / crop)
-    return v2.Compose(
-        [
-            v2.Resize((size, size) if stretch else before, antialias=True),
-            v2.CenterCrop(size),
-            v2.ToImage(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(*normalisation),
-        ]
-    )
+    return _normalised(v2.Compose([v2.Resize(before, antialias=True), v2.CenterCrop(side)]), normalisation)
 
 
 def options_of(normalisation: tuple[Any, Any] = IMAGENET) -> tuple[str, ...]:
@@ -90,3 +77,8 @@ def to_openvino(network: nn.Module, image: Tensor, file: Path, shape: tuple[int,
 def _scores(network: nn.Module, image: Tensor) -> tuple[float, ...]:
     with torch.no_grad():
         return tuple(network(image[None]).softmax(1)[0].tolist())
+
+
+def _normalised(fit: Any, normalisation: tuple[Any, Any]) -> Transform:
+    as_float = v2.ToDtype(torch.float32, scale=True)
+    return v2.Compose([fit, v2.ToImage(), as_float, v2.Normalize(*normalisation)])

@@ -9,8 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-OTHER_SIZE = (300, 420)
-"""Height and width of the picture that no network takes as it is."""
+SMALL = (150, 210)
+"""Height and width of a picture that every network stretches: made larger, all linear filters give the same."""
+
+
+def wider(side: int) -> tuple[int, int]:
+    """Return the size of a picture that is cropped on both sides, where its height is kept."""
+    return side, side * 4 // 3 // 2 * 2
 
 
 def draw(size: tuple[int, int], seed: int = 0) -> NDArray[np.uint8]:
@@ -34,10 +39,10 @@ def draw(size: tuple[int, int], seed: int = 0) -> NDArray[np.uint8]:
 
 
 def write(folder: Path, *sizes: tuple[int, int]) -> dict[str, Image.Image]:
-    """Write one picture of each size, and return them by file name."""
+    """Write the same scene in each size, so that a network finds about as much in each; return them by file name."""
     pictures = {}
-    for seed, size in enumerate(sizes):
+    for size in sizes:
         name = f"{size[0]}x{size[1]}.png"
-        pictures[name] = Image.fromarray(draw(size, seed))
+        pictures[name] = Image.fromarray(draw(size))
         pictures[name].save(folder / name)
     return pictures

@@ -80,16 +80,13 @@ def _make(name: str, how: How, folder: Path, pictures: Path) -> Made:
     answer(network, tensors((side, side)), classifying.CLASSES)
     if how in ("openvino", "bare onnx"):
         transform: Any = classifying.stretched(side, (config["mean"], config["std"]))
-        fitting = side
+        fitting, other = side, classifying.drawn.SMALL
     else:
         transform = create_transform(**config, is_training=False)
         fitting = math.floor(side / config["crop_pct"])
-    answers = classifying.answers(network, transform, pictures, (fitting, fitting), drawn_other())
+        other = classifying.drawn.wider(fitting)
+    answers = classifying.answers(network, transform, pictures, (fitting, fitting), other)
     return Made(_write(name, how, network, torch.zeros(2, 3, side, side), folder), answers, classifying.CLASSES)
-
-
-def drawn_other() -> tuple[int, int]:
-    return classifying.drawn.OTHER_SIZE
 
 
 def _write(name: str, how: How, network: Any, image: torch.Tensor, folder: Path) -> Path:

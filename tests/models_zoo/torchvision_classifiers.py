@@ -59,10 +59,10 @@ def _make(name: str, how: How, side: int, before: int, folder: Path, pictures: P
     network = _network(name)
     answer(network, tensors((side, side)), classifying.CLASSES)
     if how == "pth":
-        transform, fitting = classifying.resized_and_cropped(side, side / before), before
+        transform, fitting, other = classifying.cropped(side, before), before, classifying.drawn.wider(before)
     else:
-        transform, fitting = classifying.stretched(side), side
-    answers = classifying.answers(network, transform, pictures, (fitting, fitting), classifying.drawn.OTHER_SIZE)
+        transform, fitting, other = classifying.stretched(side), side, classifying.drawn.SMALL
+    answers = classifying.answers(network, transform, pictures, (fitting, fitting), other)
     image = torch.zeros(2 if how == "openvino" else 1, 3, side, side)
     return Made(_write(how, network, image, folder / name), answers, classifying.CLASSES)
 

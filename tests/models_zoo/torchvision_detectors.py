@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import classifying
+import cv2
+import numpy as np
 import openvino as ov
 import pictures as drawn
 import torch
@@ -17,7 +19,6 @@ from PIL import Image
 from record import Answer, Entry, Made
 from torch import Tensor, nn
 from torchvision.models import detection
-from torchvision.transforms.v2 import functional
 
 CLASSES = 6
 CONFIDENCE = 0.5
@@ -66,7 +67,7 @@ def _make(row: Row, folder: Path, pictures: Path) -> Made:
     more = {} if row.model.startswith("ssd") else {"min_size": row.side, "max_size": row.side}
     network = getattr(detection, row.model)(weights=None, weights_backbone=None, num_classes=CLASSES, **more).eval()
     _prepare(network, tensors((row.side, row.side), 2) * 0.23 + 0.45, row)
-    written = drawn.write(pictures, (row.side, row.side), drawn.OTHER_SIZE)
+    written = drawn.write(pictures, (row.side, row.side), drawn.SMALL)
     answers = {name: _answer(network, picture, row) for name, picture in written.items()}
     file = classifying.to_onnx(
         network,
@@ -101,9 +102,9 @@ def _class_heads(network: Any) -> Iterable[nn.Module]:
 
 def _answer(network: Any, picture: Image.Image, row: Row) -> Answer:
     """Ask torch, with the picture stretched to the input as it is done where nobody tells another way."""
-    image = functional.resize(functional.to_image(picture), [row.side, row.side], antialias=True).float() / 255
+    stretched = cv2.resize(np.asarray(picture), (row.side, row.side), interpolation=cv2.INTER_LINEAR)
     with torch.no_grad():
-        (found,) = network(image[None])
+        (found,) = network(torch.from_numpy(stretched).permute(2, 0, 1)[None].float() / 255)
     ratio = torch.tensor([picture.width, picture.height] * 2) / row.side
     rows = zip((found["boxes"] * ratio).tolist(), found["scores"].tolist(), found["labels"].tolist(), strict=True)
     return Answer(

@@ -83,9 +83,9 @@ def _make(row: Row, folder: Path, pictures: Path) -> Made:
     processor = getattr(hf, f"{row.processor}ImageProcessor")(**row.preprocessing)
     answer(network, tensors((row.side, row.side)), classifying.CLASSES)
     transform = partial(_processed, processor)
-    answers = classifying.answers(
-        network, transform, pictures, (row.fitting, row.fitting), classifying.drawn.OTHER_SIZE
-    )
+    crops = row.fitting != row.side or "crop_size" in row.preprocessing
+    other = classifying.drawn.wider(row.fitting) if crops else classifying.drawn.SMALL
+    answers = classifying.answers(network, transform, pictures, (row.fitting, row.fitting), other)
     config.architectures = [f"{row.stem}ForImageClassification"]
     config.save_pretrained(folder)
     processor.save_pretrained(folder)

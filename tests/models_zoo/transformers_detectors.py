@@ -57,11 +57,11 @@ class Row:
         return f"transformers-{self.stem.lower()}-{self.how.replace(' ', '-')}"
 
 
-USUAL = classifying.options_of()
+USUAL, SOFTMAX = classifying.options_of(), ("--format", "queries_softmax")
 MODELS = (
     Row("Detr", "openvino", "Detr", BACKBONE | LAYERS, has_nothing=True),
     Row("Detr", "open onnx", "Detr", BACKBONE | LAYERS, EDGES, has_nothing=True),
-    Row("Detr", "bare onnx", "Detr", BACKBONE | LAYERS, has_nothing=True, options=USUAL),
+    Row("Detr", "bare onnx", "Detr", BACKBONE | LAYERS, has_nothing=True, options=(*USUAL, *SOFTMAX)),
     Row("ConditionalDetr", "openvino", "ConditionalDetr", BACKBONE | LAYERS),
     Row("DeformableDetr", "openvino", "DeformableDetr", THREE | LAYERS | {"disable_custom_kernels": True}),
     Row("DeformableDetr", "onnx", "DeformableDetr", THREE | LAYERS | {"disable_custom_kernels": True}),
@@ -99,13 +99,12 @@ def _make(row: Row, folder: Path, pictures: Path) -> Made:
     names = {number: f"thing {number}" for number in range(CLASSES)}
     config = getattr(hf, f"{row.stem}Config")(id2label=names, label2id={v: k for k, v in names.items()}, **row.settings)
     network = getattr(hf, f"{row.stem}ForObjectDetection")(config).eval()
-    _prepare(network, has_nothing=row.has_nothing)
     processor = getattr(hf, f"{row.processor}ImageProcessor")(size=row.size)
     fitting = (SIDE, SIDE) if row.size == WHOLE else (256, 352)
-    answers = {
-        name: _answer(network, processor, picture)
-        for name, picture in drawn.write(pictures, fitting, drawn.OTHER_SIZE).items()
-    }
+    written = drawn.write(pictures, fitting, drawn.SMALL)
+    images = processor(next(iter(written.values())), return_tensors="pt")["pixel_values"]
+    _prepare(network, images, has_nothing=row.has_nothing)
+    answers = {name: _answer(network, processor, picture) for name, picture in written.items()}
     if not row.how.startswith("bare"):
         config.architectures = [f"{row.stem}ForObjectDetection"]
         config.save_pretrained(folder)
@@ -114,10 +113,12 @@ def _make(row: Row, folder: Path, pictures: Path) -> Made:
     return Made(checkpoint if row.how.startswith("bare") else folder, answers, CLASSES)
 
 
-def _prepare(network: nn.Module, *, has_nothing: bool) -> None:
-    """Let boxes lie in many places, and the scores of some of them be high."""
-    images = tensors((SIDE, SIDE), 2)
-    settle(network, images)
+def _prepare(network: nn.Module, images: Tensor, *, has_nothing: bool) -> None:
+    """Let boxes lie in many places of the images, and the scores of some of them be high."""
+    settle(network, torch.cat([tensors(tuple(images.shape[2:]), 1), images]))
+    for name, parameter in network.named_parameters():
+        if any(word in name for word in ("query_position", "query_feat", "detection_tokens")):
+            nn.init.normal_(parameter)  # else all queries find the same box
     for layer in _layers(network, 4):
         spread(network, images, layer, deviation=0.7)
     for layer in _layers(network, CLASSES, CLASSES + 1):

@@ -13,7 +13,6 @@ from answering import answer, tensors
 from record import Entry, Made
 from ultralytics import YOLO
 from ultralytics.data.augment import classify_transforms
-from ultralytics.nn.tasks import ClassificationModel
 
 SIDE = 224
 MODELS = (("yolov8n-cls", "onnx"), ("yolo11n-cls", "openvino"), ("yolo26n-cls", "onnx"))
@@ -29,17 +28,23 @@ def entries() -> list[Entry]:
 
 def _make(name: str, how: str, folder: Path, pictures: Path) -> Made:
     torch.manual_seed(0)
-    yolo = YOLO(f"{name}.yaml")
-    described = yolo.model
-    yolo.model = ClassificationModel(f"{name}.yaml", nc=classifying.CLASSES, verbose=False)
-    yolo.model.args, yolo.model.task = described.args, described.task
-    yolo.model.names = dict(classifying.NAMES)
+    yolo = with_classes(f"{name}.yaml", classifying.CLASSES)
     network = _LogitsOf(yolo.model)
     answer(network, tensors((SIDE, SIDE)), classifying.CLASSES)
     answers = classifying.answers(
-        network, classify_transforms(SIDE), pictures, (SIDE, SIDE), classifying.drawn.OTHER_SIZE
+        network, classify_transforms(SIDE), pictures, (SIDE, SIDE), classifying.drawn.wider(SIDE)
     )
     return Made(exported(yolo, how, folder / name, imgsz=SIDE), answers, classifying.CLASSES)
+
+
+def with_classes(config: str, classes: int) -> YOLO:
+    """Make a model with random weights."""
+    yolo = YOLO(config)
+    described = yolo.model
+    yolo.model = type(described)(config, nc=classes, verbose=False)
+    yolo.model.args, yolo.model.task = described.args, described.task
+    yolo.model.names = {number: f"thing {number}" for number in range(classes)}
+    return yolo
 
 
 def exported(yolo: YOLO, how: str, stem: Path, **settings: Any) -> Path:

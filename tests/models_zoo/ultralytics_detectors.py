@@ -14,12 +14,11 @@ from answering import last_layers, settle, spread, tensors
 from PIL import Image
 from record import Answer, Box, Entry, Made
 from torch import Tensor
-from ultralytics import YOLO
 from ultralytics.data.augment import LetterBox
 from ultralytics.utils import nms, ops
-from ultralytics_classifiers import exported
+from ultralytics_classifiers import exported, with_classes
 
-SIDE = 320
+SIDE, CLASSES = 320, 6
 CONFIDENCE, OVERLAP = 0.5, 0.5
 """What counts as found, and which boxes are too alike, where nobody says anything."""
 
@@ -83,24 +82,26 @@ def entries() -> list[Entry]:
 
 def _make(row: Row, folder: Path, pictures: Path) -> Made:
     torch.manual_seed(0)
-    yolo = YOLO(f"{row.model}.yaml")
-    network = yolo.model
-    network.names = {number: f"thing {number}" for number in range(len(network.names))}
-    _prepare(network)
-    answers = {
-        name: _answer(network, picture, row)
-        for name, picture in drawn.write(pictures, (240, SIDE), drawn.OTHER_SIZE).items()
-    }
+    yolo = with_classes(f"{row.model}.yaml", CLASSES)
+    written = drawn.write(pictures, (240, SIDE), (300, 420))
+    images = {name: _fitted(picture) for name, picture in written.items()}
+    _prepare(yolo.model, torch.cat([*images.values()]))
+    answers = {name: _answer(yolo.model, images[name], picture.size[::-1], row) for name, picture in written.items()}
     checkpoint = exported(yolo, row.how, folder / row.model, imgsz=SIDE, **row.settings)
-    return Made(checkpoint, answers, len(network.names))
+    return Made(checkpoint, answers, CLASSES)
 
 
-def _prepare(network: Any) -> None:
-    """Let every level find some boxes, which have a width."""
-    images = tensors((SIDE, SIDE)) * 0.23 + 0.45
-    settle(network, images)
+def _fitted(picture: Image.Image) -> Tensor:
+    """Fit a picture into the input as the package does: ``(1, 3, S, S)`` in [0, 1]."""
+    fitted = LetterBox((SIDE, SIDE), auto=False)(image=np.asarray(picture))
+    return torch.from_numpy(np.ascontiguousarray(fitted)).permute(2, 0, 1)[None].float() / 255
+
+
+def _prepare(network: Any, images: Tensor) -> None:
+    """Let every level find some boxes in the images, which have a width."""
+    settle(network, tensors((SIDE, SIDE), 4) * 0.23 + 0.45)
     head = network.model[-1]
-    for name, deviation, share in (("cv3", 1.5, 1e-4), ("cv2", 1.0, None)):
+    for name, deviation, share in (("cv3", 1.5, 0.002), ("cv2", 1.0, None)):
         for prefix in ("", "one2one_"):
             for layer in last_layers(getattr(head, prefix + name, None) or ()):
                 spread(network, images, layer, deviation=deviation, share=share)
@@ -108,26 +109,20 @@ def _prepare(network: Any) -> None:
                     torch.nn.init.constant_(layer.bias, 3.0)
 
 
-def _answer(network: Any, picture: Image.Image, row: Row) -> Answer:
+def _answer(network: Any, image: Tensor, size: tuple[int, int], row: Row) -> Answer:
     """Decode with the package's own functions."""
-    array = np.asarray(picture)
-    fitted = LetterBox((SIDE, SIDE), auto=False)(image=array)
-    image = torch.from_numpy(np.ascontiguousarray(fitted)).permute(2, 0, 1)[None].float() / 255
     with torch.no_grad():
         raw = network(image)
     raw = raw[0] if isinstance(raw, tuple) else raw
-    turned, classes = network.task == "obb", len(network.names)
-    ends = getattr(network.model[-1], "end2end", False)
-    overlap = {"conf_thres": 0.25, "iou_thres": 0.7} if "nms" in row.settings else {"iou_thres": OVERLAP}
-    found = nms.non_max_suppression(
-        raw, **{"conf_thres": CONFIDENCE} | overlap, nc=classes, rotated=turned, end2end=ends, max_time_img=60
-    )[0]
-    boxes = _on_picture(found, array.shape, turned=turned)
-    kept = tuple(box for box in boxes if box[4] >= CONFIDENCE)
-    return Answer(boxes=kept, candidates=_candidates(raw, classes, array.shape) if turned and not ends else ())
+    turned, ends = network.task == "obb", getattr(network.model[-1], "end2end", False)
+    inside = {"conf_thres": 0.25, "iou_thres": 0.7} if "nms" in row.settings else {}
+    settings = {"conf_thres": CONFIDENCE, "iou_thres": OVERLAP} | inside
+    (found,) = nms.non_max_suppression(raw, nc=CLASSES, rotated=turned, end2end=ends, max_time_img=60, **settings)
+    kept = tuple(box for box in _on_picture(found, size, turned=turned) if box[4] >= CONFIDENCE)
+    return Answer(boxes=kept, candidates=_candidates(raw, size) if turned and not ends else ())
 
 
-def _on_picture(rows: Tensor, shape: tuple[int, ...], *, turned: bool) -> tuple[Box, ...]:
+def _on_picture(rows: Tensor, shape: tuple[int, int], *, turned: bool) -> tuple[Box, ...]:
     sides = _upright(rows) if turned else rows[:, :4]
     placed = ops.scale_boxes((SIDE, SIDE), sides.clone(), shape)
     return tuple(
@@ -141,9 +136,9 @@ def _upright(rows: Tensor) -> Tensor:
     return torch.cat([corners.amin(1), corners.amax(1)], 1)
 
 
-def _candidates(raw: Tensor, classes: int, shape: tuple[int, ...]) -> tuple[Box, ...]:
+def _candidates(raw: Tensor, shape: tuple[int, int]) -> tuple[Box, ...]:
     """Return all turned boxes above the threshold, since which of them are alike depends on their angles."""
     rows = raw[0].T
-    scores, labels = rows[:, 4 : 4 + classes].max(1)
+    scores, labels = rows[:, 4 : 4 + CLASSES].max(1)
     joined = torch.cat([rows[:, :4], scores[:, None], labels[:, None].float(), rows[:, -1:]], 1)
     return _on_picture(joined[scores >= CONFIDENCE], shape, turned=True)
