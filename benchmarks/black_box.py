@@ -32,7 +32,8 @@ from otx_xai.methods.drise import drise
 from otx_xai.methods.rise import RiseOptions, rise
 from otx_xai.perturb import Scorer, Subject
 from otx_xai.postprocess import to_image
-from otx_xai.postprocess.proposals import Proposals, read_proposals
+from otx_xai.model.formats.box_reading import read_proposals
+from otx_xai.postprocess.proposals import Proposals
 from otx_xai.records import SCORES, InputGeometry
 from otx_xai.runtime import Arrays, Session
 
@@ -166,7 +167,7 @@ def quality(arguments: argparse.Namespace) -> None:
 
     source = read_subject(arguments)
     prepared = source.prepared()
-    session = Session(embed_preprocessing(prepared.model, prepared.info))
+    session = Session(embed_preprocessing(prepared.model, prepared.facts))
     infos = list(find_images(arguments.data_root))
     chosen = infos[arguments.first :: max(1, len(infos) // arguments.images)][: arguments.images]
     cases = cases_of(iter([(read_image(info.path), None) for info in chosen]), prepared, session)

@@ -18,9 +18,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from planning import planned
 
 from otx_xai.data import find_images, read_image
-from otx_xai.explain.plan import Prepared, prepare
+from otx_xai.explain.plan import Plan
 from otx_xai.explain.targets import BOXES, Choice
 from otx_xai.metrics import energy_in_box, pointing_game
 from otx_xai.model import embed_preprocessing
@@ -41,12 +42,12 @@ def main() -> None:
     arguments = parser.parse_args()
     common = {"labels": arguments.labels, "options": InputOptions(scale=arguments.scale), "targets": BOXES}
     roads = {
-        "votes": prepare(arguments.checkpoint, **common),
-        "class": prepare(arguments.checkpoint, **common | {"targets": -1}),
+        "votes": planned(arguments.checkpoint, **common),
+        "class": planned(arguments.checkpoint, **common | {"targets": -1}),
     }
     for name, seed in (("drise", 0), ("again", 1)):
         options = {"num_masks": arguments.num_masks, "seed": seed}
-        roads[name] = prepare(arguments.checkpoint, **common, mode=ExplainMode.BLACKBOX, method_options=options)
+        roads[name] = planned(arguments.checkpoint, **common, mode=ExplainMode.BLACKBOX, method_options=options)
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in (*roads, "box")}
     for image in find_images(arguments.data_root):
         for name, figures in judged(roads, image.path):
@@ -58,10 +59,10 @@ def main() -> None:
         print(f"{name:8}{correlation:12.2f}{inside:13.2f}{energy:8.2f}{passes:8d}")
 
 
-def judged(roads: Mapping[str, Prepared], path: Path) -> Iterator[tuple[str, tuple[float, float, float]]]:
+def judged(roads: Mapping[str, Plan], path: Path) -> Iterator[tuple[str, tuple[float, float, float]]]:
     """Yield for every box of an image each map's name, correlation with D-RISE, hit, and energy inside of the box."""
     picture = read_image(path)
-    size, geometry = (picture.shape[0], picture.shape[1]), roads["votes"].info.geometry
+    size, geometry = (picture.shape[0], picture.shape[1]), roads["votes"].facts.geometry
     choices = {name: explained(road, picture, size) for name, road in roads.items()}
     detections = choices["votes"].detections
     if detections is None or not len(detections):
@@ -80,14 +81,14 @@ def judged(roads: Mapping[str, Prepared], path: Path) -> Iterator[tuple[str, tup
             yield name, (float(correlation), hit, float(energy_in_box(saliency_map[None], [box])[0]))
 
 
-def explained(road: Prepared, picture: np.ndarray, size: Size) -> Choice:
+def explained(road: Plan, picture: np.ndarray, size: Size) -> Choice:
     """Explain one image."""
-    session = _sessions.setdefault(id(road), Session(embed_preprocessing(road.model, road.info)))
-    fitted = fit(picture, road.info.geometry)
+    session = _sessions.setdefault(id(road), Session(embed_preprocessing(road.model, road.facts)))
+    fitted = fit(picture, road.facts.geometry)
     if road.black_box is None:
         return road.choose(session.infer(fitted[None]), size)
     boxes = replace(road, wanted=replace(road.wanted, indices=None))
-    return boxes.perturb(session, image_subject(fitted, road.info), size)
+    return boxes.perturb(session, image_subject(fitted, road.facts), size)
 
 
 _sessions: dict[int, Session] = {}

@@ -24,11 +24,11 @@ from statistics import median
 
 import cv2
 import numpy as np
+from planning import planned
 import openvino as ov
 
 from otx_xai.data.shapes import draw_shape
 from otx_xai.engine import Engine
-from otx_xai.explain.plan import prepare
 from otx_xai.model import embed_preprocessing
 from otx_xai.records import DumpContent, ExplainConfig, ImageFormat, InputOptions
 from otx_xai.report.files import encode
@@ -70,8 +70,8 @@ class Inference:
     """Plain asynchronous inference of the network with its pre-processing in the graph."""
 
     def __init__(self, checkpoint: Path) -> None:
-        prepared = prepare(checkpoint, options=INPUT)
-        model = embed_preprocessing(ov.Core().read_model(checkpoint), prepared.info)
+        prepared = planned(checkpoint, options=INPUT)
+        model = embed_preprocessing(ov.Core().read_model(checkpoint), prepared.facts)
         self.queue = ov.AsyncInferQueue(ov.Core().compile_model(model, "CPU", OPTIONS), 0)
         self.image = np.random.default_rng(0).integers(0, 255, (1, 224, 224, 3), dtype=np.uint8)
 

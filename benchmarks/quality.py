@@ -24,13 +24,14 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from planning import planned
 import openvino as ov
 
 from otx_xai.data import find_images, read_image
 from otx_xai.data.shapes import SHAPE_LABELS, draw_shape, draw_size
 from otx_xai.demo.class_demo import export_network, train_network
 from otx_xai.errors import GraphError, OtxXaiError
-from otx_xai.explain.plan import Prepared, prepare
+from otx_xai.explain.plan import Plan
 from otx_xai.metrics import (
     Case,
     Forward,
@@ -73,13 +74,13 @@ class Subject:
     labels: str | None
     zero: UInt8Array | None
 
-    def prepared(self, method: Method | None = None) -> Prepared:
+    def prepared(self, method: Method | None = None) -> Plan:
         """Insert a branch with the maps of all classes."""
-        return prepare(self.model, labels=self.labels, options=self.options, method=method, targets=-1)
+        return planned(self.model, labels=self.labels, options=self.options, method=method, targets=-1)
 
-    def session(self, prepared: Prepared) -> Session:
+    def session(self, prepared: Plan) -> Session:
         """Compile a prepared model so that it takes pictures."""
-        return Session(embed_preprocessing(prepared.model, prepared.info))
+        return Session(embed_preprocessing(prepared.model, prepared.facts))
 
 
 Maker = Callable[[Subject], MapsOf]
@@ -88,7 +89,7 @@ Maker = Callable[[Subject], MapsOf]
 def white_box_method(method: Method, subject: Subject) -> MapsOf:
     """Explain with one of the branches; GraphError where the graph has no place for it."""
     prepared = subject.prepared(method)
-    maps_of, size = white_box(subject.session(prepared)), prepared.info.geometry.size
+    maps_of, size = white_box(subject.session(prepared)), prepared.facts.geometry.size
     return lambda cases: to_image(maps_of(cases), size, InputGeometry(size), grid=prepared.grid)
 
 
@@ -110,9 +111,9 @@ def methods_of(subject: Subject, names: Sequence[str]) -> dict[str, MapsOf]:
     return made
 
 
-def cases_of(pictures: Iterator[Picture], prepared: Prepared, session: Session) -> list[Case]:
+def cases_of(pictures: Iterator[Picture], prepared: Plan, session: Session) -> list[Case]:
     """Fit pictures into the input, and take the class that the model predicts."""
-    geometry = prepared.info.geometry
+    geometry = prepared.facts.geometry
 
     def read(picture: Picture) -> tuple[UInt8Array, Case]:
         image, boxes = picture
@@ -127,11 +128,11 @@ def cases_of(pictures: Iterator[Picture], prepared: Prepared, session: Session) 
         return [result for _, result in results if isinstance(result, Case)]
 
 
-def zero_of(subject: Subject, prepared: Prepared) -> UInt8Array:
+def zero_of(subject: Subject, prepared: Plan) -> UInt8Array:
     """Return the pixel that becomes 0 behind the normalisation."""
     if subject.zero is not None:
         return subject.zero
-    return zero_colour(prepared.info.mean, reverse=prepared.info.reverse_input_channels)
+    return zero_colour(prepared.facts.mean, reverse=prepared.facts.reverse_input_channels)
 
 
 def read_subject(arguments: argparse.Namespace) -> Subject:

@@ -24,9 +24,10 @@ from statistics import median
 
 import numpy as np
 import openvino as ov
+from planning import opened
 
-from otx_xai.methods.insert import insert_branch
-from otx_xai.model import find_logits
+from otx_xai.explain.insertion import insert
+from otx_xai.methods.spec import Order
 from otx_xai.openvino_core import core
 
 TORCHVISION = ("mobilenet_v3_large", "resnet50", "efficientnet_b0", "convnext_tiny", "vit_b_16", "swin_t")
@@ -76,7 +77,7 @@ def build(name: str) -> ov.Model:
 def variant(model: ov.Model, name: str) -> ov.Model:
     """Return the plain model, or the model with one of the branches."""
     options = VARIANTS[name]
-    return model if options is None else insert_branch(model, find_logits(model), **options)
+    return model if options is None else insert(opened(model), Order(**options))
 
 
 class Runner:

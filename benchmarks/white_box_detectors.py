@@ -16,10 +16,10 @@ import warnings
 from statistics import median
 
 import numpy as np
+from planning import planned
 import openvino as ov
 from white_box import Runner
 
-from otx_xai.methods.insert_boxes import insert_box_maps
 from otx_xai.records import Task
 
 CLASSES = 91
@@ -60,7 +60,8 @@ def measure(name: str, seconds: float, rounds: int) -> tuple[str, ...]:
     """Measure one model, and return the cells of its row."""
     plain = build(name)
     start = time.perf_counter()
-    explained, method = insert_box_maps(plain, task_of(name), num_classes=CLASSES)
+    made = planned(plain, task=task_of(name), labels=[str(label) for label in range(CLASSES)], targets=-1)
+    explained, method = made.model, made.method
     insert = time.perf_counter() - start
     image = np.random.default_rng(0).integers(0, 256, (1, 3, *SIZES[name])).astype(np.float32)
     runners = [Runner(model, image) for model in (plain, explained)]

@@ -13,6 +13,8 @@ from openvino import opset13 as ops
 from otx_xai.errors import ModelError
 from otx_xai.explain.insertion import split_layers
 from otx_xai.explain.plan import How, Plan, plan
+from otx_xai.graph.box_classes import BoxClasses
+from otx_xai.graph.features import Anatomy
 from otx_xai.graph.logits import Logits
 from otx_xai.graph.view import View
 from otx_xai.model import ModelOptions, open_model
@@ -22,6 +24,7 @@ from otx_xai.model.formats.choice import describe_ports, find_format, unknown_ou
 from otx_xai.model.formats.evidence import box_evidence
 from otx_xai.model.identity import Identity, Told, evident_task, identify
 from otx_xai.model.model_info import model_info
+from otx_xai.model.structure import Structure
 from otx_xai.neighbours.hints import NO_HINTS
 from otx_xai.postprocess.proposals import Proposals
 from otx_xai.records import XAI_OUTPUTS, Detections, InputGeometry, InputOptions, ModelFacts, Size, Task
@@ -143,3 +146,15 @@ def read_proposals(outputs: Mapping[str, np.ndarray], size: Size, num_classes: i
     """Read all that a detector proposes of which nothing else is known."""
     found = format_of(outputs, size=size, num_names=num_classes)
     return box_reading.read_proposals(outputs, found, size, num_classes, **options)
+
+
+def read_box_classes(
+    model: ov.Model, *, num_classes: int | None = None, target_layers: tuple[str, ...] = ()
+) -> BoxClasses:
+    """Return what the graph of a detector tells of its classes."""
+    return Structure(model).box_classes(num_classes, target_layers)
+
+
+def dissect(model: ov.Model, logits: Logits, layout: str | None = None) -> Anatomy:
+    """Return the features of a classifier behind which its head begins."""
+    return Structure(model, layout, class_scores=logits).anatomy

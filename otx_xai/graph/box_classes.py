@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
-from contextlib import suppress
 from dataclasses import dataclass
 
 import openvino as ov
 
-from otx_xai.errors import GraphError
-from otx_xai.graph.class_heads import ClassHeads, find_class_heads, score_way
+from otx_xai.graph.class_heads import ClassHeads, score_way
 from otx_xai.graph.cuts import cut_of
-from otx_xai.graph.shared_features import pooled_features
 from otx_xai.graph.traits import COPIES, RESHAPES, names_with
 from otx_xai.graph.view import View, dimensions, kind, port_of
 
@@ -29,40 +25,6 @@ class BoxClasses:
 
     count: int | None = None
     background_first: bool = False
-
-
-def read_box_classes(
-    model: ov.Model,
-    *,
-    num_classes: int | None = None,
-    target_layers: Sequence[str] = (),
-    left_out: Set[str] = frozenset(),
-) -> BoxClasses:
-    """Tell the number of classes of a detector or instance segmentation model, and whether class 0 means nothing.
-
-    One-stage detectors tell by their class heads; of two-stage ones the soft-max in front of the scores does.
-
-    Args:
-        model: the detector.
-        num_classes: number of names that the user gives, which decides where raw outputs can be read in two ways; where
-            they cannot, the number of the graph is told.
-        target_layers: class heads that the user names, one a level.
-        left_out: names of outputs that are none of the detector's own.
-
-    Returns:
-        What the graph tells; nothing where the scores of a two-stage detector come from elsewhere.
-
-    Raises:
-        GraphError: the class heads of a one-stage detector cannot be read off.
-    """
-    view = View(model, left_out)
-    if not pooled_features(view):
-        heads = find_class_heads(view, target_layers=target_layers, num_classes=num_classes if target_layers else None)
-        if num_classes not in (None, heads.num_classes):
-            with suppress(GraphError):  # where there is no other reading, the number of names is wrong
-                heads = find_class_heads(view, num_classes=num_classes)
-        return classes_of_heads(heads)
-    return classes_of_regions(view)
 
 
 def classes_of_heads(heads: ClassHeads) -> BoxClasses:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import openvino as ov
 
 from otx_xai.errors import GraphError
-from otx_xai.graph.axes import computed_axes, label_axes
+from otx_xai.graph.axes import computed_axes
 from otx_xai.graph.cuts import Cut, cut_of
 from otx_xai.graph.labels import Labels, Tokens
 from otx_xai.graph.logits import Logits
@@ -71,21 +71,6 @@ class Anatomy:
     def head(self) -> set[str]:
         """Names of the nodes between the features (excluded) and the class scores (included)."""
         return self.view.between([self.features.output], [self.logits.port])
-
-
-def dissect(model: ov.Model, logits: Logits, layout: str | None = None) -> Anatomy:
-    """Find the features of a classifier.
-
-    Args:
-        model: the model, which must not change while the result is used.
-        logits: its class scores.
-        layout: axes of the image input, where known.
-
-    Raises:
-        GraphError: nothing with places lies on every path to the class scores.
-    """
-    view = View(model)
-    return find_features(view, label_axes(view, layout), logits)
 
 
 def find_features(view: View, labels: dict[Port, Labels], logits: Logits) -> Anatomy:

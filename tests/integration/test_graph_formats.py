@@ -12,12 +12,12 @@ import pytest
 import reference
 import torch
 from branches import insert_branch
-from doors import find_logits
+from doors import dissect, find_logits
 from openvino import opset13 as ops
 from openvino.preprocess import PrePostProcessor
 from torch import nn
 
-from otx_xai.graph.features import dissect, prefix_picks
+from otx_xai.graph.features import prefix_picks
 from otx_xai.methods.attention import attention_block
 from otx_xai.openvino_core import core
 

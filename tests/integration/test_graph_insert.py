@@ -12,14 +12,12 @@ import numpy as np
 import openvino as ov
 import pytest
 from branches import default_method, insert_branch, insert_scores
-from doors import find_logits
+from doors import dissect, find_logits
 from openvino import opset13 as ops
 
 from otx_xai.errors import ConfigError, GraphError
-from otx_xai.graph.features import dissect
 from otx_xai.graph.logits import Logits
 from otx_xai.methods import heads
-from otx_xai.methods.insert import has_saliency_map
 from otx_xai.openvino_core import core
 from otx_xai.records import Method
 
@@ -27,6 +25,11 @@ INFO = {
     "model_info": {"labels": "a b", "nested": {"deep": {"deeper": "1 2 3"}}, "label_info": json.dumps({"é": [1]})},
     "conversion_parameters": {"framework": "pytorch"},
 }
+
+
+def has_saliency_map(model: ov.Model) -> bool:
+    """Whether a model has an output of this name."""
+    return any("saliency_map" in output.get_names() for output in model.outputs)
 
 
 def write_info(model: ov.Model, info: dict[str, object], *path: str) -> None:

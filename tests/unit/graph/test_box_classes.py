@@ -8,11 +8,12 @@ import detectors
 import numpy as np
 import openvino as ov
 import pytest
+from doors import looks_like, read_box_classes
 from openvino import opset13 as ops
 
 from otx_xai.errors import GraphError
-from otx_xai.graph.box_classes import BoxClasses, read_box_classes
-from otx_xai.model.detection_outputs import box_evidence, raw_evidence
+from otx_xai.graph.box_classes import BoxClasses
+from otx_xai.model.formats.evidence import raw_evidence
 from otx_xai.records import Task
 
 
@@ -26,10 +27,8 @@ def test_names_do_not_change_what_the_graph_tells(family: str, names: int | None
 @pytest.mark.parametrize("family", ["fastestdet", "yolox", "yolov8", "yolov5", "classes_first"])
 def test_raw_outputs_of_every_family_are_seen(family: str) -> None:
     model = detectors.case(family).model
-    evidence = box_evidence(model)
-    assert raw_evidence(model) is not None
-    assert evidence is not None
-    assert evidence.task is Task.DETECTION
+    assert raw_evidence(model.outputs) is not None
+    assert looks_like(model)[0] is Task.DETECTION
 
 
 def one_map(channels: int, activate: Callable[[ov.Node], ov.Node] = lambda maps: maps) -> ov.Model:

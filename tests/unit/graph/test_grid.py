@@ -11,14 +11,13 @@ import pytest
 import torch
 import torchvision
 from branches import branch_grid, default_method
-from doors import find_logits
+from doors import dissect, find_logits
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 from torch import nn
 from torch.nn import functional
 
 from otx_xai.graph.axes import label_axes
-from otx_xai.graph.features import dissect
 from otx_xai.graph.grid import map_grid
 from otx_xai.graph.view import View
 from otx_xai.openvino_core import core

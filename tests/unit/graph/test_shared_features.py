@@ -6,10 +6,11 @@ import numpy as np
 import openvino as ov
 import pytest
 from branches import insert_activation_map
+from doors import read_box_classes
 from openvino import opset13 as ops
 
 from otx_xai.errors import GraphError
-from otx_xai.graph.box_classes import BoxClasses, read_box_classes
+from otx_xai.graph.box_classes import BoxClasses
 from otx_xai.graph.shared_features import pooled_features
 from otx_xai.graph.view import View
 from otx_xai.openvino_core import core
