@@ -33,7 +33,7 @@ from otx_xai.errors import GraphError
 
 image = np.zeros((8, 8, 3), np.uint8)
 explainer = Explainer(
-    Path("model.xml"), Task.CLASSIFICATION, labels=["cat", "dog"], input_options=InputOptions(mean=127.5)
+    Path("model.xml"), Task.CLASSIFICATION, labels=["cat", "dog"], input=InputOptions(mean=127.5)
 )
 explainer(image, -1)
 explainer(image, "cat,dog")

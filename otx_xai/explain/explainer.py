@@ -77,9 +77,10 @@ class Explainer:
         embed_scaling: scale maps in the graph rather than on the host; the result is the same.
         device_name: OpenVINO device: ``CPU``, ``GPU``, ``NPU``, ``AUTO``, …
         labels: class names: a file with one a line, ``"a,b"``, or a sequence; those in the model when ``None``.
-        input_options: normalisation and resizing where the model does not tell.
+        input: normalisation and resizing where the model does not tell.
         output: the output that is explained, by name or number, where a classifier has several.
         format: how the outputs of a detector spell boxes, where the graph leaves it open; the error lists the names.
+        input_options: older name of ``input``.
 
     Raises:
         ModelError: the model cannot be read, or does something else (TaskError).
@@ -103,9 +104,10 @@ class Explainer:
         device_name: str = "CPU",
         *,
         labels: Labels = None,
-        input_options: InputOptions | None = None,
+        input: InputOptions | None = None,
         output: str | None = None,
         format: str | None = None,
+        input_options: InputOptions | None = None,
     ) -> None:
         self._source = model
         self._task = None if task is None else Task(task)
@@ -113,7 +115,7 @@ class Explainer:
         self._postprocess_fn = postprocess_fn
         self._device = device_name
         self._labels = labels
-        self._input_options = input_options
+        self._input_options = input or input_options
         self._output, self._format = output, format
         method = method_name(explain_method)
         self._how = How(ExplainMode(explain_mode), method, target_layer, embed_scaling=embed_scaling)
@@ -257,7 +259,7 @@ class Explainer:
         if made.facts.geometry.size == ANY_SIZE:
             raise ConfigError(
                 "The model takes images of any size, so it is not known what to resize this image to. Pass "
-                "input_options=InputOptions(size=(height, width)), or the model's input with its batch axis."
+                "input=InputOptions(size=(height, width)), or the model's input with its batch axis."
             )
         image, geometry, tiling = fed_image(data, channels), made.facts.geometry, made.facts.tiling
         canvas = canvas_of(image, channels)

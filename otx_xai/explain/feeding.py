@@ -47,7 +47,7 @@ def as_given(data: AnyImage, facts: ModelFacts) -> NDArray[Any]:
         raise ConfigError(
             f"The data is a tensor {tuple(tensor.shape)} of floating-point numbers, and it is not known how the model "
             "wants its input normalised. Expected the model's input with its batch axis, data[None], a uint8 image, or "
-            "input_options=InputOptions(mean=..., scale=...) on the scale of 0-255."
+            "input=InputOptions(mean=..., scale=...) on the scale of 0-255."
         )
     return as_image_array(data, facts.channels)
 

@@ -112,7 +112,7 @@ def _layout(view: View, options: InputOptions) -> tuple[str, str]:
         raise ConfigError(
             f"The order of axes of the model's input {image_input(model).output(0).partial_shape} cannot be derived "
             "from its graph or its shape. Pass --input.layout NCHW or --input.layout NHWC, in Python "
-            "input_options=InputOptions(layout='NCHW') or 'NHWC'."
+            "input=InputOptions(layout='NCHW') or 'NHWC'."
         )
     return counted, "number of channels"
 

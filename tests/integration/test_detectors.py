@@ -169,7 +169,7 @@ def test_a_letterboxed_image_is_explained_as_the_padded_one(photos: Path) -> Non
     inner = cv2.resize(image, (64, 96), interpolation=cv2.INTER_LINEAR)
     padded = np.full((height, width, 3), 114, np.uint8)
     padded[:, 32:96] = inner
-    fitted = Explainer(model, task="detection", labels=labels, input_options=options)(image, targets=-1, resize=False)
+    fitted = Explainer(model, task="detection", labels=labels, input=options)(image, targets=-1, resize=False)
     whole = Explainer(model, task="detection", labels=labels)(padded, targets=-1, resize=False)
     for target, expected in whole.saliency_map.items():
         np.testing.assert_array_equal(fitted.saliency_map[target], expected)

@@ -239,9 +239,9 @@ def test_open_height_and_width():
         found = grey_map(explainer, nchw("green", size=size), "green")
         assert found.shape == size
         assert peak(found) == pytest.approx(PLACES["green"], abs=0.12)
-    with pytest.raises(ConfigError, match="input_options=InputOptions"):
+    with pytest.raises(ConfigError, match="input=InputOptions"):
         explainer(image())
-    sized = Explainer(classifiers.colour_classifier((-1, 3, -1, -1)), input_options=InputOptions(size=(64, 96)))
+    sized = Explainer(classifiers.colour_classifier((-1, 3, -1, -1)), input=InputOptions(size=(64, 96)))
     assert sized(image(), targets=0).shape == (*SIZE, 3)
 
 

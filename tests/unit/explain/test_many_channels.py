@@ -71,7 +71,7 @@ def test_a_black_box_hides_all_channels() -> None:
 @pytest.mark.parametrize("resize_type", ["standard", "fit_to_window", "fit_to_window_letterbox", "crop"])
 def test_every_way_to_fit_an_image_in(resize_type: str) -> None:
     options = InputOptions(resize_type=resize_type, pad_value=30)
-    explainer = Explainer(network(6), task="classification", input_options=options)
+    explainer = Explainer(network(6), task="classification", input=options)
     image = bright(6, 5, (96, 104))
     check(explainer(image, targets=5, colormap=False).saliency_map[5], (96, 104))
 
@@ -97,7 +97,7 @@ def test_a_pil_image_with_alpha_feeds_four_channels() -> None:
 
 
 def test_pil_images_and_tensors_are_explained_as_arrays_are() -> None:
-    explainer = Explainer(network(3), task="classification", input_options=InputOptions(mean=0, scale=1))
+    explainer = Explainer(network(3), task="classification", input=InputOptions(mean=0, scale=1))
     image = bright(3, 0)
     expected = explainer(image, targets=0, overlay=True).saliency_map[0]
     tensor = torch.from_numpy(image.transpose(2, 0, 1).copy())

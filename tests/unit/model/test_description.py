@@ -342,7 +342,7 @@ def test_layout_that_the_graph_does_not_tell():
         flat = ops.reshape(image, ops.constant(np.array([1, 27])), special_zero=False)
         return ov.Model([ops.matmul(flat, ops.constant(np.ones((27, 4), np.float32)), False, False)], [image])
 
-    with pytest.raises(ConfigError, match=r"--input\.layout NHWC, in Python input_options=InputOptions\(layout='NCHW'"):
+    with pytest.raises(ConfigError, match=r"--input\.layout NHWC, in Python input=InputOptions\(layout='NCHW'"):
         describe(model())
     assert describe(model("NHWC")).input_layout == "NHWC"
     given = describe(model("NHWC"), options=InputOptions(layout="nchw"))
