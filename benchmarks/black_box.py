@@ -21,18 +21,21 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from statistics import median
 
 import numpy as np
 import openvino as ov
 
+from otx_xai.graph.view import View
 from otx_xai.methods.aise import AiseOptions, aise
 from otx_xai.methods.drise import drise
 from otx_xai.methods.rise import RiseOptions, rise
+from otx_xai.model.formats.box_format import Found
+from otx_xai.model.formats.box_reading import read_proposals
+from otx_xai.model.formats.choice import describe_ports, find_format
 from otx_xai.perturb import Scorer, Subject
 from otx_xai.postprocess import to_image
-from otx_xai.model.formats.box_reading import read_proposals
 from otx_xai.postprocess.proposals import Proposals
 from otx_xai.records import SCORES, InputGeometry
 from otx_xai.runtime import Arrays, Session
@@ -108,8 +111,17 @@ def scores_of(outputs: Arrays) -> np.ndarray:
     return outputs[SCORES]
 
 
+@cache
+def detector_format() -> Found:
+    """Return how the outputs of the detector are read."""
+    model = detector()
+    found = find_format(describe_ports(model, View(model), size=DETECTOR_SIZE, num_names=80, declared=True))
+    assert found is not None
+    return found
+
+
 def proposals_of(outputs: Arrays) -> Proposals:
-    return read_proposals(outputs, DETECTOR_SIZE, 80)
+    return read_proposals(outputs, detector_format(), DETECTOR_SIZE, 80)
 
 
 def classifier_runs(session: Session, subject: Subject, passes: int) -> dict[str, Run]:

@@ -24,8 +24,8 @@ from statistics import median
 
 import cv2
 import numpy as np
-from planning import planned
 import openvino as ov
+from planning import planned
 
 from otx_xai.data.shapes import draw_shape
 from otx_xai.engine import Engine

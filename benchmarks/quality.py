@@ -24,8 +24,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from planning import planned
 import openvino as ov
+from planning import planned
 
 from otx_xai.data import find_images, read_image
 from otx_xai.data.shapes import SHAPE_LABELS, draw_shape, draw_size

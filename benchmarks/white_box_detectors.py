@@ -16,8 +16,8 @@ import warnings
 from statistics import median
 
 import numpy as np
-from planning import planned
 import openvino as ov
+from planning import planned
 from white_box import Runner
 
 from otx_xai.records import Task

@@ -11,8 +11,8 @@ import openvino as ov
 
 from otx_xai.errors import ConfigError, GraphError, TargetError
 from otx_xai.explain.targets import resolve_targets
-from otx_xai.methods.spec import Classes, Order
-from otx_xai.methods.table import candidates, find_method, method_name, named_method
+from otx_xai.methods.spec import Branch, Classes, MethodSpec, Order
+from otx_xai.methods.table import Chosen, candidates, named_method
 from otx_xai.model.model_options import ModelOptions
 from otx_xai.model.opened import Model
 from otx_xai.model.opening import open_for_insertion
@@ -98,13 +98,32 @@ def insert(model: Model, order: Order, method: str | None = None) -> ov.Model:
         ConfigError: the method explains another task.
         GraphError: the graph gives no place for it, or for any.
     """
-    mode = ExplainMode.WHITEBOX
-    named = named_method(method, model.facts.task, mode)
+    named = named_method(method, model.facts.task, ExplainMode.WHITEBOX)
+    _, branch = first_that_works(model, named, ExplainMode.WHITEBOX, order)
+    assert branch is not None
+    return branch.model
+
+
+def first_that_works(
+    model: Model, named: MethodSpec | None, mode: ExplainMode, order: Order
+) -> tuple[Chosen, Branch | None]:
+    """Return the first method of the table that gets to work, and its branch; ``None`` of a black-box method.
+
+    Args:
+        model: the model.
+        named: the method that the user names.
+        mode: white box, black box, or both.
+        order: what the branch is to give.
+
+    Raises:
+        GraphError: the graph gives no place for the method that is named, or for any.
+    """
     refusals: list[str] = []
     for chosen in candidates(model, method=named, mode=mode, target_layers=order.target_layers, refusals=refusals):
-        assert chosen.spec.insert is not None
+        if chosen.spec.insert is None:
+            return chosen, None
         try:
-            return chosen.spec.insert(model, order).model
+            return chosen, chosen.spec.insert(model, order)
         except GraphError as error:  # the graph's analysis says that it has no place for the branch
             if named is not None:
                 raise

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from otx_xai.errors import GraphError
 from otx_xai.explain.black_box import BlackBox, explain_boxes, explain_classes
 from otx_xai.explain.box_choice import choose_boxes, find_boxes
-from otx_xai.explain.insertion import at_least_one, log_own_map, split_layers
+from otx_xai.explain.insertion import at_least_one, first_that_works, log_own_map, split_layers
 from otx_xai.explain.targets import Choice, Wanted, choose, resolve_wanted
 from otx_xai.methods.class_branch import insert_scores
-from otx_xai.methods.spec import Branch, Classes, MethodSpec, Order
-from otx_xai.methods.table import Chosen, candidates, find_method, method_options, named_method
+from otx_xai.methods.spec import Branch, Classes, Order
+from otx_xai.methods.table import Chosen, find_method, method_options, named_method
 from otx_xai.model.formats.box_format import Found
 from otx_xai.model.opened import Model
 from otx_xai.perturb import Subject, Watch
@@ -180,23 +180,14 @@ def _planned(model: Model, how: How, wanted: Wanted) -> Plan:
     """Take the first method of the table that gets to work."""
     named = named_method(how.method, model.facts.task, how.mode)
     layers = split_layers(how.target_layer)
-    refusals: list[str] = []
-    for chosen in candidates(model, method=named, mode=how.mode, target_layers=layers, refusals=refusals):
-        options = method_options(chosen.spec, how.options, named=named is not None)
-        if not chosen.spec.is_white_box:
-            if layers:
-                logger.warning("target_layer: no effect with %s.", chosen.spec.name)
-            return _perturbing(model, chosen, options, wanted)
-        order = _order(model, wanted, layers, embed_scaling=how.embed_scaling)
-        try:
-            branch = _inserted(chosen.spec, model, order)
-        except GraphError as error:  # the graph's analysis says that it has no place for the branch
-            if named is not None:
-                raise
-            refusals.append(f"{chosen.spec.name}: {error}")
-            continue
+    order = _order(model, wanted, layers, embed_scaling=how.embed_scaling)
+    chosen, branch = first_that_works(model, named, how.mode, order)
+    options = method_options(chosen.spec, how.options, named=named is not None)
+    if branch is not None:
         return _with_branch(model, chosen, branch, wanted, scaled=order.embed_scaling)
-    raise AssertionError("candidates() yields a method or raises")
+    if layers:
+        logger.warning("target_layer: no effect with %s.", chosen.spec.name)
+    return _perturbing(model, chosen, options, wanted)
 
 
 def _order(model: Model, wanted: Wanted, layers: tuple[str, ...], *, embed_scaling: bool) -> Order:
@@ -215,11 +206,6 @@ def _classes(model: Model, wanted: Wanted) -> Classes:
         return wanted.classes(model.structure.class_scores.num_classes, exclusive=not facts.multilabel)
     is_some = wanted.indices is not None and len(wanted.indices) < len(facts.labels)
     return wanted.indices if is_some else None
-
-
-def _inserted(spec: MethodSpec, model: Model, order: Order) -> Branch:
-    assert spec.insert is not None
-    return spec.insert(model, order)
 
 
 def _with_branch(model: Model, chosen: Chosen, branch: Branch, wanted: Wanted, *, scaled: bool) -> Plan:
