@@ -51,7 +51,14 @@ _END_TO_END = Columns(box=0, score=4, label=5)
 _ORIENTED = Columns(box=0, score=4, label=5, angle=6, coding=BoxCoding("cxcywh"))
 _DETECTION_OUTPUT = Columns(image=0, label=1, score=2, box=3, coding=BoxCoding(shares=True))
 _YOLOV7 = Columns(image=0, box=1, label=5, score=6)
+_YOLO_NAS = Columns(image=0, box=1, score=5, label=6)
 _PADDLE = Columns(label=0, score=1, box=2)
+
+_LONE_ROWS = (_DETECTION_OUTPUT, _YOLOV7, _YOLO_NAS, _PADDLE)
+"""Rows of all images in one table, without an axis of the batch."""
+
+_MOST_EXTRA = 255
+"""Numbers behind a box at most, where the graph does not tell what they are: those of key points."""
 
 _ENDS_TO_END = ("end2end", "nms")
 """What Ultralytics calls a model whose boxes need no suppression."""
@@ -91,6 +98,8 @@ def _match_port(outputs: DetectorOutputs, port: OutputPort, columns: Columns, wi
     if told is False or (not sure and not (outputs.declared or picking_operations(outputs.view))):
         return None
     extra = 0 if columns.angle is not None else width - columns.width
+    if told is None and (extra > _MOST_EXTRA or (columns in _LONE_ROWS) != (len(port.shape) == 2 or is_operation)):
+        return None
     return _with_extra(outputs, port, columns, extra, replace(_plain(port, columns, pieces), sure=sure))
 
 
@@ -217,9 +226,17 @@ YOLOV7 = _format(
     "score",
     _YOLOV7,
 )
+YOLO_NAS = _format(
+    "yolo_nas_end_to_end",
+    "one output [N,7] with a row a box: number of the image, x1, y1, x2, y2 in pixels of the network's input, score, "
+    "class",
+    _YOLO_NAS,
+)
 PADDLE = _format(
     "paddle",
     "one output [N,6] with a row a box: class, score, x1, y1, x2, y2 in pixels of the network's input",
     _PADDLE,
 )
-FORMATS: Mapping[str, BoxFormat] = {row.name: row for row in (DETECTION_OUTPUT, YOLOV7, ORIENTED, PADDLE, END_TO_END)}
+FORMATS: Mapping[str, BoxFormat] = {
+    row.name: row for row in (DETECTION_OUTPUT, YOLOV7, YOLO_NAS, ORIENTED, PADDLE, END_TO_END)
+}

@@ -218,7 +218,7 @@ def _of_layout(outputs: DetectorOutputs, port: OutputPort, layout: Layout, piece
         roles,
         task,
         num_classes=layout.num_classes,
-        suppressed=False,
+        suppressed=_are_queries(boxes),
         details={
             "layout": layout,
             "coding": BoxCoding("cxcywh", shares=_are_shares(outputs, boxes)),
@@ -230,8 +230,15 @@ def _of_layout(outputs: DetectorOutputs, port: OutputPort, layout: Layout, piece
     )
 
 
+def _are_queries(boxes: Sequence[Piece]) -> bool:
+    """Whether boxes end in a sigmoid, as those of queries do, which need no suppression."""
+    return bool(boxes) and all(piece.kinds[:1] == ("Sigmoid",) for piece in boxes)
+
+
 def _are_shares(outputs: DetectorOutputs, boxes: Sequence[Piece]) -> bool:
-    """Whether the numbers that boxes are computed with make them shares of the image; without any they are pixels."""
+    """Whether boxes are shares of the image by the numbers that they are computed with; without any they are pixels."""
+    if outputs.said.get("normalized_boxes", "").lower() == "true":
+        return True
     if not boxes or any(piece.is_raw for piece in boxes):
         return False
     spans = [span_of(outputs.view, piece) for piece in boxes]

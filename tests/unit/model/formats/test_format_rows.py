@@ -6,8 +6,10 @@ import numpy as np
 import openvino as ov
 import openvino.opset13 as ops
 import pytest
-from toy_boxes import CELLS, GREEN, I64, RED, Cells, assert_red_and_green, column, described, detect
+from toy_boxes import CELLS, GEOMETRY, GREEN, I64, RED, SIZE, Cells, assert_red_and_green, column, described, detect
 
+from otx_xai.errors import ModelError
+from otx_xai.model.formats.box_reading import read_detections
 from otx_xai.model.formats.choice import find_format
 from otx_xai.records import Task
 
@@ -84,6 +86,45 @@ def test_number_of_the_image_first_and_score_last() -> None:
     found, seen = detect(cells.model(output=flat(joined(number, boxes, column(labels), column(scores)), 7)))
     assert found.format.name == "yolov7_end_to_end"
     assert_red_and_green(seen)
+
+
+def test_number_of_the_image_first_and_class_last() -> None:
+    cells = Cells()
+    boxes, scores, labels = cells.best()
+    number = column(ops.multiply(labels, I64(0)))
+    found, seen = detect(cells.model(output=flat(joined(number, boxes, column(scores), column(labels)), 7)))
+    assert found.format.name == "yolo_nas_end_to_end"
+    assert_red_and_green(seen)
+
+
+def silent(*shape: int) -> ov.Model:
+    """Rows of which the graph tells nothing."""
+    rows = ops.parameter(list(shape), np.float32)
+    return ov.Model([ops.result(ops.abs(rows))], [rows])
+
+
+@pytest.mark.parametrize(("shape", "name"), [((9, 6), "paddle"), ((1, 9, 6), "end_to_end"), ((1, 9, 57), "end_to_end")])
+def test_axes_tell_what_the_graph_does_not(shape: tuple[int, ...], name: str) -> None:
+    assert find_format(described(silent(*shape))) is None
+    found = find_format(described(silent(*shape), declared=True, num_names=80))
+    assert found is not None
+    assert (found.format.name, found.match.sure) == (name, False)
+
+
+def test_seven_silent_columns_are_asked_for() -> None:
+    with pytest.raises(ModelError, match=r"detection_output \(.*yolov7_end_to_end \(.*yolo_nas_end_to_end \("):
+        find_format(described(silent(9, 7), declared=True))
+    found = find_format(described(silent(9, 7)), "yolo_nas_end_to_end")
+    assert found is not None
+    rows = np.array([[0, 1, 2, 3, 4, 0.9, 5], [1, 1, 2, 3, 4, 0.9, 5], [-1, 0, 0, 0, 0, 1, 0]], np.float32)
+    seen = read_detections({found.match.roles["rows"]: rows}, found, SIZE, GEOMETRY)
+    assert (seen.labels.tolist(), seen.boxes.tolist()) == ([5], [[1, 2, 3, 4]])
+
+
+def test_the_exporter_tells_of_suppression() -> None:
+    found = find_format(described(silent(1, 9, 6), num_names=1, said={"end2end": "True"}))
+    assert found is not None
+    assert (found.format.name, found.match.sure) == ("end_to_end", True)
 
 
 def test_class_first() -> None:

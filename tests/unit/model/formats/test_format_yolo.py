@@ -75,6 +75,23 @@ def test_boxes_as_shares_of_the_image() -> None:
     assert_red_and_green(seen)
 
 
+def test_the_exporter_tells_of_shares() -> None:
+    found = find_format(described(blind(6), num_names=2, declared=True, said={"normalized_boxes": "True"}))
+    assert found is not None
+    assert found.match.details["coding"].shares
+
+
+def test_joined_queries_are_not_suppressed() -> None:
+    """RT-DETR as Ultralytics exports it: boxes that end in a sigmoid beside scores."""
+    cells = Cells()
+    boxes = ops.sigmoid(cells.rows(cells.layer(4), 4))
+    found = find_format(described(cells.model(output0=joined(boxes, cells.scores))))
+    assert found is not None
+    output = np.tile(np.array([0.5, 0.5, 0.25, 0.5, 0.9, 0.1], np.float32), (1, 3, 1))
+    seen = read_detections({"output0": output}, found, SIZE, GEOMETRY)
+    np.testing.assert_allclose(seen.boxes, [[24, 16, 40, 48]] * 3)
+
+
 @pytest.mark.parametrize("objectness", [False, True])
 def test_instances(objectness: bool) -> None:
     cells = Cells()
