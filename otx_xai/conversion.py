@@ -16,6 +16,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import openvino as ov
+from openvino import frontend
 
 from otx_xai.errors import ConfigError, ModelError
 from otx_xai.records import Size, Task
@@ -32,7 +33,11 @@ _OUTPUTS: dict[Task, tuple[str, ...]] = {
     Task.INSTANCE_SEGMENTATION: ("boxes", "labels", "masks"),
 }
 _CHATTY = ("onnx_ir", "onnxscript", "torch.onnx", "torch.fx.experimental.symbolic_shapes")
-_FAULTS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, NameError)
+_FAULTS = (
+    *(RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, NameError),
+    *(frontend.GeneralFailure, frontend.NotImplementedFailure),
+    *(frontend.OpConversionFailure, frontend.OpValidationFailure),
+)
 """What a module that a converter cannot follow, and the converter, raise."""
 
 _MODEL_TYPES = {Task.DETECTION: "ssd", Task.INSTANCE_SEGMENTATION: "MaskRCNN"}
@@ -271,8 +276,9 @@ def _follows_batch(model: ov.Model) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if line), type(error).__name__).rstrip(".:")
+    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith("No conversion rule") or "Conversion is failed" in line]
+    return next(iter([*telling, *lines]), type(error).__name__).rstrip(".:")
 
 
 # --------------------------------------------------------------------------------------------------------------------

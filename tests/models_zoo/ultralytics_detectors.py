@@ -33,7 +33,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        words = "".join(f"-{key}" for key in self.settings)
+        words = "".join(f"-{key}-{value}".lower() for key, value in self.settings.items())
         return f"ultralytics-{self.model}-{self.how}{words}"
 
     @property
@@ -43,6 +43,9 @@ class Row:
 
 
 DYNAMIC, SUPPRESSED = {"dynamic": True}, {"nms": True}
+ENDS = {"nms": False}
+"""Versions 10 and 26 have a second head that needs no suppression; this chooses it."""
+
 MODELS = (
     Row("yolov5n"),
     Row("yolov5n", "openvino"),
@@ -56,23 +59,25 @@ MODELS = (
     Row("yolov8n", "onnx", DYNAMIC | SUPPRESSED),
     Row("yolov9t"),
     Row("yolov10n"),
-    Row("yolov10n", "openvino"),
+    Row("yolov10n", "onnx", ENDS),
+    Row("yolov10n", "openvino", ENDS),
     Row("yolo11n"),
-    Row("yolo11n", "openvino", {"half": True}),
+    Row("yolo11n", "openvino"),
     Row("yolo12n"),
     Row("yolo26n"),
-    Row("yolo26n", "openvino"),
+    Row("yolo26n", "onnx", ENDS),
+    Row("yolo26n", "openvino", ENDS),
     Row("yolo26n", "openvino", DYNAMIC),
     Row("yolov8n-seg"),
     Row("yolo11n-seg", "openvino"),
     Row("yolo11n-seg", "onnx", SUPPRESSED),
-    Row("yolo26n-seg"),
+    Row("yolo26n-seg", "onnx", ENDS),
     Row("yolov8n-pose"),
     Row("yolo11n-pose", "openvino"),
-    Row("yolo26n-pose"),
+    Row("yolo26n-pose", "onnx", ENDS),
     Row("yolov8n-obb"),
     Row("yolo11n-obb", "openvino"),
-    Row("yolo26n-obb"),
+    Row("yolo26n-obb", "onnx", ENDS),
 )
 
 
@@ -86,6 +91,7 @@ def _make(row: Row, folder: Path, pictures: Path) -> Made:
     written = drawn.write(pictures, (240, SIDE), (300, 420))
     images = {name: _fitted(picture) for name, picture in written.items()}
     _prepare(yolo.model, torch.cat([*images.values()]))
+    yolo.model.end2end = row.settings.get("nms") is False
     answers = {name: _answer(yolo.model, images[name], picture.size[::-1], row) for name, picture in written.items()}
     checkpoint = exported(yolo, row.how, folder / row.model, imgsz=SIDE, **row.settings)
     return Made(checkpoint, answers, CLASSES)
@@ -114,8 +120,8 @@ def _answer(network: Any, image: Tensor, size: tuple[int, int], row: Row) -> Ans
     with torch.no_grad():
         raw = network(image)
     raw = raw[0] if isinstance(raw, tuple) else raw
-    turned, ends = network.task == "obb", getattr(network.model[-1], "end2end", False)
-    inside = {"conf_thres": 0.25, "iou_thres": 0.7} if "nms" in row.settings else {}
+    turned, ends = network.task == "obb", row.settings.get("nms") is False
+    inside = {"conf_thres": 0.25, "iou_thres": 0.7} if row.settings.get("nms") else {}
     settings = {"conf_thres": CONFIDENCE, "iou_thres": OVERLAP} | inside
     (found,) = nms.non_max_suppression(raw, nc=CLASSES, rotated=turned, end2end=ends, max_time_img=60, **settings)
     kept = tuple(box for box in _on_picture(found, size, turned=turned) if box[4] >= CONFIDENCE)

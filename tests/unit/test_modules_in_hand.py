@@ -179,6 +179,15 @@ def test_a_module_that_only_a_trace_can_follow(capfd: pytest.CaptureFixture[str]
     np.testing.assert_allclose(outputs(converted.graph)["logits"], wanted(net), atol=1e-5)
 
 
+def test_what_openvino_cannot_convert_of_an_export_is_traced() -> None:
+    """This transformer resamples its position embedding with an operation that OpenVINO lacks."""
+    network = timm.create_model("test_vit", num_classes=4)
+    converted = module_to_openvino(network, (160, 160))
+    assert "No conversion rule found for operations: aten._upsample_bicubic2d_aa" in converted.way
+    images = torch.rand(2, 3, 160, 160)
+    np.testing.assert_allclose(outputs(converted.graph, images)["logits"], wanted(network, images), atol=1e-4)
+
+
 def test_a_trace_that_fixes_the_batch_takes_one_image() -> None:
     net = Fixed()
     graph = module_to_openvino(net, SIZE).graph

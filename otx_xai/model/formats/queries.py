@@ -29,6 +29,9 @@ _SHARES = BoxCoding("cxcywh", shares=True)
 _LITTLE = 2.0
 """Shares of the image are below, pixels above."""
 
+_PAIRS = 100
+"""Pairs of query and class that architectures of few queries give at most."""
+
 _ACTIVATIONS: Mapping[str, Activation] = {
     "detr": "softmax",
     "table_transformer": "softmax",
@@ -192,7 +195,7 @@ def _decode(outputs: Arrays, match: Match, size: Size, threshold: float) -> Cand
 
 
 def _pairs(scores: FloatArray, match: Match, threshold: float) -> tuple[Chosen, Chosen]:
-    """Return queries and classes that reach the threshold, as many as there are queries at most.
+    """Return queries and classes that reach the threshold, as many as there are queries at most, or a hundred.
 
     A soft-max gives a query to one class; with sigmoids each pair counts by itself.
     """
@@ -201,7 +204,7 @@ def _pairs(scores: FloatArray, match: Match, threshold: float) -> tuple[Chosen, 
         places = np.flatnonzero(scores[np.arange(len(scores)), labels] >= threshold)
         return places, labels[places]
     places, labels = np.nonzero(scores >= threshold)
-    best = np.argsort(-scores[places, labels], kind="stable")[: len(scores)]
+    best = np.argsort(-scores[places, labels], kind="stable")[: max(len(scores), _PAIRS)]
     return places[best], labels[best]
 
 

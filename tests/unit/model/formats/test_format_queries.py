@@ -159,7 +159,7 @@ def slow_queries(logits: np.ndarray, boxes: np.ndarray, softmax: bool, threshold
         else:
             pairs = [(float(1 / (1 + np.exp(-value))), label) for label, value in enumerate(raw)]
         rows += [(score, label, *box) for score, label in pairs]
-    rows = sorted(rows, key=lambda row: -row[0])[: len(logits)]
+    rows = sorted(rows, key=lambda row: -row[0])[:100]
     return [row for row in rows if row[0] >= threshold]
 
 
