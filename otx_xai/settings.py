@@ -48,7 +48,10 @@ class ExplainSettings:
         None, "FILE", "model: .xml (with its .bin), .onnx, .tflite, .ckpt, .pth or .safetensors", _MODEL, is_path=True
     )
     model: Any = option(
-        None, "NAME", "architecture of a plain state dict, where its keys do not tell: mobilenet_v2, timm/…", _MODEL
+        None,
+        "NAME",
+        "architecture of a plain state dict, where its keys do not tell: mobilenet_v2, timm/…, or package.module:Class",
+        _MODEL,
     )
     output: str | None = option(None, "NAME", "output that is explained, where a classifier has several", _MODEL)
     format: str | None = option(

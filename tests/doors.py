@@ -21,7 +21,6 @@ from otx_xai.model import ModelOptions, open_model
 from otx_xai.model.formats import box_reading
 from otx_xai.model.formats.box_format import Found
 from otx_xai.model.formats.choice import describe_ports, find_format, unknown_outputs
-from otx_xai.model.formats.evidence import box_evidence
 from otx_xai.model.identity import Identity, Told, evident_task, identify
 from otx_xai.model.model_info import model_info
 from otx_xai.model.structure import Structure
@@ -98,7 +97,7 @@ def looks_like(model: ov.Model) -> tuple[Task | None, str]:
     found = find_format(outputs)
     if found is not None:
         return found.match.task, found.match.reason
-    reason = box_evidence(outputs)
+    reason = outputs.evidence
     return (None, "") if reason is None else (evident_task(outputs), reason)
 
 

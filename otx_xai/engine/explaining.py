@@ -183,7 +183,7 @@ def _found_out(plan: Plan, session: Session) -> dict[str, Any]:
         "method": plan.method,
         "reason": plan.reason,
         "batch_size": session.batch,
-        "model": asdict(plan.facts) | {"labels": len(plan.facts.labels)},
+        "facts": asdict(plan.facts) | {"labels": len(plan.facts.labels)},
     }
 
 

@@ -12,7 +12,7 @@ import openvino as ov
 from otx_xai.errors import ConfigError, GraphError, TargetError
 from otx_xai.explain.targets import resolve_targets
 from otx_xai.methods.spec import Branch, Classes, MethodSpec, Order
-from otx_xai.methods.table import Chosen, candidates, named_method
+from otx_xai.methods.table import Chosen, candidates, find_method, method_name, named_method
 from otx_xai.model.model_options import ModelOptions
 from otx_xai.model.opened import Model
 from otx_xai.model.opening import open_for_insertion

@@ -13,7 +13,6 @@ from otx_xai.graph.view import View
 from otx_xai.model.class_scores import find_class_scores, has_named_logits
 from otx_xai.model.formats.box_format import DetectorOutputs, Found
 from otx_xai.model.formats.choice import BOX_FORMATS, READ_BY_CALLER, describe_ports, find_format, unknown_outputs
-from otx_xai.model.formats.evidence import box_evidence
 from otx_xai.model.model_info import read_flag
 from otx_xai.model.model_options import ModelOptions
 from otx_xai.neighbours.hints import Hints, source_of
@@ -92,7 +91,7 @@ def identify(view: View, told: Told, size: Size | None, *, needs_format: bool = 
     if declared is not None and declared.is_classification:
         return _classifier(view.model, told, None if has_named_logits(view.model) else _looks(outputs))
     found = find_format(outputs, told.options.format)
-    reason = found.match.reason if found is not None else box_evidence(outputs)
+    reason = found.match.reason if found is not None else outputs.evidence
     if declared is None and reason is None:
         return _classifier(view.model, told, None)
     if declared is None:
@@ -144,7 +143,7 @@ def _looks(outputs: DetectorOutputs) -> tuple[Task, str] | None:
     sure = next((match for match in matches if match is not None and match.sure), None)
     if sure is not None:
         return sure.task, sure.reason
-    reason = box_evidence(outputs)
+    reason = outputs.evidence
     return None if reason is None else (evident_task(outputs), reason)
 
 

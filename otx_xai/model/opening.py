@@ -116,6 +116,11 @@ def _read(source: Any, options: ModelOptions) -> _Source:
         graph = read_model(source)
         return _Source(graph, options, read_hints(None, graph))
     if not isinstance(source, str | Path):
+        if not callable(getattr(source, "state_dict", None)):
+            raise ModelError(
+                f"The model is {type(source).__name__}; expected a file, a folder, an openvino.Model, a torch.nn.Module "
+                "or a LightningModule."
+            )
         return _read_torch(source, options)
     path = Path(source).expanduser()
     if path.is_dir():

@@ -63,6 +63,7 @@ class DetectorOutputs:
         said: what the exporter says of the model, by key: ``task``, ``model_type``, ``stride``, …
         declared: somebody says that the model finds boxes, or which format it has: what graph and names do not tell may
             be taken from shapes alone.
+        evidence: why it finds boxes, whatever its format, in words to follow "and"; ``None`` where nothing says so.
     """
 
     ports: tuple[OutputPort, ...]

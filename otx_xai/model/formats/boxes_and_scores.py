@@ -12,7 +12,6 @@ from otx_xai.graph.columns import Piece, origin_of, pieces_of
 from otx_xai.graph.spans import span_of
 from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match, OutputPort
 from otx_xai.model.formats.dense import Chosen, Dense, candidates_of, proposals_of, require_shares
-from otx_xai.model.formats.evidence import box_evidence
 from otx_xai.model.formats.grid_places import boxes_around, grid, may_be_places, sides_of, strides_of
 from otx_xai.model.formats.queries import FORMATS as QUERIES
 from otx_xai.postprocess.box_coding import BoxCoding, decoded
@@ -100,7 +99,7 @@ def _match_decoded(outputs: DetectorOutputs) -> Match | None:
         pieces = pieces_of(outputs.view, outputs.output(pair.boxes[0]), pair.box_axis)
         raw = not pieces or any(piece.is_raw for piece in pieces)
         scored = origin_of(outputs.view, outputs.output(pair.scores[0])).activation is not None
-        if not outputs.declared and (raw or not (scored or box_evidence(outputs) is not None)):
+        if not outputs.declared and (raw or not (scored or outputs.evidence is not None)):
             continue
         coding = BoxCoding(shares=_are_shares(outputs, pieces))
         match = _of_pair(outputs, pair)
@@ -134,7 +133,7 @@ def _match_distances(outputs: DetectorOutputs) -> Match | None:
         known = scores.activation is not None or pair.num_classes == outputs.num_names
         pieces = pieces_of(outputs.view, outputs.output(pair.boxes[0]), pair.box_axis)
         told = known and bool(pieces) and all(_is_distance(outputs, piece, pair.columns) for piece in pieces)
-        counted = None not in (pair.places, outputs.size) or box_evidence(outputs) is not None
+        counted = None not in (pair.places, outputs.size) or outputs.evidence is not None
         if outputs.declared or (told and counted):
             return replace(_of_pair(outputs, pair), sure=told)
     return None

@@ -21,6 +21,7 @@ from otx_xai.model.formats import (
     yolo,
 )
 from otx_xai.model.formats.box_format import BoxFormat, DetectorOutputs, Found, Match, OutputPort
+from otx_xai.model.formats.evidence import box_evidence
 from otx_xai.records import XAI_OUTPUTS, Size
 
 BOX_FORMATS: tuple[BoxFormat, ...] = (
@@ -67,7 +68,8 @@ def describe_ports(
     ports = tuple(
         _port(output, index) for index, output in enumerate(model.outputs) if not output.get_names() & XAI_OUTPUTS
     )
-    return DetectorOutputs(ports, view, size, num_names, dict(said or {}), declared)
+    outputs = DetectorOutputs(ports, view, size, num_names, dict(said or {}), declared)
+    return replace(outputs, evidence=box_evidence(outputs))
 
 
 def find_format(outputs: DetectorOutputs, name: str | None = None) -> Found | None:

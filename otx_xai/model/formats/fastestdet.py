@@ -8,7 +8,6 @@ from otx_xai.errors import ModelError
 from otx_xai.graph.columns import pieces_of, within
 from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match, OutputPort
 from otx_xai.model.formats.dense import NOT_RAW, Chosen, Dense, candidates_of, proposals_of, require_shares
-from otx_xai.model.formats.evidence import box_evidence
 from otx_xai.postprocess.box_coding import corners
 from otx_xai.postprocess.proposals import Proposals
 from otx_xai.postprocess.scores import sigmoid
@@ -22,7 +21,7 @@ _SOFTMAX_SLACK = 0.15
 
 
 def _match(outputs: DetectorOutputs) -> Match | None:
-    if len(outputs.ports) != 1 or (box_evidence(outputs) is None and not outputs.declared):
+    if len(outputs.ports) != 1 or (outputs.evidence is None and not outputs.declared):
         return None
     (port,) = outputs.ports
     if port.is_integer or len(port.shape) != 4 or port.shape[0] not in (None, 1):

@@ -10,7 +10,6 @@ import numpy as np
 from otx_xai.graph.columns import Piece, pieces_of, within
 from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match, OutputPort
 from otx_xai.model.formats.dense import Chosen, Dense, candidates_of, proposals_of, require_shares
-from otx_xai.model.formats.evidence import box_evidence
 from otx_xai.model.formats.grid_places import boxes_around, grid, may_be_places, sides_of, strides_of
 from otx_xai.model.formats.yolo import SIDES, Layout, possible_layouts, rows_of, told_layouts
 from otx_xai.postprocess.box_coding import corners
@@ -33,7 +32,7 @@ def _rows(outputs: DetectorOutputs) -> list[OutputPort]:
 
 def _may_be_places(outputs: DetectorOutputs, count: int | None) -> bool:
     """Whether there are as many places as levels have; where this is open, something else must say that they are."""
-    known = None not in (count, outputs.size) or outputs.declared or box_evidence(outputs) is not None
+    known = None not in (count, outputs.size) or outputs.declared or outputs.evidence is not None
     return known and may_be_places(count, outputs.size, outputs.said.get("strides", ""))
 
 

@@ -12,7 +12,6 @@ from otx_xai.graph.spans import span_of
 from otx_xai.graph.view import port_of
 from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match, OutputPort
 from otx_xai.model.formats.dense import Chosen, Dense, candidates_of, proposals_of, require_shares
-from otx_xai.model.formats.evidence import box_evidence
 from otx_xai.model.formats.prototypes import masks_of, prototypes_beside
 from otx_xai.postprocess.box_coding import BoxCoding, decoded, upright
 from otx_xai.postprocess.proposals import Proposals
@@ -149,7 +148,7 @@ class Kind:
 
 
 def _match(outputs: DetectorOutputs, kind: Kind) -> Match | None:
-    if not outputs.are_dense or (box_evidence(outputs) is None and not outputs.declared):
+    if not outputs.are_dense or (outputs.evidence is None and not outputs.declared):
         return None
     ports = [port for port in outputs.ports if _may_hold(port) and not _has_boxes_beside(outputs, port)]
     found = [match for port in ports for match in _of_port(outputs, port, kind)]
