@@ -118,8 +118,8 @@ def _read(source: Any, options: ModelOptions) -> _Source:
     if not isinstance(source, str | Path):
         if not callable(getattr(source, "state_dict", None)):
             raise ModelError(
-                f"The model is {type(source).__name__}; expected a file, a folder, an openvino.Model, a torch.nn.Module "
-                "or a LightningModule."
+                f"The model is {type(source).__name__}; expected a file, a folder, an openvino.Model, a "
+                "torch.nn.Module or a LightningModule."
             )
         return _read_torch(source, options)
     path = Path(source).expanduser()

@@ -72,6 +72,7 @@ class DetectorOutputs:
     num_names: int | None = None
     said: Mapping[str, str] = field(default_factory=dict)
     declared: bool = False
+    evidence: str | None = None
 
     @property
     def are_dense(self) -> bool:
