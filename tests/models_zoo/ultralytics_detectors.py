@@ -22,6 +22,9 @@ SIDE, CLASSES = 320, 6
 CONFIDENCE, OVERLAP = 0.5, 0.5
 """What counts as found, and which boxes are too alike, where nobody says anything."""
 
+SAID_OVERLAP = 0.7
+"""What the exporter writes into the ``model_info`` of an IR."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -122,7 +125,8 @@ def _answer(network: Any, image: Tensor, size: tuple[int, int], row: Row) -> Ans
     raw = raw[0] if isinstance(raw, tuple) else raw
     turned, ends = network.task == "obb", row.settings.get("nms") is False
     inside = {"conf_thres": 0.25, "iou_thres": 0.7} if row.settings.get("nms") else {}
-    settings = {"conf_thres": CONFIDENCE, "iou_thres": OVERLAP} | inside
+    overlap = SAID_OVERLAP if row.how == "openvino" else OVERLAP
+    settings = {"conf_thres": CONFIDENCE, "iou_thres": overlap} | inside
     (found,) = nms.non_max_suppression(raw, nc=CLASSES, rotated=turned, end2end=ends, max_time_img=60, **settings)
     kept = tuple(box for box in _on_picture(found, size, turned=turned) if box[4] >= CONFIDENCE)
     return Answer(boxes=kept, candidates=_candidates(raw, size) if turned and not ends else ())
