@@ -1,4 +1,4 @@
-"""Kinds of models that people have, from the command to the journal: at the first try, or with the flag that is named."""
+"""Kinds of models that people have, from the door to the journal: at the first try, or with the flag that is named."""
 
 from __future__ import annotations
 
@@ -133,16 +133,11 @@ def test_what_has_no_branch_is_not_saved(scene: Path, tmp_path: Path, caplog: py
 def test_saved_detectors_keep_the_threshold_of_the_run(scene: Path, tmp_path: Path) -> None:
     """The masks of an instance segmenter count in its map from the threshold on that the run used."""
     cells = toy_boxes.Cells()
-    boxes = ops.concat(
-        [cells.corners, ops.unsqueeze(ops.reduce_max(cells.scores, np.array([2]), False), np.int64(2))], 2
-    )
-    labels = ops.topk(cells.scores, np.int64(1), 2, "max", "value", "i64").output(1).get_node()
-    flat = ops.reshape(
-        ops.topk(cells.scores, np.int64(1), 2, "max", "value", "i64").output(1), np.array([1, 16]), False
-    )
+    best = ops.topk(cells.scores, np.int64(1), 2, "max", "value", "i64")
+    boxes = ops.concat([cells.corners, best.output(0)], 2)
+    labels = ops.reshape(best.output(1), np.array([1, 16]), False)
     masks = ops.add(ops.reshape(cells.rows(cells.layer(4), 4), np.array([1, 16, 2, 2]), False), np.float32(1))
-    assert labels is not None
-    path = with_outputs(cells.image, tmp_path / "m.xml", boxes=boxes, labels=flat, masks=masks)
+    path = with_outputs(cells.image, tmp_path / "m.xml", boxes=boxes, labels=labels, masks=masks)
     maps = {}
     for threshold in (0.5, 1e-6):
         saved = tmp_path / f"{threshold}.xml"
@@ -171,10 +166,10 @@ _LIKE = Match("", {}, num_classes=2, suppressed=True)
 
 def test_a_row_is_enough_for_a_format(scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def decode(arrays, match, size, threshold):
-        scores = 1 / (1 + np.exp(-arrays[match.roles["logits"]][0]))
+        scores = 1 / (1 + np.exp(-arrays[match.roles["logits"]]))
         return choice.READ_BY_CALLER.format.decode(
             {
-                "boxes": arrays[match.roles["boxes"]][0] * 64,
+                "boxes": arrays[match.roles["boxes"]] * 64,
                 "scores": scores.max(1),
                 "labels": scores.argmax(1),
             },
@@ -186,8 +181,9 @@ def test_a_row_is_enough_for_a_format(scene: Path, tmp_path: Path, monkeypatch: 
     row = replace(queries.FORMATS[0], name="made_up", matches=_made_up, decode=decode, proposals=None)
     monkeypatch.setattr(choice, "BOX_FORMATS", (row, *choice.BOX_FORMATS))
     cells = toy_boxes.Cells()
-    where = ops.divide(cells.corners, np.float32(64))
-    path = with_outputs(cells.image, tmp_path / "m.xml", who=ops.add(cells.logits, np.float32(0)), where=where)
+    where = ops.reshape(ops.divide(cells.corners, np.float32(64)), np.array([16, 4]), False)
+    who = ops.reshape(cells.logits, np.array([16, 2]), False)
+    path = with_outputs(cells.image, tmp_path / "m.xml", who=who, where=where)
     for name in (None, "made_up"):
         work = tmp_path / f"out-{name}"
         Engine(work_dir=work).explain(path, data_root=scene, labels="red,green", format=name, dump=True)
