@@ -14,7 +14,7 @@ from table import Result
 EXACT, RESIZED = 1e-3, 0.05
 """How far scores may be off: of pictures that only need cropping or padding, and of those that filters resize."""
 
-OVERLAP, SHARE = 0.95, 0.95
+OVERLAP, SHARE = {EXACT: 0.95, RESIZED: 0.8}, 0.95
 """How well a box must lie, and how many of them: a score next to a threshold may fall to either side."""
 
 THRESHOLD, PREDICTED = 0.5, 0.3
@@ -99,7 +99,7 @@ def _share_without(boxes: Sequence[Box], others: Sequence[Box], tolerance: float
     if not boxes or not others:
         return float(bool(boxes))
     first, second = np.array(boxes, np.float64), np.array(others, np.float64)
-    alike = _overlaps(first[:, :4], second[:, :4]) > OVERLAP
+    alike = _overlaps(first[:, :4], second[:, :4]) > OVERLAP[tolerance]
     alike &= first[:, None, 5] == second[:, 5]
     alike &= np.abs(first[:, None, 4] - second[:, 4]) <= max(tolerance, 2 * EXACT)
     return float(1 - alike.any(axis=1).mean())

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import classifying
+import cv2
+import numpy as np
 import pictures as drawn
 import torch
 import transformers as hf
@@ -130,9 +132,11 @@ def _layers(network: nn.Module, *sizes: int) -> list[Head]:
 
 
 def _answer(network: nn.Module, processor: Any, picture: Image.Image) -> Answer:
-    """Decode with the package's own processor."""
+    """Decode with the package's own processor; what it stretches is stretched before, so that no filter decides."""
+    stretched = cv2.resize(np.asarray(picture), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    fed = Image.fromarray(stretched) if "height" in processor.size else picture
     with torch.no_grad():
-        output = network(**processor(picture, return_tensors="pt"))
+        output = network(**processor(fed, return_tensors="pt"))
     (found,) = processor.post_process_object_detection(
         output, threshold=CONFIDENCE, target_sizes=[(picture.height, picture.width)]
     )

@@ -74,10 +74,10 @@ MODELS = (
     Row("yolov8n-seg"),
     Row("yolo11n-seg", "openvino"),
     Row("yolo11n-seg", "onnx", SUPPRESSED),
-    Row("yolo26n-seg", "onnx", ENDS),
+    Row("yolo26n-seg", "openvino", ENDS),
     Row("yolov8n-pose"),
     Row("yolo11n-pose", "openvino"),
-    Row("yolo26n-pose", "onnx", ENDS),
+    Row("yolo26n-pose", "openvino", ENDS),
     Row("yolov8n-obb"),
     Row("yolo11n-obb", "openvino"),
     Row("yolo26n-obb", "onnx", ENDS),
@@ -113,9 +113,10 @@ def _prepare(network: Any, images: Tensor) -> None:
     for name, deviation, share in (("cv3", 1.5, 0.002), ("cv2", 1.0, None)):
         for prefix in ("", "one2one_"):
             for layer in last_layers(getattr(head, prefix + name, None) or ()):
-                spread(network, images, layer, deviation=deviation, share=share)
-                if name == "cv2" and head.reg_max == 1:
-                    torch.nn.init.constant_(layer.bias, 3.0)
+                direct = name == "cv2" and head.reg_max == 1
+                spread(network, images, layer, deviation=0.3 if direct else deviation, share=share)
+                if direct:
+                    torch.nn.init.constant_(layer.bias, 3.0)  # distances to the sides, which must not be negative
 
 
 def _answer(network: Any, image: Tensor, size: tuple[int, int], row: Row) -> Answer:
