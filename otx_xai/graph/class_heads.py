@@ -126,7 +126,7 @@ def find_class_heads(
     static = _static(view)
     plan = _Plan(static, labels if static is view else None)
     try:
-        heads = _from_scores(plan) or _from_raw_outputs(plan, num_classes)
+        heads = _from_scores(plan, num_classes) or _from_raw_outputs(plan, num_classes)
     except GraphError:
         if not target_layers:
             raise
@@ -243,7 +243,7 @@ def _score_column(plan: _Plan, output: ov.Output) -> ov.Output | None:
         output = node.input_value(0)
 
 
-def _from_scores(plan: _Plan) -> ClassHeads | None:
+def _from_scores(plan: _Plan, num_classes: int | None) -> ClassHeads | None:
     """Read the heads of a model that selects boxes; ``None`` where it selects none."""
     starts = _score_starts(plan)
     if not starts:
@@ -261,6 +261,10 @@ def _from_scores(plan: _Plan) -> ClassHeads | None:
     for part in read:
         used[part.reshape(-1)] = True
     used[-1] = False
+    if len({table.shape[1] for table in tables.values()}) > 1:  # boxes or masks are selected beside classes
+        tables = {head: table for head, table in tables.items() if table.shape[1] == num_classes}
+        if not tables:
+            raise _unreadable(plan, "what it selects comes from layers of different kinds")
     columns = np.any([used[table].any(axis=0) for table in tables.values()], axis=0)
     activation = _activation(way, numbers, scored)
     background = None

@@ -54,6 +54,9 @@ _YOLOV7 = Columns(image=0, box=1, label=5, score=6)
 _YOLO_NAS = Columns(image=0, box=1, score=5, label=6)
 _PADDLE = Columns(label=0, score=1, box=2)
 
+_TASKS = frozenset({"detect", "segment", "pose", "obb"})
+"""What Ultralytics calls the tasks of its models that find boxes."""
+
 _LONE_ROWS = (_DETECTION_OUTPUT, _YOLOV7, _YOLO_NAS, _PADDLE)
 """Rows of all images in one table, without an axis of the batch."""
 
@@ -88,6 +91,8 @@ def _lone_batch(port: OutputPort) -> bool:
 
 
 def _match_port(outputs: DetectorOutputs, port: OutputPort, columns: Columns, width: int) -> Match | None:
+    if outputs.said.get("task") in _TASKS and columns is not _of_task(outputs):
+        return None
     pieces = pieces_of(outputs.view, outputs.output(port), -1)
     told = _told(pieces, columns)
     is_operation = columns is _DETECTION_OUTPUT and len(port.shape) == _SIDES and len(outputs.ports) == 1
@@ -128,8 +133,12 @@ def _is_blind(pieces: Sequence[Piece]) -> bool:
 
 def _declared_end_to_end(outputs: DetectorOutputs, columns: Columns) -> bool:
     said = any(outputs.said.get(key, "").strip().lower() == "true" for key in _ENDS_TO_END)
-    oriented = outputs.said.get("task") == "obb"
-    return said and columns is (_ORIENTED if oriented else _END_TO_END)
+    return said and columns is _of_task(outputs)
+
+
+def _of_task(outputs: DetectorOutputs) -> Columns:
+    """Return the columns that Ultralytics writes for its tasks."""
+    return _ORIENTED if outputs.said.get("task") == "obb" else _END_TO_END
 
 
 def _plain(port: OutputPort, columns: Columns, pieces: Sequence[Piece]) -> Match:
