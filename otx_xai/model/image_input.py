@@ -18,6 +18,8 @@ from otx_xai.neighbours.ultralytics import ULTRALYTICS
 from otx_xai.records import InputGeometry, InputOptions, ResizeType, Size, parse_numbers
 
 _NONE_GIVEN = "none given"
+_LEAST_MEAN = 0.05
+"""Means of real pictures are far from black and white."""
 
 
 @dataclass(frozen=True)
@@ -235,9 +237,18 @@ def _normalisation(
         for name, numbers, source in (("mean", mean, mean_source), ("scale", scale, scale_source))
         if source
     ]
+    zero = graph_zero(model, channels)
+    if not words and kind.is_real() and _are_shares(zero) and not read_flag(info, "embedded_processing"):
+        scale = (255.0,) * channels
+        words = [f"scale 255 (graph: it subtracts {_words(zero)} itself, from values of 0 to 1)"]
     if not words:
         words = [_unnormalised(info, kind)]
     return mean if any(mean) else (), scale if any(number != 1 for number in scale) else (), ", ".join(words)
+
+
+def _are_shares(zero: tuple[float, ...]) -> bool:
+    """Whether what a graph subtracts from its input is the mean of pixels from 0 to 1."""
+    return bool(zero) and all(_LEAST_MEAN < value < 1 - _LEAST_MEAN for value in zero)
 
 
 def _may_normalise(info: dict[str, str], kind: ov.Type) -> bool:

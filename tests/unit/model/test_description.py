@@ -391,3 +391,18 @@ def test_the_model_is_not_changed(build_classifier):
     model = build_classifier((-1, 3, -1, -1), model_info=OTX_INFO)
     describe(model, options=InputOptions(size=8))
     assert model.inputs[0].partial_shape == ov.PartialShape([-1, 3, -1, -1])
+
+
+def test_a_graph_that_subtracts_shares_is_fed_shares():
+    """torchvision's detectors normalise inside, and take values of 0 to 1."""
+    image = ops.parameter([1, 3, 8, 8], np.float32)
+    mean = np.float32([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1)
+    shifted = ops.divide(ops.subtract(image, ops.constant(mean)), ops.constant(np.float32(0.22)))
+    kernel = ops.constant(np.ones((4, 3, 1, 1), np.float32))
+    features = ops.convolution(shifted, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
+    model = ov.Model([ops.reduce_mean(features, ops.constant(np.array([2, 3])))], [image])
+    facts = describe(model)
+    assert facts.scale == (255, 255, 255)
+    assert facts.normalisation_known
+    assert "graph: it subtracts 0.485,0.456,0.406 itself" in facts.sources["normalisation"]
+    assert describe(model, options=InputOptions(scale=1)).scale == ()
