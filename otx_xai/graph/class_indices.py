@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import openvino as ov
 
-from otx_xai.graph.traits import BINARY, CUTS, PICKS, RESHAPES
+from otx_xai.graph.traits import BINARY, MOVES, PICKS
 from otx_xai.graph.view import constant_ints, constant_value, dimensions, kind
 
-_FOLLOWED = RESHAPES | CUTS | PICKS | {"Convert", "Transpose", "Floor", "Concat", "Select", "Pad"}
+_FOLLOWED = MOVES | PICKS | {"Convert", "Floor", "Select"}
 
 
 def count_of_classes(indices: ov.Output) -> int | None:

@@ -30,7 +30,8 @@ from otx_xai.graph.view import View, constant_ints, dimensions, kind, port_of
 
 _COPIES = names_with(lambda own: own.is_copy)
 _PASSED = UNARY | names_with(lambda own: own.activation == "scores")
-_ROUNDS = frozenset({"Floor", "Round", "Mod", "FloorMod"})
+_ROUNDS = names_with(lambda own: own.rounds)
+_WEIGHS = names_with(lambda own: own.weighs)
 
 Sizes = Sequence[int | None]
 
@@ -72,7 +73,7 @@ class Piece:
         for name in self.kinds:
             if name in SCORE_ACTIVATIONS:
                 return name
-            if name not in ("Multiply", "Sqrt", "Power", "Clamp", "Select", "ReduceMax", "TopK"):
+            if name not in _WEIGHS:
                 return None
         return None
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import exp, log, sqrt
+from operator import add, mul, sub
 
 import numpy as np
 import openvino as ov
@@ -72,9 +73,8 @@ def _of_binary(view: View, node: ov.Node, span: Span) -> Span:
         return bound(span[0], other[0]), bound(span[1], other[1])
     if operation == "Power" and from_image and other[0] == other[1]:
         return _combined(span, other, lambda own, given: abs(own) ** given)
-    if operation not in _ARITHMETIC:
-        return span
-    return _combined(*((span, other) if from_image else (other, span)), _ARITHMETIC[operation])
+    compute = _arithmetic(operation)
+    return span if compute is None else _combined(*((span, other) if from_image else (other, span)), compute)
 
 
 def _range(view: View, output: ov.Output) -> Span:
@@ -85,12 +85,17 @@ def _range(view: View, output: ov.Output) -> Span:
     return (0.0, _ANY) if value is None or not value.size else (float(np.min(value)), float(np.max(value)))
 
 
-_ARITHMETIC: Mapping[str, Operation] = {
-    "Add": lambda own, given: own + given,
-    "Subtract": lambda own, given: own - given,
-    "Multiply": lambda own, given: own * given,
-    "Divide": lambda own, given: own / given if given else own,
-}
+def _arithmetic(operation: str) -> Operation | None:
+    match operation:
+        case "Add":
+            return add
+        case "Subtract":
+            return sub
+        case "Multiply":
+            return mul
+        case "Divide":
+            return lambda own, given: own / given if given else own
+    return None
 
 
 def _combined(first: Span, second: Span, operation: Operation) -> Span:

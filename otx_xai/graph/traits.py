@@ -76,6 +76,8 @@ class Trait:
         activation: it is the activation of a layer within a network (``layer``), or makes ``scores`` of raw ones.
         decodes: it reads predictions out of raw numbers: scores, exponents of sizes, and their rounding.
         passes: it may stand between the last layers of a detector and an output, and carries real values through.
+        rounds: it gives whole numbers.
+        weighs: what it makes of scores are scores: products, powers, limits, and choices among them.
         pools: what it takes of the elements that it joins.
         window: of an image operation.
         selects_boxes: it stands in models that find boxes, and only there.
@@ -93,6 +95,8 @@ class Trait:
     activation: Literal["layer", "scores"] | None = None
     decodes: bool = False
     passes: bool = False
+    rounds: bool = False
+    weighs: bool = False
     pools: Literal["mean", "max"] | None = None
     window: Window | None = None
     selects_boxes: bool = False
@@ -108,6 +112,8 @@ def _unary(
     activation: Literal["layer", "scores"] | None = None,
     decodes: bool = False,
     passes: bool = False,
+    rounds: bool = False,
+    weighs: bool = False,
 ) -> Trait:
     return Trait(
         "same",
@@ -119,11 +125,24 @@ def _unary(
         activation=activation,
         decodes=decodes,
         passes=passes,
+        rounds=rounds,
+        weighs=weighs,
     )
 
 
-def _binary(*, zero: bool = False, affine: Affine = None, passes: bool = False) -> Trait:
-    return Trait("broadcast", "operands", "combined", keeps_zero=zero, affine=affine, passes=passes)
+def _binary(
+    *, zero: bool = False, affine: Affine = None, passes: bool = False, rounds: bool = False, weighs: bool = False
+) -> Trait:
+    return Trait(
+        "broadcast",
+        "operands",
+        "combined",
+        keeps_zero=zero,
+        affine=affine,
+        passes=passes,
+        rounds=rounds,
+        weighs=weighs,
+    )
 
 
 def _normalisation(places: Places = "axes", *, zero: bool = False, affine: Affine = None) -> Trait:
@@ -137,7 +156,8 @@ def _softmax() -> Trait:
 def _reduction(
     *, pools: Literal["mean", "max"] | None = None, elements: Elements = "mixed", affine: Affine = None
 ) -> Trait:
-    return Trait("reduce", "axes", elements, keeps_zero=True, affine=affine, pools=pools)
+    weighs = elements == "picked"
+    return Trait("reduce", "axes", elements, keeps_zero=True, affine=affine, pools=pools, weighs=weighs)
 
 
 def _image(window: Window, *, layer: bool = False, pools: Literal["mean", "max"] | None = None) -> Trait:
@@ -156,8 +176,8 @@ def _shift(*, elements: Elements = "mixed") -> Trait:
     return Trait("move", elements=elements, keeps_zero=linear, affine="jointly" if linear else None)
 
 
-def _pick(*, passes: bool = False) -> Trait:
-    return Trait(elements="picked", passes=passes)
+def _pick(*, passes: bool = False, weighs: bool = False) -> Trait:
+    return Trait(elements="picked", passes=passes, weighs=weighs)
 
 
 def _boxes(*, scores: int | None = None, regions: slice | None = None, only: bool = True) -> Trait:
@@ -183,7 +203,7 @@ TRAITS: Mapping[str, Trait] = {
     "ConvertLike": _unary(zero=True, affine="jointly", copy=True, decodes=True),
     "FakeConvert": _unary(zero=True, affine="jointly", copy=True),
     "FakeQuantize": _unary(affine="jointly", copy=True, decodes=True, passes=True),
-    "Clamp": _unary(activation="layer", decodes=True, passes=True),
+    "Clamp": _unary(activation="layer", decodes=True, passes=True, weighs=True),
     "Relu": _unary(zero=True, activation="layer", passes=True),
     "PRelu": _unary(zero=True, activation="layer"),
     "Elu": _unary(zero=True, activation="layer"),
@@ -201,12 +221,12 @@ TRAITS: Mapping[str, Trait] = {
     "Erf": _unary(zero=True),
     "Exp": _unary(decodes=True, passes=True),
     "Log": _unary(decodes=True),
-    "Sqrt": _unary(zero=True, decodes=True, passes=True),
+    "Sqrt": _unary(zero=True, decodes=True, passes=True, weighs=True),
     "Abs": _unary(zero=True),
     "Negative": _unary(zero=True, affine="jointly"),
-    "Floor": _unary(zero=True),
-    "Ceiling": _unary(zero=True),
-    "Round": _unary(zero=True),
+    "Floor": _unary(zero=True, rounds=True),
+    "Ceiling": _unary(zero=True, rounds=True),
+    "Round": _unary(zero=True, rounds=True),
     "Sign": _unary(zero=True),
     "Sin": _unary(zero=True),
     "Cos": _unary(),
@@ -214,15 +234,15 @@ TRAITS: Mapping[str, Trait] = {
     # --- several operands, element by element
     "Add": _binary(affine="jointly", passes=True),
     "Subtract": _binary(affine="jointly", passes=True),
-    "Multiply": _binary(zero=True, affine="one", passes=True),
+    "Multiply": _binary(zero=True, affine="one", passes=True, weighs=True),
     "Divide": _binary(passes=True),
-    "Power": _binary(passes=True),
+    "Power": _binary(passes=True, weighs=True),
     "Maximum": _binary(passes=True),
     "Minimum": _binary(passes=True),
     "SquaredDifference": _binary(),
-    "Mod": _binary(),
-    "FloorMod": _binary(),
-    "Select": Trait(elements="combined"),
+    "Mod": _binary(rounds=True),
+    "FloorMod": _binary(rounds=True),
+    "Select": Trait(elements="combined", weighs=True),
     # --- along axes
     "MVN": _normalisation(zero=True),
     "NormalizeL2": _normalisation(zero=True),
@@ -266,7 +286,7 @@ TRAITS: Mapping[str, Trait] = {
     "ScatterElementsUpdate": _pick(passes=True),
     "ScatterNDUpdate": _pick(passes=True),
     "ScatterUpdate": _pick(passes=True),
-    "TopK": _pick(passes=True),
+    "TopK": _pick(passes=True, weighs=True),
     # --- boxes
     "DetectionOutput": _boxes(scores=1),
     "MatrixNms": _boxes(scores=1),

@@ -18,6 +18,8 @@ from otx_xai.explain.plan import Plan
 from otx_xai.explain.targets import Wanted
 from otx_xai.explain.tiled import TiledImage
 from otx_xai.model.facts import log_line
+from otx_xai.model.formats import labelled
+from otx_xai.model.formats.box_format import Found, Match
 from otx_xai.records import InputGeometry, Method, ModelFacts, Task, Tiling
 from otx_xai.runtime import Session
 
@@ -243,7 +245,9 @@ def test_a_mask_counts_the_same_however_many_others_its_tile_has(model_file: Pat
     tiling = Tiling(SIDE, 0.0, whole_image=False)
     info = ModelFacts(Task.INSTANCE_SEGMENTATION, ("cat", "dog"), InputGeometry((SIDE, SIDE)), tiling=tiling)
     method = Method.INSTSEGEXPLAINALGO.value
-    prepared = Plan(ov.Model([], []), info, Wanted((1,), 0.3), method, scaled=False)
+    roles = {"boxes": "boxes", "labels": "labels", "masks": "masks"}
+    boxes = Found(labelled.FORMAT, Match("", roles, Task.INSTANCE_SEGMENTATION))
+    prepared = Plan(ov.Model([], []), info, Wanted((1,), 0.3), method, boxes=boxes)
     tiled = TiledImage(prepared, tiling, (SIDE, 2 * SIDE))
     places = [[(8, 8)], [(16, 32), (40, 16)]]
     for number, corners in enumerate(places):
