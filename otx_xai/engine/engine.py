@@ -34,6 +34,8 @@ from otx_xai.report.manifest import write_config
 from otx_xai.settings import ExplainSettings, absolute
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from otx_xai.data.datamodule import OTXDataModule
     from otx_xai.export import ExportReport
     from otx_xai.models import OTXModel
@@ -49,7 +51,8 @@ class Engine:
 
     Args:
         model: what is trained: a model of :mod:`otx_xai.models`, the name of an architecture, or what a recipe says of
-            one (``class_path`` and ``init_args``).
+            one (``class_path`` and ``init_args``). To be explained, also any ``nn.Module`` or LightningModule, and the
+            class of a checkpoint as ``package.module:Class``.
         datamodule: images and their annotations, where a method is not given any.
         task: what the model does, where it does not tell.
         work_dir: folder of results; ``otx-workspace`` by default.
@@ -66,7 +69,7 @@ class Engine:
 
     def __init__(
         self,
-        model: OTXModel | Mapping[str, Any] | str | None = None,
+        model: OTXModel | nn.Module | Mapping[str, Any] | str | None = None,
         datamodule: OTXDataModule | None = None,
         task: Task | str | None = None,
         work_dir: str | Path | None = None,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openvino as ov
@@ -48,6 +48,9 @@ from otx_xai.report import PlacedMaps
 from otx_xai.report.frames import draw_frames, frames_of, resized
 from otx_xai.runtime import Arrays, Session
 
+if TYPE_CHECKING:
+    from torch import nn
+
 logger = logging.getLogger("otx_xai")
 
 Preprocess = Callable[[NDArray[Any]], NDArray[Any]]
@@ -59,7 +62,8 @@ class Explainer:
     """Explains images with one model, which is prepared once and compiled when the first image comes.
 
     Args:
-        model: a model file (``.xml``, ``.onnx``, ``.tflite``) or an ``ov.Model``, which is not changed.
+        model: a model file (``.xml``, ``.onnx``, ``.tflite``, ``.ckpt``, ``.pth``, ``.safetensors``), a folder that has
+            one, an ``ov.Model``, or an ``nn.Module`` or LightningModule of torch, none of which is changed.
         task: what the model does; found out when ``None``.
         preprocess_fn: makes the model's input, ``(N, C, H, W)`` or ``(N, H, W, C)``, of the ``data`` of a call, which
             is then the image to look at. Without it, ``data`` with a batch axis is the model's input, and a ``uint8``
@@ -93,7 +97,7 @@ class Explainer:
 
     def __init__(
         self,
-        model: str | Path | ov.Model,
+        model: str | Path | ov.Model | nn.Module,
         task: Task | str | None = None,
         preprocess_fn: Preprocess | None = None,
         postprocess_fn: Postprocess | None = None,
