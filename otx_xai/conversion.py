@@ -150,18 +150,21 @@ def _copied(module: nn.Module) -> nn.Module:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keep what converters say about themselves and their future out of the user's sight."""
-    loggers = [logging.getLogger(name) for name in _CHATTY]
-    levels = [chatty.level for chatty in loggers]
-    for chatty in loggers:
+    """Keep what converters say about themselves and their future out of the user's sight.
+
+    OpenVINO's converter leaves the root logger at ERROR where it fails: everybody's warnings would be lost.
+    """
+    loggers = [logging.getLogger(name) for name in (*_CHATTY, None)]
+    levels = [logger.level for logger in loggers]
+    for chatty in loggers[:-1]:
         chatty.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for chatty, level in zip(loggers, levels, strict=True):
-            chatty.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def output_names(task: Task) -> tuple[str, ...]:

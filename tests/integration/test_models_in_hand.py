@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from otx_xai import Engine, Explainer
+from otx_xai.conversion import quietly
 
 CLASSES = 5
 
@@ -55,8 +56,7 @@ def images(count: int, size: int) -> torch.Tensor:
 
 def exported(net: nn.Module, size: int, path: Path) -> Path:
     """Convert by OpenVINO alone, and save."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tracing warns of much
+    with quietly():
         model = ov.convert_model(net.eval(), example_input=torch.zeros(1, 3, size, size), input=[1, 3, size, size])
     ov.save_model(model, path, compress_to_fp16=False)
     return path
@@ -73,12 +73,13 @@ def exported(net: nn.Module, size: int, path: Path) -> Path:
 )
 def test_a_network_gives_the_maps_of_its_ir(build: Callable[[], nn.Module], size: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    net = build().train()
+    net, logs = build().train(), logging.root.level
     before = {name: value.clone() for name, value in net.state_dict().items()}
     tensor = images(1, size).numpy()
     named = {} if hasattr(net, "pretrained_cfg") or isinstance(net, torchvision.models.SqueezeNet) else {"input": size}
     mine = Explainer(net, input=_input_of(named))(tensor, targets=-1)
     assert net.training
+    assert logging.root.level == logs
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     theirs = Explainer(exported(net, size, tmp_path / "net.xml"))(tensor, targets=-1)
     assert mine.maps.shape == theirs.maps.shape
