@@ -29,6 +29,9 @@ _OTHER_MODEL_TYPES: dict[str, Task | str] = {
 }
 """Beginnings of Model API's ``model_type`` that mean another task than classification."""
 
+_FAMILY = "model_info/model_type"
+"""What tells the family of a model, which may have masks or none."""
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -96,6 +99,8 @@ def identify(view: View, told: Told, size: Size | None, *, needs_format: bool = 
         return _classifier(view.model, told, None)
     if declared is None:
         declared, source = evident_task(outputs) if found is None else found.match.task, f"graph: {reason}"
+    if source == _FAMILY and found is not None and found.match.task is Task.INSTANCE_SEGMENTATION:
+        declared, source = found.match.task, f"{source}, and {found.match.reason}"
     _require_masks(view.model, declared, source, found)
     if found is None and told.options.read_by_caller:
         found = READ_BY_CALLER
@@ -132,9 +137,9 @@ def _written(info: dict[str, str]) -> tuple[Task | str | None, str]:
             return text, "model_info/task_type"
     kind = info.get("model_type", "").lower().replace("_", "").replace("-", "")
     if kind == Task.CLASSIFICATION.value:
-        return Task.CLASSIFICATION, "model_info/model_type"
+        return Task.CLASSIFICATION, _FAMILY
     other = next((task for beginning, task in _OTHER_MODEL_TYPES.items() if kind.startswith(beginning)), None)
-    return other, "model_info/model_type"
+    return other, _FAMILY
 
 
 def _looks(outputs: DetectorOutputs) -> tuple[Task, str] | None:

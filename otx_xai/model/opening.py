@@ -227,6 +227,9 @@ def _classes(structure: Structure, told: Told) -> BoxClasses:
     match = None if structure.boxes is None else structure.boxes.match
     if match is not None and match.num_classes is not None:
         return BoxClasses(match.num_classes, background_first=match.first_label > 0)
+    own_names = told.options.labels is None and told.num_names is not None
+    if match is not None and own_names and "rows" in match.roles:  # layers beside those of classes end in rows, too
+        return BoxClasses(told.num_names)
     with suppress(GraphError):  # the graph does not tell: names have to
         return structure.box_classes(told.num_names, told.options.target_layers)
     return BoxClasses(told.num_names)
