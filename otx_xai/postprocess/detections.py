@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from otx_xai.postprocess.geometry import Placement, place
 from otx_xai.records import Detections, FloatArray, InputGeometry, Size
 
-BoolArray = NDArray[np.bool_]
 Window = tuple[int, int, int, int]
-Outputs = Mapping[str, NDArray[Any]]
 
 
 def boxes_on_image(boxes: FloatArray, image_size: Size, geometry: InputGeometry) -> FloatArray:
