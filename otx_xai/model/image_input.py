@@ -14,6 +14,7 @@ from otx_xai.model.image_layout import declared_layout, is_layout, layout_of_cha
 from otx_xai.model.model_info import malformed, read_flag
 from otx_xai.model.zero_input import graph_zero
 from otx_xai.neighbours.hints import NO_HINTS, Hints, source_of
+from otx_xai.neighbours.image_processor import KEEPS_RATIO
 from otx_xai.neighbours.ultralytics import ULTRALYTICS
 from otx_xai.records import InputGeometry, InputOptions, ResizeType, Size, parse_numbers
 
@@ -37,6 +38,7 @@ class InputDescription:
         source: where geometry and layout come from, in words.
         normalisation_source: where mean, scale and channel order come from, in words.
         normalisation_known: somebody says how the input is normalised, or that it need not be.
+        warning: what is done to images that the model was not trained on; empty: nothing.
     """
 
     geometry: InputGeometry
@@ -49,6 +51,7 @@ class InputDescription:
     source: str
     normalisation_source: str
     normalisation_known: bool = True
+    warning: str = ""
 
 
 def describe_input(
@@ -86,6 +89,25 @@ def describe_input(
         source=f"size: {size_source}; layout: {layout_source}; resize: {resize_source}{crop_source}",
         normalisation_source=normalisation_source + reverse_source,
         normalisation_known=not normalisation_source.startswith(_NONE_GIVEN),
+        warning=_stretching(hints, size) if _follows(hints, options, resize_source) else "",
+    )
+
+
+def _follows(hints: Hints, options: InputOptions, resize_source: str) -> bool:
+    """Whether images are fitted in as ``hints`` say, and the user has not chosen the size for them."""
+    return options.size is None and resize_source == source_of(hints, "resize_type")
+
+
+def _stretching(hints: Hints, size: Size) -> str:
+    """Say that images are stretched, where the model was trained on images of any ratio of sides."""
+    limits = hints.said.get(KEEPS_RATIO)
+    if not limits:
+        return ""
+    return (
+        f"The model was trained on images that keep the ratio of their sides ({hints.source}: {limits}), and its input "
+        f"is {size[0]}x{size[1]} here: images of another ratio are stretched, and scores may differ. Pass --input.size "
+        "height,width in the ratio of most images where the model leaves it open, or --input.resize_type fit_to_window "
+        "to pad instead."
     )
 
 

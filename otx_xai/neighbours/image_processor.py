@@ -11,6 +11,9 @@ from otx_xai.neighbours.hints import Hints
 from otx_xai.neighbours.small_files import broken, numbers_of, shown, sides_of
 from otx_xai.records import ResizeType, Size
 
+KEEPS_RATIO = "keeps_ratio"
+"""What is said where images of any ratio are fed as they are, which an input of one size cannot do."""
+
 _SHORT_SIDE = (
     "bit",
     "clip",
@@ -32,12 +35,12 @@ _REVERSED = ("pplcnet",)
 
 @dataclass(frozen=True)
 class _Fit:
-    """How images are fitted in: the network's size, the rule, and what a central crop keeps."""
+    """How images are fitted in: the network's size, the rule, what a central crop keeps, and what keeps the ratio."""
 
     size: Size
     resize_type: ResizeType
     crop: float = 1.0
-    words: str = ""
+    keeps_ratio: str = ""
 
 
 def processor_hints(processor: Mapping[str, Any], path: Path) -> Hints:
@@ -63,11 +66,15 @@ def processor_hints(processor: Mapping[str, Any], path: Path) -> Hints:
         resize_type=fit.resize_type if fit else None,
         crop=fit.crop if fit else None,
         pad_value=_pad_value(mean) if fit and fit.resize_type is ResizeType.FIT_TO_WINDOW else None,
-        said={"resample": str(processor["resample"])} if processor.get("resample") is not None else {},
+        said=_said(processor, fit),
         source=path.name,
         files=(str(path),),
-        sources={"resize_type": f"{path.name}: {fit.words}"} if fit and fit.words else {},
     )
+
+
+def _said(processor: Mapping[str, Any], fit: _Fit | None) -> dict[str, str]:
+    said = {"resample": str(processor["resample"])} if processor.get("resample") is not None else {}
+    return said | {KEEPS_RATIO: fit.keeps_ratio} if fit and fit.keeps_ratio else said
 
 
 def _normalisation(
@@ -136,7 +143,8 @@ def _fit(processor: Mapping[str, Any], path: Path) -> _Fit | None:
         return _short_side(sides["shortest_edge"], crop, processor, path)
     if "shortest_edge" in sides:
         side = sides["shortest_edge"]
-        return _Fit((side, side), ResizeType.STANDARD, words="the ratio of sides is given up for a fixed input")
+        limits = f"shortest_edge {side}, longest_edge {sides['longest_edge']}"
+        return _Fit((side, side), ResizeType.STANDARD, keeps_ratio=limits)
     if "longest_edge" in sides:
         return _Fit((sides["longest_edge"],) * 2, ResizeType.FIT_TO_WINDOW)
     if {"max_height", "max_width"} <= sides.keys():
@@ -162,7 +170,7 @@ def _short_side(side: int, crop: Size | None, processor: Mapping[str, Any], path
         share = _share(processor, path) or _CONVNEXT_SHARE
         return _Fit((side, side), ResizeType.CROP, side / int(side / share))
     if crop is None:
-        return _Fit((side, side), ResizeType.STANDARD, words="the ratio of sides is given up for a fixed input")
+        return _Fit((side, side), ResizeType.STANDARD, keeps_ratio=f"shortest_edge {side}")
     share = _LEVIT_SHARE if _is(processor, "levit") else _share(processor, path) or 1.0
     return _Fit(crop, ResizeType.CROP, min(1.0, max(crop) / int(side / share)))
 

@@ -62,8 +62,8 @@ def to_onnx(
     network: nn.Module, image: Tensor, file: Path, axes: dict[str, dict[int, str]] | None = None, **names: Any
 ) -> Path:
     """Export to ONNX; ``axes`` are those that stay open, by the names of inputs and outputs."""
-    names = {"input_names": ["image"], "output_names": ["logits"]} | names
-    torch.onnx.export(network.eval(), (image,), str(file), dynamo=False, opset_version=17, dynamic_axes=axes, **names)
+    names = {"input_names": ["image"], "output_names": ["logits"], "opset_version": 17} | names
+    torch.onnx.export(network.eval(), (image,), str(file), dynamo=False, dynamic_axes=axes, **names)
     return file
 
 

@@ -64,6 +64,16 @@ def test_options_outrank_hints(build_classifier):
     assert stretched.geometry.crop == 1  # the crop belongs to the resize that was overruled
 
 
+def test_images_of_any_ratio_do_not_fit_one_size(build_classifier):
+    hints = replace(SAID, resize_type=ResizeType.STANDARD, crop=None, said={"keeps_ratio": "shortest_edge 800"})
+    model = build_classifier((1, 3, -1, -1))
+    warning = describe_input(model, {}, InputOptions(), hints).warning
+    assert "shortest_edge 800), and its input is 16x20 here: images of another ratio are stretched" in warning
+    assert not describe_input(model, {}, InputOptions(resize_type="fit_to_window"), hints).warning
+    assert not describe_input(model, {}, InputOptions(size="24,32"), hints).warning
+    assert not describe_input(model, {}, InputOptions(), SAID).warning
+
+
 def test_assumptions_are_called_so(build_classifier):
     image = describe_input(build_classifier(), {}, InputOptions(), replace(SAID, assumed=("mean", "scale")))
     assert "mean 123.675,116.28,103.53 (assumption: preprocessor_config.json)" in image.normalisation_source

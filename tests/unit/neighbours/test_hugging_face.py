@@ -152,6 +152,8 @@ def test_image_processors(tmp_path, kind):
     assert hints.reverse_input_channels is (kind in ("mobilevit", "pp-lcnet"))
     assert hints.pad_value == (114 if kind == "padded" else None)
     assert (hints.source, len(hints.files)) == ("preprocessor_config.json", 1)
+    limits = "shortest_edge 800, longest_edge 1333" if kind.startswith("detr") else None
+    assert hints.said.get("keeps_ratio") == limits
 
 
 def test_a_folder_of_optimum(tmp_path):
