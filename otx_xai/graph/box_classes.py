@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import openvino as ov
 
-from otx_xai.graph.class_heads import ClassHeads, score_way
+from otx_xai.graph.class_heads import ClassHeads
 from otx_xai.graph.cuts import cut_of
+from otx_xai.graph.detector_heads import score_way
 from otx_xai.graph.traits import COPIES, RESHAPES, names_with
 from otx_xai.graph.view import View, dimensions, kind, port_of
 

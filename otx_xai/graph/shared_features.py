@@ -7,10 +7,12 @@ levels of a one-stage detector all depend on its backbone, whose last activation
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import openvino as ov
 
 from otx_xai.errors import GraphError
-from otx_xai.graph.class_heads import find_class_heads
+from otx_xai.graph.class_heads import ClassHeads
 from otx_xai.graph.labels import Labels
 from otx_xai.graph.traits import LAYER_ACTIVATIONS, REGION_INPUTS, names_with
 from otx_xai.graph.view import Port, View, dimensions, kind, port_of
@@ -29,8 +31,16 @@ def pooled_features(view: View) -> list[ov.Output]:
     ]
 
 
-def averaged_features(view: View, labels: dict[Port, Labels], target_layer: str | None) -> ov.Output:
+def averaged_features(
+    view: View, labels: dict[Port, Labels], target_layer: str | None, class_heads: Callable[[], ClassHeads]
+) -> ov.Output:
     """Return what the activation map averages: the layer of this name, the finest pooled, or the last shared features.
+
+    Args:
+        view: the detector.
+        labels: meaning of its axes.
+        target_layer: the layer that the user names.
+        class_heads: finds the class heads, if need be.
 
     Raises:
         GraphError: the features cannot be found; the message lists layers for ``target_layer``.
@@ -40,7 +50,7 @@ def averaged_features(view: View, labels: dict[Port, Labels], target_layer: str 
     pooled = [output for output in pooled_features(view) if _is_map(labels, output.get_node())]
     if pooled:
         return max(pooled, key=lambda output: _places(labels, output))
-    return shared_features(view, labels)
+    return shared_features(view, labels, class_heads)
 
 
 def _places(labels: dict[Port, Labels], output: ov.Output) -> int:
@@ -49,17 +59,18 @@ def _places(labels: dict[Port, Labels], output: ov.Output) -> int:
     return (dims[own.index("H")] or 0) * (dims[own.index("W")] or 0)
 
 
-def shared_features(view: View, labels: dict[Port, Labels]) -> ov.Output:
+def shared_features(view: View, labels: dict[Port, Labels], class_heads: Callable[[], ClassHeads]) -> ov.Output:
     """Return the last activation, ``(N, C, h, w)`` in any order of axes, that all of a detector's levels depend on.
 
     Args:
         view: the detector.
         labels: meaning of its axes.
+        class_heads: finds the class heads, if need be.
 
     Raises:
         GraphError: it is not known where the detector reads its features.
     """
-    readers = pooled_features(view) or [level.output for level in find_class_heads(view).levels]
+    readers = pooled_features(view) or [level.output for level in class_heads().levels]
     common = set.intersection(*(view.ancestors([reader]) for reader in readers))
     places = [node for node in view.ordered(common) if _is_map(labels, node)]
     for kinds in (LAYER_ACTIVATIONS, _FALLBACK):

@@ -59,7 +59,7 @@ def _insert(model: Model, order: Order) -> Branch:
 
 def _averaged(model: Model, target_layers: Sequence[str]) -> ov.Output:
     structure = model.structure
-    return averaged_features(structure.view, structure.axes, only_layer(target_layers))
+    return averaged_features(structure.view, structure.axes, only_layer(target_layers), structure.class_heads)
 
 
 def _insert_into_detector(model: Model, order: Order) -> ov.Model:

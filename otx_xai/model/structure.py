@@ -12,7 +12,8 @@ import openvino as ov
 from otx_xai.errors import GraphError
 from otx_xai.graph.axes import label_axes
 from otx_xai.graph.box_classes import BoxClasses, classes_of_heads, classes_of_regions
-from otx_xai.graph.class_heads import ClassHeads, find_class_heads
+from otx_xai.graph.class_heads import ClassHeads
+from otx_xai.graph.detector_heads import find_class_heads
 from otx_xai.graph.features import Anatomy, find_features
 from otx_xai.graph.labels import Labels
 from otx_xai.graph.logits import Logits
@@ -112,7 +113,11 @@ class Structure:
         if key not in self._heads:
             try:
                 self._heads[key] = find_class_heads(
-                    self.view, num_classes=num_classes, target_layers=target_layers, labels=self.axes
+                    self.view,
+                    num_classes=num_classes,
+                    target_layers=target_layers,
+                    labels=self.axes,
+                    told=None if self.boxes is None else self.boxes.match.scores,
                 )
             except GraphError as error:
                 self._heads[key] = error

@@ -16,7 +16,7 @@ import torch
 from branches import insert_class_maps
 
 from otx_xai import Engine, ExplainConfig, Explainer, InputOptions
-from otx_xai.graph.class_heads import find_class_heads
+from otx_xai.graph.detector_heads import find_class_heads
 from otx_xai.graph.view import View
 from otx_xai.openvino_core import core
 

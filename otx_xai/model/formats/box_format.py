@@ -10,6 +10,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from otx_xai.graph.class_heads import ScoreColumns
 from otx_xai.graph.view import View
 from otx_xai.postprocess.proposals import Proposals
 from otx_xai.records import FloatArray, IntArray, Size, Task
@@ -101,6 +102,7 @@ class Match:
         suppressed: overlapping boxes have been suppressed in the graph.
         details: whatever else ``decode`` needs: strides, how boxes are written, activations.
         note: what the log should tell of it, such as that key points are left out; empty: nothing.
+        scores: where an output holds class scores, so that the graph can be asked which layers give them.
         sure: graph or names say so; else nothing but shapes does, and another format may fit as well.
     """
 
@@ -112,6 +114,7 @@ class Match:
     suppressed: bool = True
     details: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    scores: ScoreColumns | None = None
     sure: bool = True
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from otx_xai.graph.class_heads import ScoreColumns
 from otx_xai.graph.class_indices import count_of_classes
 from otx_xai.graph.columns import Piece, pieces_of, within
 from otx_xai.graph.view import kind
@@ -154,7 +155,11 @@ def _plain(port: OutputPort, columns: Columns, pieces: Sequence[Piece]) -> Match
         rounded = next((node for node in labels[0].passed if kind(node) in ("Mod", "FloorMod")), None)
         count = None if rounded is None else count_of_classes(rounded.output(0))
     return Match(
-        f"{port} holds a row a box: {listed}", {"rows": port.name}, num_classes=count, details={"columns": columns}
+        f"{port} holds a row a box: {listed}",
+        {"rows": port.name},
+        num_classes=count,
+        details={"columns": columns},
+        scores=ScoreColumns(port.index, len(port.shape) - 1, columns.score, columns.score + 1, chosen=True),
     )
 
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from otx_xai.graph.class_heads import ScoreColumns
 from otx_xai.graph.columns import Piece, pieces_of, within
 from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match, OutputPort
 from otx_xai.model.formats.dense import Chosen, Dense, candidates_of, proposals_of, require_shares
 from otx_xai.model.formats.grid_places import boxes_around, grid, may_be_places, sides_of, strides_of
-from otx_xai.model.formats.yolo import SIDES, Layout, possible_layouts, rows_of, told_layouts
+from otx_xai.model.formats.yolo import SIDES, Layout, possible_layouts, rows_of, scores_in, told_layouts
 from otx_xai.postprocess.box_coding import corners
 from otx_xai.postprocess.proposals import Proposals
 from otx_xai.postprocess.scores import sigmoid
@@ -43,7 +44,12 @@ def _of_layout(outputs: DetectorOutputs, port: OutputPort, layout: Layout, what:
         num_classes=layout.num_classes,
         suppressed=False,
         details={"layout": layout, "raw": raw, "strides": outputs.said.get("strides", "")},
+        scores=scores_in(port, layout) if layout.objectness else _scores_in_front(port, layout),
     )
+
+
+def _scores_in_front(port: OutputPort, layout: Layout) -> ScoreColumns:
+    return ScoreColumns(port.index, layout.axis, 0, layout.num_classes)
 
 
 # --- YOLOX: offsets and logarithms of sizes in strides, objectness, classes -------------------------------------------

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from otx_xai.graph.class_heads import ScoreColumns
 from otx_xai.graph.columns import Piece, pieces_of, within
 from otx_xai.graph.spans import span_of
 from otx_xai.graph.view import port_of
@@ -225,8 +226,15 @@ def _of_layout(outputs: DetectorOutputs, port: OutputPort, layout: Layout, piece
             "oriented": prototypes is None and layout.extra == 1,
         },
         note=note,
+        scores=scores_in(port, layout),
         sure=not any(piece.is_raw for piece in boxes),
     )
+
+
+def scores_in(port: OutputPort, layout: Layout) -> ScoreColumns:
+    """Say where an output holds class scores, and what multiplies them."""
+    columns = layout.classes
+    return ScoreColumns(port.index, layout.axis, columns.start, columns.stop, SIDES if layout.objectness else None)
 
 
 def _are_queries(boxes: Sequence[Piece]) -> bool:

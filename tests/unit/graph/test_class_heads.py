@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from otx_xai.errors import GraphError
-from otx_xai.graph.class_heads import ClassHeads, find_class_heads
+from otx_xai.graph.class_heads import ClassHeads
+from otx_xai.graph.detector_heads import find_class_heads
 from otx_xai.graph.view import View
 
 
