@@ -1,4 +1,4 @@
-"""Ways to write a box in four or five numbers, and what they mean in pixels. Pure functions on arrays."""
+"""Ways to write a box in four numbers, and what they mean in pixels. Pure functions on arrays."""
 
 from __future__ import annotations
 
@@ -48,18 +48,4 @@ def corners(boxes: FloatArray) -> FloatArray:
     """Turn centres and sizes ``(P, 4)`` into corners."""
     half = boxes[:, 2:] / 2
     result: FloatArray = np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
-    return result
-
-
-def upright(boxes: FloatArray, angles: FloatArray) -> FloatArray:
-    """Return the upright boxes around turned ones, as centres and sizes ``(P, 4)``.
-
-    Args:
-        boxes: centres and sizes ``(P, 4)`` before they are turned about their centres.
-        angles: in radians, ``(P,)``.
-    """
-    cosine, sine = np.abs(np.cos(angles)), np.abs(np.sin(angles))
-    width, height = boxes[:, 2], boxes[:, 3]
-    sizes = [width * cosine + height * sine, width * sine + height * cosine]
-    result: FloatArray = np.stack([boxes[:, 0], boxes[:, 1], *sizes], axis=1).astype(np.float32)
     return result

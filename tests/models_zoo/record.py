@@ -20,12 +20,10 @@ class Answer:
     Args:
         scores: of a classifier, one a class.
         boxes: of a detector, after its own suppression.
-        candidates: all boxes before suppression, where another suppression may choose among them.
     """
 
     scores: tuple[float, ...] = ()
     boxes: tuple[Box, ...] = ()
-    candidates: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def _answer(network: Any, image: Tensor, size: tuple[int, int], row: Row) -> Ans
     settings = {"conf_thres": CONFIDENCE, "iou_thres": overlap} | inside
     (found,) = nms.non_max_suppression(raw, nc=CLASSES, rotated=turned, end2end=ends, max_time_img=60, **settings)
     kept = tuple(box for box in _on_picture(found, size, turned=turned) if box[4] >= CONFIDENCE)
-    return Answer(boxes=kept, candidates=_candidates(raw, size) if turned and not ends else ())
+    return Answer(boxes=kept)
 
 
 def _on_picture(rows: Tensor, shape: tuple[int, int], *, turned: bool) -> tuple[Box, ...]:
@@ -145,11 +145,3 @@ def _upright(rows: Tensor) -> Tensor:
     """Return the upright boxes around turned ones, (x, y, w, h, …, angle)."""
     corners = ops.xywhr2xyxyxyxy(torch.cat([rows[:, :4], rows[:, -1:]], 1))
     return torch.cat([corners.amin(1), corners.amax(1)], 1)
-
-
-def _candidates(raw: Tensor, shape: tuple[int, int]) -> tuple[Box, ...]:
-    """Return all turned boxes above the threshold, since which of them are alike depends on their angles."""
-    rows = raw[0].T
-    scores, labels = rows[:, 4 : 4 + CLASSES].max(1)
-    joined = torch.cat([rows[:, :4], scores[:, None], labels[:, None].float(), rows[:, -1:]], 1)
-    return _on_picture(joined[scores >= CONFIDENCE], shape, turned=True)

@@ -128,6 +128,8 @@ class Candidates:
         scores: ``float32`` ``(P,)`` in [0, 1].
         masks: makes the masks of some of them, ``float32`` ``(M, h, w)`` in [0, 1]; ``None`` of a detector.
         masks_fill_boxes: masks lie over their boxes rather than over the whole input.
+        turned: the turned boxes that ``boxes`` are around, ``float32`` ``(P, 5)``: centre, width and height in pixels
+            of the network's input, angle in radians; ``None`` where boxes are upright.
     """
 
     boxes: FloatArray
@@ -135,6 +137,7 @@ class Candidates:
     scores: FloatArray
     masks: Callable[[NDArray[np.intp]], FloatArray] | None = None
     masks_fill_boxes: bool = True
+    turned: FloatArray | None = None
 
 
 @dataclass(frozen=True)

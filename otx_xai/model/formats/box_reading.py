@@ -11,6 +11,7 @@ from otx_xai.model.formats.box_format import Arrays, Candidates, Found
 from otx_xai.postprocess.detections import boxes_on_image
 from otx_xai.postprocess.overlaps import suppress
 from otx_xai.postprocess.proposals import Proposals, one_hot
+from otx_xai.postprocess.turned_boxes import suppress_turned
 from otx_xai.records import Detections, InputGeometry, Size
 
 _CANDIDATES = 3000
@@ -50,9 +51,7 @@ def read_detections(
         candidates = replace(candidates, labels=candidates.labels - first_label)
         kept = _best(candidates, threshold)
     else:
-        kept = _best(candidates, threshold)[:_CANDIDATES]
-        boxes, labels, scores = candidates.boxes[kept], candidates.labels[kept], candidates.scores[kept]
-        kept = kept[suppress(boxes, labels, scores, iou_threshold=iou_threshold)]
+        kept = _suppressed(candidates, _best(candidates, threshold)[:_CANDIDATES], iou_threshold)
     return _on_image(candidates, kept, image_size, geometry)
 
 
@@ -96,6 +95,14 @@ def _best(candidates: Candidates, threshold: float) -> NDArray[np.intp]:
     """Return which candidates count, best first; of equal scores the first."""
     kept = np.flatnonzero((candidates.scores >= threshold) & (candidates.labels >= 0))
     return kept[np.argsort(-candidates.scores[kept], kind="stable")]
+
+
+def _suppressed(candidates: Candidates, kept: NDArray[np.intp], iou_threshold: float) -> NDArray[np.intp]:
+    """Return which of some candidates are left by non-maximum suppression, best first."""
+    labels, scores = candidates.labels[kept], candidates.scores[kept]
+    if candidates.turned is not None:
+        return kept[suppress_turned(candidates.turned[kept], labels, scores, iou_threshold=iou_threshold)]
+    return kept[suppress(candidates.boxes[kept], labels, scores, iou_threshold=iou_threshold)]
 
 
 def _on_image(candidates: Candidates, kept: NDArray[np.intp], image_size: Size, geometry: InputGeometry) -> Detections:

@@ -33,12 +33,15 @@ class Dense:
         boxes: decodes the boxes of some places, ``float32`` ``(M, 4)``, xyxy in pixels of the network's input.
         objectness: ``float32`` ``(P,)`` in [0, 1]; ``None``: the best class score stands for it.
         masks: makes the masks of some places over the whole input, ``float32`` ``(M, h, w)`` in [0, 1].
+        turned: decodes the turned boxes of some places, ``float32`` ``(M, 5)``, where boxes are the upright ones around
+            such.
     """
 
     classes: FloatArray
     boxes: Callable[[Chosen], FloatArray]
     objectness: FloatArray | None = None
     masks: Callable[[Chosen], FloatArray] | None = None
+    turned: Callable[[Chosen], FloatArray] | None = None
 
 
 def candidates_of(dense: Dense, threshold: float, scores: FloatArray | None = None) -> Candidates:
@@ -60,6 +63,7 @@ def candidates_of(dense: Dense, threshold: float, scores: FloatArray | None = No
         scores=best[chosen],
         masks=None if masks is None else lambda places: masks(chosen[places]),
         masks_fill_boxes=False,
+        turned=None if dense.turned is None else dense.turned(chosen),
     )
 
 

@@ -15,7 +15,8 @@ from otx_xai.graph.view import kind
 from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match, OutputPort
 from otx_xai.model.formats.evidence import picking_operations
 from otx_xai.model.formats.prototypes import masks_of, prototypes_beside
-from otx_xai.postprocess.box_coding import CORNERS, BoxCoding, decoded, upright
+from otx_xai.postprocess.box_coding import CORNERS, BoxCoding, decoded
+from otx_xai.postprocess.turned_boxes import upright
 from otx_xai.records import FloatArray, Size, Task
 
 _SIDES = 4
@@ -49,7 +50,7 @@ class Columns:
 
 
 _END_TO_END = Columns(box=0, score=4, label=5)
-_ORIENTED = Columns(box=0, score=4, label=5, angle=6, coding=BoxCoding("cxcywh"))
+_ORIENTED = Columns(box=0, score=4, label=5, angle=6)
 _DETECTION_OUTPUT = Columns(image=0, label=1, score=2, box=3, coding=BoxCoding(shares=True))
 _YOLOV7 = Columns(image=0, box=1, label=5, score=6)
 _YOLO_NAS = Columns(image=0, box=1, score=5, label=6)
@@ -208,7 +209,7 @@ def _own_rows(output: NDArray[np.generic], columns: Columns) -> FloatArray:
 def _boxes(rows: FloatArray, columns: Columns, size: Size) -> FloatArray:
     boxes = rows[:, columns.box : columns.box + _SIDES]
     if columns.angle is not None:
-        boxes = upright(boxes, rows[:, columns.angle])
+        return upright(np.concatenate([boxes, rows[:, columns.angle, None]], axis=1))
     return decoded(boxes, columns.coding, size)
 
 

@@ -14,9 +14,10 @@ from otx_xai.graph.view import port_of
 from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match, OutputPort
 from otx_xai.model.formats.dense import Chosen, Dense, candidates_of, proposals_of, require_shares
 from otx_xai.model.formats.prototypes import masks_of, prototypes_beside
-from otx_xai.postprocess.box_coding import BoxCoding, decoded, upright
+from otx_xai.postprocess.box_coding import BoxCoding, decoded
 from otx_xai.postprocess.proposals import Proposals
 from otx_xai.postprocess.scores import sigmoid
+from otx_xai.postprocess.turned_boxes import upright
 from otx_xai.records import FloatArray, Size, Task
 
 SIDES = 4
@@ -273,16 +274,19 @@ def _dense(outputs: Arrays, match: Match, size: Size) -> Dense:
     require_shares(scores, "class scores")
 
     def boxes(chosen: Chosen) -> FloatArray:
-        own = rows[chosen, :SIDES]
-        if match.details["oriented"]:
-            own = upright(own, rows[chosen, -1])
-        return decoded(own, match.details["coding"], size)
+        return decoded(rows[chosen, :SIDES], match.details["coding"], size)
+
+    def turned(chosen: Chosen) -> FloatArray:
+        scale = (size[1], size[0]) * 2 if match.details["coding"].shares else (1, 1, 1, 1)
+        return rows[chosen][:, [0, 1, 2, 3, -1]] * np.array([*scale, 1], np.float32)
 
     def masks(chosen: Chosen) -> FloatArray:
         make = masks_of(outputs, match, rows[chosen, layout.classes.stop :], boxes(chosen), size)
         assert make is not None
         return make(np.arange(len(chosen)))
 
+    if match.details["oriented"]:
+        return Dense(scores, lambda chosen: upright(turned(chosen)), objectness, turned=turned)
     return Dense(scores, boxes, objectness, masks if "prototypes" in match.roles else None)
 
 

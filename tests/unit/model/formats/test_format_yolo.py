@@ -148,6 +148,20 @@ def test_turned_boxes() -> None:
     assert_red_and_green(seen)
 
 
+def test_turned_boxes_are_suppressed_as_they_are_turned() -> None:
+    """A cross of two narrow boxes has one upright box around both, and yet is two things; a third is like the first."""
+    cells = Cells()
+    angle = ops.multiply(ops.sigmoid(cells.rows(cells.layer(1), 1)), np.float32(np.pi))
+    found = find_format(described(cells.model(output0=joined(cells.centres(), cells.scores, angle))))
+    assert found is not None
+    quarter = np.pi / 4
+    rows = [[32, 32, 40, 4, 0.9, 0, quarter], [32, 32, 40, 4, 0.8, 0, -quarter], [33, 32, 40, 4, 0.7, 0, quarter]]
+    seen = read_detections({"output0": np.array([rows], np.float32)}, found, SIZE, GEOMETRY)
+    side = 44 / np.sqrt(8)
+    np.testing.assert_allclose(seen.boxes, [[32 - side, 32 - side, 32 + side, 32 + side]] * 2, atol=1e-3)
+    np.testing.assert_allclose(seen.scores, [0.9, 0.8])
+
+
 def blind(width: int, places: int = 30, **outputs: Any) -> ov.Model:
     """One output of which the graph tells nothing."""
     output = ops.abs(ops.parameter([1, width, places], np.float32, name="in"))
