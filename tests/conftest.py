@@ -1,4 +1,4 @@
-"""Makes the helpers beside this file importable (``reference``, ``networks``), and keeps telemetry out of the tests."""
+"""Makes the helpers beside this file importable (``reference``, ``networks``), and keeps telemetry and threads out."""
 
 import os
 import signal
@@ -11,6 +11,9 @@ import pytest
 # OpenVINO forks the process for every event that it reports of an import or a conversion, unless it runs in CI; these
 # forks took a third of the time of the suite.
 os.environ["CI"] = "true"
+# Networks this small gain nothing from a second thread of torch or numpy, and lose much where workers share the cores:
+# threads wait for each other by spinning, which took a third of the processor time of the suite.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
 collect_ignore = ["clients", "models_zoo"]  # each runs in an environment of its own: make clients, make models
