@@ -429,3 +429,18 @@ def class_probability_maps(levels: list[torch.Tensor], background: int | None = 
         total += torch.nn.functional.interpolate(best, middle, mode="bilinear") / len(levels)
     maps = total.softmax(1) if total.shape[1] > 1 else total
     return maps[:, [i for i in range(maps.shape[1]) if i != background]].numpy()
+
+
+def fastestdet_boxes(raw: np.ndarray, size: tuple[int, int], threshold: float) -> list[tuple[float, int, np.ndarray]]:
+    """Score, class and box on an image of this size, best first, as FastestDet's authors decode (5 + K, h, w)."""
+    (rows, columns), (height, width) = raw.shape[1:], size
+    found = []
+    for y in range(rows):
+        for x in range(columns):
+            best = int(raw[5:, y, x].argmax())
+            score = raw[0, y, x] ** 0.6 * raw[5 + best, y, x] ** 0.4
+            centre_x, centre_y = (np.tanh(raw[1, y, x]) + x) / columns, (np.tanh(raw[2, y, x]) + y) / rows
+            wide, high = 1 / (1 + np.exp(-raw[3, y, x])), 1 / (1 + np.exp(-raw[4, y, x]))
+            box = [centre_x - wide / 2, centre_y - high / 2, centre_x + wide / 2, centre_y + high / 2]
+            found.append((score, best, np.clip(box, 0, 1) * [width, height, width, height]))
+    return [item for item in sorted(found, key=lambda item: -item[0]) if item[0] >= threshold]

@@ -26,6 +26,13 @@ RED, GREEN = (16, 0, 32, 16), (32, 32, 48, 48)
 CELLS, CLASSES = 16, 2
 I64 = np.int64
 
+Output = tuple[str, str, list[int]]
+"""Name, element type, shape; -1 is any size."""
+
+BOXES: Output = ("boxes", "f32", [1, -1, 5])
+LABELS: Output = ("labels", "i64", [1, -1])
+MASKS: Output = ("masks", "f32", [1, -1, 28, 28])
+
 
 def picture() -> np.ndarray:
     """The image ``(1, 3, 64, 64)`` with one red and one green cell on grey."""
@@ -94,6 +101,25 @@ class Cells:
             output.get_tensor().set_names({name})
             results.append(ops.result(output, name))
         return ov.Model(results, [self.image])
+
+
+def model_of(*outputs: Output) -> ov.Model:
+    """Outputs of these shapes; what computes them does not matter."""
+    parameters, results = [], []
+    for name, element_type, shape in outputs:
+        parameter = ops.parameter(shape, getattr(ov.Type, element_type))
+        output = ops.logical_not(parameter) if element_type == "boolean" else ops.abs(parameter)
+        if name:
+            output.output(0).get_tensor().set_names({name})
+        parameters.append(parameter)
+        results.append(ops.result(output))
+    return ov.Model(results, parameters)
+
+
+def labelled_arrays(count: int = 3) -> dict[str, np.ndarray]:
+    """What a detector with boxes and labels gives for one image: up to three, not in the order of their scores."""
+    boxes = np.array([[10, 20, 30, 40, 0.6], [50, 60, 70, 80, 0.9], [5, 5, 9, 9, 0.2]], np.float32)[:count]
+    return {"boxes": boxes[None], "labels": np.array([[2, 0, 1]])[:, :count]}
 
 
 def column(value: ov.Node | ov.Output) -> ov.Node:

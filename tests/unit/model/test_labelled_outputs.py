@@ -5,37 +5,17 @@ from __future__ import annotations
 import openvino as ov
 import pytest
 from doors import looks_like
-from openvino import opset13 as ops
+from toy_boxes import BOXES, LABELS, MASKS, Output, model_of
 
 from otx_xai.graph.view import View
 from otx_xai.model.formats.choice import describe_ports
 from otx_xai.model.formats.labelled import Labelled, find_labelled
 from otx_xai.records import XAI_OUTPUTS, Task
 
-Output = tuple[str, str, list[int]]
-"""Name, element type, shape; -1 is any size."""
-
-BOXES: Output = ("boxes", "f32", [1, -1, 5])
-LABELS: Output = ("labels", "i64", [1, -1])
-MASKS: Output = ("masks", "f32", [1, -1, 28, 28])
-
-
-def model(*outputs: Output) -> ov.Model:
-    """Outputs of these shapes; what computes them does not matter."""
-    parameters, results = [], []
-    for name, element_type, shape in outputs:
-        parameter = ops.parameter(shape, getattr(ov.Type, element_type))
-        output = ops.logical_not(parameter) if element_type == "boolean" else ops.abs(parameter)
-        if name:
-            output.output(0).get_tensor().set_names({name})
-        parameters.append(parameter)
-        results.append(ops.result(output))
-    return ov.Model(results, parameters)
-
 
 def found(*outputs: Output) -> dict[str, int | None]:
     """Which output is what, by its position."""
-    given = model(*outputs)
+    given = model_of(*outputs)
     result = labelled(given)
     assert result is not None
     names = ("boxes", "labels", "scores", "masks")
@@ -76,7 +56,7 @@ def test_outputs_by_rank_shape_and_type(outputs: tuple[Output, ...], order: tupl
 
 
 def test_whether_there_is_a_batch() -> None:
-    with_batch, without = labelled(model(BOXES, LABELS)), labelled(model(("", "f32", [-1, 5]), ("", "i64", [-1])))
+    with_batch, without = labelled(model_of(BOXES, LABELS)), labelled(model_of(("", "f32", [-1, 5]), ("", "i64", [-1])))
     assert with_batch is not None
     assert with_batch.has_batch
     assert without is not None
@@ -97,7 +77,7 @@ def test_whether_there_is_a_batch() -> None:
     ],
 )
 def test_other_outputs_are_none(outputs: tuple[Output, ...]) -> None:
-    assert labelled(model(*outputs)) is None
+    assert labelled(model_of(*outputs)) is None
 
 
 @pytest.mark.parametrize(
@@ -131,4 +111,4 @@ def test_other_outputs_are_none(outputs: tuple[Output, ...]) -> None:
     ],
 )
 def test_what_outputs_say_of_the_task(outputs: tuple[Output, ...], task: Task | None) -> None:
-    assert looks_like(model(*outputs))[0] == task
+    assert looks_like(model_of(*outputs))[0] == task

@@ -3,6 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from doors import read_detections
+from reference import fastestdet_boxes
+from toy_boxes import labelled_arrays
 
 from otx_xai.errors import ModelError
 from otx_xai.postprocess.detections import (
@@ -15,11 +17,6 @@ from otx_xai.postprocess.geometry import fit
 from otx_xai.records import InputGeometry, ResizeType
 
 PLAIN = InputGeometry((100, 200))
-
-
-def outputs(count: int = 3) -> dict[str, np.ndarray]:
-    boxes = np.array([[10, 20, 30, 40, 0.6], [50, 60, 70, 80, 0.9], [5, 5, 9, 9, 0.2]], np.float32)[:count]
-    return {"boxes": boxes[None], "labels": np.array([[2, 0, 1]])[:, :count]}
 
 
 @pytest.mark.parametrize("resize_type", ResizeType)
@@ -48,7 +45,7 @@ def test_mapping_onto_the_input_is_the_inverse(resize_type: ResizeType) -> None:
 
 
 def test_boxes_and_labels_best_first() -> None:
-    found = read_detections(outputs(), (200, 400), PLAIN, threshold=0.5)
+    found = read_detections(labelled_arrays(), (200, 400), PLAIN, threshold=0.5)
     np.testing.assert_allclose(found.boxes, [[100, 120, 140, 160], [20, 40, 60, 80]])
     assert found.labels.tolist() == [0, 2]
     np.testing.assert_allclose(found.scores, [0.9, 0.6])
@@ -58,13 +55,13 @@ def test_boxes_and_labels_best_first() -> None:
 
 
 def test_names_do_not_matter() -> None:
-    named = outputs()
+    named = labelled_arrays()
     renamed = {"labels": named["boxes"], "boxes": named["labels"], "saliency_map": np.zeros((1, 3, 4, 4), np.float32)}
     assert read_detections(renamed, (100, 200), PLAIN).labels.tolist() == [0, 2]
 
 
 def test_no_batch_and_scores_of_their_own() -> None:
-    boxes = outputs()["boxes"][0]
+    boxes = labelled_arrays()["boxes"][0]
     given = {"boxes": boxes[:, :4], "scores": boxes[:, 4], "labels": np.array([2, 0, 1], np.int32)}
     found = read_detections(given, (100, 200), PLAIN, threshold=0.1)
     np.testing.assert_allclose(found.scores, [0.9, 0.6, 0.2])
@@ -82,14 +79,14 @@ def test_as_many_boxes_as_columns(count: int) -> None:
 
 
 def test_nothing_is_found() -> None:
-    found = read_detections(outputs(), (100, 200), PLAIN, threshold=0.95)
+    found = read_detections(labelled_arrays(), (100, 200), PLAIN, threshold=0.95)
     assert found.boxes.shape == (0, 4)
     empty = {"boxes": np.zeros((1, 0, 5), np.float32), "labels": np.zeros((1, 0), np.int64)}
     assert len(read_detections(empty, (100, 200), PLAIN)) == 0
 
 
 def test_first_label_means_nothing() -> None:
-    found = read_detections(outputs(), (100, 200), PLAIN, threshold=0.1, first_label=1)
+    found = read_detections(labelled_arrays(), (100, 200), PLAIN, threshold=0.1, first_label=1)
     assert found.labels.tolist() == [1, 0]
 
 
@@ -116,16 +113,7 @@ def test_fastestdet_as_its_authors_decode_it() -> None:
     raw = rng.normal(size=(8, 5, 7)).astype(np.float32)
     raw[0] = rng.uniform(size=(5, 7))
     raw[5:] = rng.dirichlet(np.ones(3), (5, 7)).transpose(2, 0, 1)
-    expected = []
-    for y in range(5):
-        for x in range(7):
-            best = int(raw[5:, y, x].argmax())
-            score = raw[0, y, x] ** 0.6 * raw[5 + best, y, x] ** 0.4
-            centre_x, centre_y = (np.tanh(raw[1, y, x]) + x) / 7, (np.tanh(raw[2, y, x]) + y) / 5
-            wide, high = 1 / (1 + np.exp(-raw[3, y, x])), 1 / (1 + np.exp(-raw[4, y, x]))
-            box = [centre_x - wide / 2, centre_y - high / 2, centre_x + wide / 2, centre_y + high / 2]
-            expected.append((score, best, np.clip(box, 0, 1) * [400, 300, 400, 300]))
-    expected = [item for item in sorted(expected, key=lambda item: -item[0]) if item[0] >= 0.4]
+    expected = fastestdet_boxes(raw, (300, 400), threshold=0.4)
     geometry = InputGeometry((160, 224))
     found = read_detections({"758": raw[None]}, (300, 400), geometry, num_classes=3, threshold=0.4, iou_threshold=1.0)
     np.testing.assert_allclose(found.scores, [item[0] for item in expected], rtol=1e-5)
@@ -164,7 +152,7 @@ def test_yolo_with_and_without_objectness() -> None:
 def test_masks_inside_boxes() -> None:
     masks = np.zeros((1, 3, 28, 28), np.float32)
     masks[0, 1, :, :14] = 1  # the left half of the second box
-    found = read_detections({**outputs(), "masks": masks}, (200, 400), PLAIN)
+    found = read_detections({**labelled_arrays(), "masks": masks}, (200, 400), PLAIN)
     assert found.masks_fill_boxes
     pasted = pasted_mask(found, 0, (200, 400), PLAIN)
     assert pasted.shape == (200, 400)

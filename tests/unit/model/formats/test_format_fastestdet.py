@@ -7,6 +7,7 @@ import numpy as np
 import openvino as ov
 import openvino.opset13 as ops
 import pytest
+from reference import fastestdet_boxes
 from toy_boxes import Cells, described
 
 from otx_xai.errors import ModelError
@@ -30,16 +31,7 @@ def test_as_its_authors_read_it() -> None:
     rng = np.random.default_rng(0)
     raw = rng.normal(size=(10, 5, 7)).astype(np.float32)
     raw[0], raw[5:] = rng.uniform(size=(5, 7)), rng.dirichlet([0.3] * 5, (5, 7)).transpose(2, 0, 1)
-    expected = []
-    for y in range(5):
-        for x in range(7):
-            best = int(raw[5:, y, x].argmax())
-            score = raw[0, y, x] ** 0.6 * raw[5 + best, y, x] ** 0.4
-            centre_x, centre_y = (np.tanh(raw[1, y, x]) + x) / 7, (np.tanh(raw[2, y, x]) + y) / 5
-            wide, high = 1 / (1 + np.exp(-raw[3, y, x])), 1 / (1 + np.exp(-raw[4, y, x]))
-            box = [centre_x - wide / 2, centre_y - high / 2, centre_x + wide / 2, centre_y + high / 2]
-            expected.append((score, best, np.clip(box, 0, 1) * [400, 300, 400, 300]))
-    expected = [item for item in sorted(expected, key=lambda item: -item[0]) if item[0] >= 0.4]
+    expected = fastestdet_boxes(raw, (300, 400), threshold=0.4)
     name = found().match.roles["predictions"]
     seen = read_detections({name: raw[None]}, found(), (300, 400), GEOMETRY, threshold=0.4, iou_threshold=1.0)
     np.testing.assert_allclose(seen.scores, [item[0] for item in expected], rtol=1e-5)

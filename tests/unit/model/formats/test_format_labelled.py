@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import openvino as ov
-import openvino.opset13 as ops
 import pytest
-from toy_boxes import described
+from toy_boxes import BOXES, LABELS, MASKS, Output, described, labelled_arrays, model_of
 
 from otx_xai.errors import ModelError
 from otx_xai.model.formats.box_format import Found
@@ -15,30 +13,11 @@ from otx_xai.model.formats.choice import READ_BY_CALLER, find_format
 from otx_xai.postprocess.geometry import fit
 from otx_xai.records import InputGeometry, ResizeType, Task
 
-Output = tuple[str, str, list[int]]
-"""Name, element type, shape; -1 is any size."""
-
-BOXES: Output = ("boxes", "f32", [1, -1, 5])
-LABELS: Output = ("labels", "i64", [1, -1])
-MASKS: Output = ("masks", "f32", [1, -1, 28, 28])
 PLAIN = InputGeometry((100, 200))
 
 
-def model(*outputs: Output) -> ov.Model:
-    """Outputs of these shapes; what computes them does not matter."""
-    parameters, results = [], []
-    for name, element_type, shape in outputs:
-        parameter = ops.parameter(shape, getattr(ov.Type, element_type))
-        output = ops.logical_not(parameter) if element_type == "boolean" else ops.abs(parameter)
-        if name:
-            output.output(0).get_tensor().set_names({name})
-        parameters.append(parameter)
-        results.append(ops.result(output))
-    return ov.Model(results, parameters)
-
-
 def found_in(*outputs: Output) -> Found | None:
-    return find_format(described(model(*outputs), size=PLAIN.size))
+    return find_format(described(model_of(*outputs), size=PLAIN.size))
 
 
 WITH_MASKS = (BOXES, LABELS, MASKS)
@@ -102,11 +81,6 @@ DETECTOR = found_in(BOXES, LABELS)
 SCORED = found_in(("boxes", "f32", [-1, 4]), ("labels", "i32", [-1]), ("scores", "f32", [-1]))
 
 
-def arrays(count: int = 3) -> dict[str, np.ndarray]:
-    boxes = np.array([[10, 20, 30, 40, 0.6], [50, 60, 70, 80, 0.9], [5, 5, 9, 9, 0.2]], np.float32)[:count]
-    return {"boxes": boxes[None], "labels": np.array([[2, 0, 1]])[:, :count]}
-
-
 @pytest.mark.parametrize("resize_type", ResizeType)
 @pytest.mark.parametrize("image_size", [(120, 300), (310, 140)])
 def test_boxes_land_where_the_network_saw_them(resize_type: ResizeType, image_size: tuple[int, int]) -> None:
@@ -126,7 +100,7 @@ def test_boxes_land_where_the_network_saw_them(resize_type: ResizeType, image_si
 
 def test_best_first_and_their_types() -> None:
     assert DETECTOR is not None
-    found = read_detections(arrays(), DETECTOR, (200, 400), PLAIN, threshold=0.5)
+    found = read_detections(labelled_arrays(), DETECTOR, (200, 400), PLAIN, threshold=0.5)
     np.testing.assert_allclose(found.boxes, [[100, 120, 140, 160], [20, 40, 60, 80]])
     assert found.labels.tolist() == [0, 2]
     np.testing.assert_allclose(found.scores, [0.9, 0.6])
@@ -136,7 +110,7 @@ def test_best_first_and_their_types() -> None:
 
 def test_no_batch_and_scores_of_their_own() -> None:
     assert SCORED is not None
-    boxes = arrays()["boxes"][0]
+    boxes = labelled_arrays()["boxes"][0]
     given = {"boxes": boxes[:, :4], "scores": boxes[:, 4], "labels": np.array([2, 0, 1], np.int32)}
     for known in (SCORED, READ_BY_CALLER):
         found = read_detections(given, known, (100, 200), PLAIN, threshold=0.1)
@@ -146,7 +120,7 @@ def test_no_batch_and_scores_of_their_own() -> None:
 
 def test_nothing_is_found() -> None:
     assert DETECTOR is not None
-    found = read_detections(arrays(), DETECTOR, (100, 200), PLAIN, threshold=0.95)
+    found = read_detections(labelled_arrays(), DETECTOR, (100, 200), PLAIN, threshold=0.95)
     assert found.boxes.shape == (0, 4)
     empty = {"boxes": np.zeros((1, 0, 5), np.float32), "labels": np.zeros((1, 0), np.int64)}
     assert len(read_detections(empty, DETECTOR, (100, 200), PLAIN)) == 0
@@ -154,9 +128,9 @@ def test_nothing_is_found() -> None:
 
 def test_the_first_label_means_nothing() -> None:
     assert DETECTOR is not None
-    found = read_detections(arrays(), DETECTOR, (100, 200), PLAIN, threshold=0.1, first_label=1)
+    found = read_detections(labelled_arrays(), DETECTOR, (100, 200), PLAIN, threshold=0.1, first_label=1)
     assert found.labels.tolist() == [1, 0]
-    proposals = read_proposals(arrays(), DETECTOR, PLAIN.size, 2, threshold=0.1, first_label=1)
+    proposals = read_proposals(labelled_arrays(), DETECTOR, PLAIN.size, 2, threshold=0.1, first_label=1)
     np.testing.assert_array_equal(proposals.classes, [[0, 1], [1, 0]])
     np.testing.assert_allclose(proposals.objectness, [0.6, 0.2])
 
@@ -175,7 +149,7 @@ def test_masks_inside_boxes_or_over_the_input(whole: bool) -> None:
     size = PLAIN.size if whole else (28, 28)
     masks = np.zeros((1, 3, *size), np.float32)
     masks[0, 1, :3] = 1
-    found = read_detections({**arrays(), "masks": masks}, FOUND, (200, 400), PLAIN)
+    found = read_detections({**labelled_arrays(), "masks": masks}, FOUND, (200, 400), PLAIN)
     assert found.masks is not None
     assert found.masks_fill_boxes is not whole
     np.testing.assert_array_equal(found.masks[0], masks[0, 1])
@@ -184,7 +158,7 @@ def test_masks_inside_boxes_or_over_the_input(whole: bool) -> None:
 
 def test_arrays_that_do_not_belong_together() -> None:
     assert SCORED is not None
-    boxes = arrays()["boxes"][0]
+    boxes = labelled_arrays()["boxes"][0]
     given = {"boxes": boxes[:, :4], "scores": boxes[:2, 4], "labels": np.array([2, 0, 1])}
     with pytest.raises(ModelError, match=r"boxes \[3, 4\], labels \[3\], scores \[2\], which do not belong.*\[1,N,5\]"):
         read_detections(given, SCORED, (100, 200), PLAIN)
@@ -193,6 +167,6 @@ def test_arrays_that_do_not_belong_together() -> None:
 def test_numbers_that_are_none_pass() -> None:
     """Callers tell of them."""
     assert DETECTOR is not None
-    given = arrays()
+    given = labelled_arrays()
     given["boxes"][0, 0, 4] = np.nan
     assert read_detections(given, DETECTOR, (100, 200), PLAIN).labels.tolist() == [0]
