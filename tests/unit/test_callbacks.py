@@ -35,7 +35,7 @@ def test_the_same_images_every_second_epoch_in_tensorboard_and_on_disk(tmp_path:
         "mobilenet_v3_large",
         data_root=tmp_path / "data",
         work_dir=tmp_path / "out",
-        **{"model.init_args.architecture": "mobilenet_v3_small", "model.init_args.input_size": 64},
+        **{"model.init_args.architecture": "squeezenet1_1", "model.init_args.input_size": 64},
         callbacks=[SaliencyCallback(images=3, every_n_epochs=2, targets=-1)],
         logger=[board, CSVLogger(tmp_path / "csv")],
         enable_progress_bar=False,
