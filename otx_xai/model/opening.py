@@ -14,9 +14,9 @@ from otx_xai.errors import ConfigError, GraphError, ModelError
 from otx_xai.graph.box_classes import BoxClasses
 from otx_xai.graph.input_layout import image_input
 from otx_xai.graph.view import View
-from otx_xai.model.class_scores import class_scores_at
+from otx_xai.model.batch import images_at_once, single_image_graph, with_batch
 from otx_xai.model.facts import ANY_SIZE, Naming, log_line, name_classes, read_facts
-from otx_xai.model.identity import Identity, Told, identify
+from otx_xai.model.identity import Told, identify
 from otx_xai.model.image_input import InputDescription, describe_input
 from otx_xai.model.image_layout import input_layout
 from otx_xai.model.label_names import count_names
@@ -28,7 +28,7 @@ from otx_xai.model.preprocessing import fix_shapes
 from otx_xai.model.structure import Structure
 from otx_xai.neighbours import find_model_file, read_hints
 from otx_xai.neighbours.hints import NO_HINTS, Hints
-from otx_xai.records import SALIENCY_MAP, XAI_OUTPUTS, InputGeometry, InputOptions, ModelFacts, Size, Task
+from otx_xai.records import SALIENCY_MAP, XAI_OUTPUTS, InputGeometry, InputOptions, ModelFacts, Task
 
 logger = logging.getLogger("otx_xai")
 
@@ -72,9 +72,13 @@ def open_model(source: Any, options: ModelOptions = _NO_OPTIONS, *, batch: int =
     graph = read.graph if keep_open or size is None else fix_shapes(read.graph, image.layout, size)
     view = View(graph, XAI_OUTPUTS)
     identity = identify(view, told, size)
-    own_batch = _own_batch(graph, image.layout, identity)
+    lone = single_image_graph(graph, image.layout, identity)
+    if lone is not graph:
+        graph, view = lone, View(lone, XAI_OUTPUTS)
+        identity = identify(view, told, size)
+    own_batch = images_at_once(graph, image.layout, identity)
     if not keep_open and size is not None:
-        graph, view, identity = _with_batch(graph, view, identity, image.layout, size, own_batch or batch)
+        graph, view, identity = with_batch(graph, view, identity, image.layout, size, own_batch or batch)
         own_batch = own_batch or batch
     structure = Structure(graph, image.layout, class_scores=identity.class_scores, boxes=identity.boxes, view=view)
     facts = read_facts(identity, image, _names(told, structure), told)
@@ -174,43 +178,6 @@ def _describe_input(read: _Source, info: dict[str, str], options: InputOptions, 
 def _has_open_size(model: ov.Model) -> bool:
     layout, shape = input_layout(model), image_input(model).output(0).get_partial_shape()
     return layout is not None and any(shape[layout.index(axis)].is_dynamic for axis in "HW")
-
-
-def _own_batch(model: ov.Model, layout: str, identity: Identity) -> int | None:
-    """Return how many images a model takes at once; ``None``: any number.
-
-    An export can leave the batch of the input open and yet fix the one of the logits, ``[?,3,224,224]`` to
-    ``[1,1000]``: such a classifier takes one image. A detector takes one where it leaves the batch open: its boxes may
-    have no batch axis.
-    """
-    sizes = [image_input(model).output(0).get_partial_shape()[layout.index("N")]]
-    if identity.class_scores is None:
-        return next((int(size.get_length()) for size in sizes if size.is_static), 1)
-    sizes.append(identity.class_scores.port.get_partial_shape()[0])
-    return next((int(size.get_length()) for size in sizes if size.is_static), None)
-
-
-def _with_batch(
-    graph: ov.Model, view: View, identity: Identity, layout: str, size: Size, batch: int
-) -> tuple[ov.Model, View, Identity]:
-    """Fix the batch of a model where it is open."""
-    fixed = fix_shapes(graph, layout, size, batch)
-    if fixed is graph:
-        return graph, view, identity
-    if identity.class_scores is not None:
-        scores = class_scores_at(fixed, identity.class_scores.result_index)
-        _check_batch(scores.port.get_partial_shape(), batch)
-        identity = replace(identity, class_scores=scores)
-    return fixed, View(fixed, XAI_OUTPUTS), identity
-
-
-def _check_batch(scores: ov.PartialShape, batch: int) -> None:
-    """Raise ``ModelError`` if class scores do not follow the batch of the input: the graph has mixed its images."""
-    if not scores[0].compatible(ov.Dimension(batch)):
-        raise ModelError(
-            f"The model gives class scores {scores} for a batch of {batch} images; expected one row for each image. "
-            "Its graph has a fixed batch inside: export it with a dynamic batch, or run one image at a time."
-        )
 
 
 def _names(told: Told, structure: Structure) -> Naming:

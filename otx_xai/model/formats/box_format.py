@@ -26,9 +26,10 @@ class OutputPort:
     Args:
         name: what the runtime calls it: its (first) tensor name, its index where it has none.
         names: all its tensor names.
-        shape: its sizes, ``None`` where an axis is open.
+        shape: its sizes for one image, ``None`` where an axis is open.
         is_integer: it holds integers.
         index: its place among the model's outputs.
+        images: number of images that its first axis holds, where the model takes as many at once.
     """
 
     name: str
@@ -36,10 +37,12 @@ class OutputPort:
     shape: tuple[int | None, ...]
     is_integer: bool
     index: int
+    images: int = 1
 
     def __str__(self) -> str:
         """Return its names and sizes as messages tell them: ``boxes [1,?,5]``."""
-        sizes = ",".join("?" if size is None else str(size) for size in self.shape)
+        shape = self.shape if self.images == 1 else (self.images, *self.shape[1:])
+        sizes = ",".join("?" if size is None else str(size) for size in shape)
         return f"{'/'.join(sorted(self.names))} [{sizes}]".strip()
 
     def may_have(self, sizes: Sequence[int | None]) -> bool:

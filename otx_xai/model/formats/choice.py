@@ -36,6 +36,8 @@ BOX_FORMATS: tuple[BoxFormat, ...] = (
 )
 """Every format that is known."""
 
+_IMAGE_AXES = 4
+
 READ_BY_CALLER = Found(
     labelled.FORMAT,
     Match(
@@ -65,8 +67,11 @@ def describe_ports(
         said: what the exporter says of the model.
         declared: somebody says that it finds boxes.
     """
+    images = _images_at_once(model)
     ports = tuple(
-        _port(output, index) for index, output in enumerate(model.outputs) if not output.get_names() & XAI_OUTPUTS
+        _port(output, index, images)
+        for index, output in enumerate(model.outputs)
+        if not output.get_names() & XAI_OUTPUTS
     )
     outputs = DetectorOutputs(ports, view, size, num_names, dict(said or {}), declared)
     return replace(outputs, evidence=box_evidence(outputs))
@@ -106,15 +111,23 @@ def unknown_outputs(outputs: DetectorOutputs) -> str:
     )
 
 
-def _port(output: ov.Output, index: int) -> OutputPort:
+def _images_at_once(model: ov.Model) -> int:
+    """Return how many images a model takes at once, where that is fixed; 1 where it is open."""
+    shape = dimensions(model.inputs[0]) if len(model.inputs) == 1 else None
+    return shape[0] or 1 if shape is not None and len(shape) == _IMAGE_AXES else 1
+
+
+def _port(output: ov.Output, index: int, images: int) -> OutputPort:
     names = frozenset(output.get_names())
-    shape = dimensions(output)
+    shape = tuple(dimensions(output) or ())
+    has_all = images > 1 and shape[:1] == (images,)
     return OutputPort(
         min(names, default=str(index)),
         names,
-        () if shape is None else tuple(shape),
+        (1, *shape[1:]) if has_all else shape,
         not output.get_element_type().is_real(),
         index,
+        images if has_all else 1,
     )
 
 
