@@ -16,7 +16,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from otx_xai.errors import ConfigError, GraphError, TargetError
-from otx_xai.methods import inst_seg_explain_algo as inst_seg
+from otx_xai.methods import mask_maps
 from otx_xai.methods.inst_seg_explain_algo import default_map_size, insert_instance_maps
 from otx_xai.openvino_core import core
 
@@ -158,7 +158,7 @@ def test_chunks_of_rows_change_nothing(whole: bool, map_size: tuple[int, int], m
     given = scene(whole=whole)
     expected = averaged(given.literal(), map_size)
     for limit in (1, 9 * 70 * 4 * 7):
-        monkeypatch.setattr(inst_seg, "MEMORY_LIMIT", limit)
+        monkeypatch.setattr(mask_maps, "MEMORY_LIMIT", limit)
         model = insert_instance_maps(given.model(), num_classes=CLASSES, map_size=map_size, embed_scaling=False)
         assert any(node.get_type_name() == "TensorIterator" for node in model.get_ops())
         np.testing.assert_allclose(run(model, given.image())["saliency_map"][0], expected, atol=1e-5)
