@@ -9,11 +9,12 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from otx_xai.graph.class_heads import ClassHeads, ScoreColumns
+from otx_xai.graph.columns import pieces_of, within
 from otx_xai.graph.elements import IntArray, Numbers, Way, passed_on, way_back
 from otx_xai.graph.head_search import HeadSearch, unreadable, why_not
 from otx_xai.graph.head_tables import Tables, activation_of, heads_of, multiplied
 from otx_xai.graph.traits import CUTS, PICKS, RESHAPES, SCORE_PORTS
-from otx_xai.graph.view import dimensions, kind, port_of
+from otx_xai.graph.view import View, dimensions, kind, port_of
 
 _BOX_AND_SCORE = 5
 """Numbers of a row that holds a box and its score."""
@@ -90,7 +91,8 @@ def score_starts(search: HeadSearch, told: ScoreColumns | None = None) -> list[o
         return [node.input_value(SCORE_PORTS[kind(node)]) for node in final]
     column = None
     if told is not None and told.chosen:
-        column = _column(view.model.get_results()[told.result].input_value(0), told.begin)
+        output = view.model.get_results()[told.result].input_value(0)
+        column = _column(output, told.begin) or _own_operation(view, output, told)
     return [] if column is None else [column]
 
 
@@ -136,6 +138,14 @@ def _joined_part(concat: ov.Node, column: int) -> ov.Output | None:
             return None
         begin += size
     return None
+
+
+def _own_operation(view: View, output: ov.Output, told: ScoreColumns) -> ov.Output | None:
+    """Return the last result on the way of a column that is on that of no other, where joined rows were padded."""
+    pieces = pieces_of(view, output, told.axis)
+    shared = {node.get_name() for piece in pieces if not piece.begin <= told.begin < piece.end for node in piece.passed}
+    own = (node for piece in within(pieces, told.begin, told.end) for node in piece.passed)
+    return next((node.output(0) for node in own if node.get_name() not in shared), None)
 
 
 # --- what selection reads ---------------------------------------------------------------------------------------------
