@@ -12,6 +12,7 @@ import numpy as np
 import openvino as ov
 
 from otx_xai.errors import ModelError
+from otx_xai.graph.compiler_faults import split_before_gathers
 from otx_xai.openvino_core import core, first_line
 
 _SUFFIXES = (".xml", ".onnx", ".tflite")
@@ -37,9 +38,12 @@ def read_model(checkpoint: str | Path | ov.Model) -> ov.Model:
     Raises:
         ModelError: the file is missing, empty, broken, or of another kind.
     """
-    if isinstance(checkpoint, ov.Model):
-        return checkpoint.clone()
-    path = Path(checkpoint).expanduser()
+    model = checkpoint.clone() if isinstance(checkpoint, ov.Model) else _read_file(Path(checkpoint).expanduser())
+    split_before_gathers(model)
+    return model
+
+
+def _read_file(path: Path) -> ov.Model:
     _check_file(path)
     try:
         model = core().read_model(path)
