@@ -45,7 +45,7 @@ class Row:
         return f"export(format='{self.how}'{more})"
 
 
-DYNAMIC, SUPPRESSED = {"dynamic": True}, {"nms": True}
+DYNAMIC, SUPPRESSED, FOUR = {"dynamic": True}, {"nms": True}, {"batch": 4}
 ENDS = {"nms": False}
 """Versions 10 and 26 have a second head that needs no suppression; this chooses it."""
 
@@ -60,6 +60,8 @@ MODELS = (
     Row("yolov8n", "onnx", SUPPRESSED),
     Row("yolov8n", "openvino", SUPPRESSED),
     Row("yolov8n", "onnx", DYNAMIC | SUPPRESSED),
+    Row("yolov8n", "onnx", FOUR | SUPPRESSED),
+    Row("yolov8n", "openvino", FOUR),
     Row("yolov9t"),
     Row("yolov10n"),
     Row("yolov10n", "onnx", ENDS),
@@ -72,13 +74,16 @@ MODELS = (
     Row("yolo26n", "openvino", ENDS),
     Row("yolo26n", "openvino", DYNAMIC),
     Row("yolov8n-seg"),
+    Row("yolov8n-seg", "onnx", FOUR),
     Row("yolo11n-seg", "openvino"),
     Row("yolo11n-seg", "onnx", SUPPRESSED),
     Row("yolo26n-seg", "openvino", ENDS),
     Row("yolov8n-pose"),
     Row("yolo11n-pose", "openvino"),
+    Row("yolo26n-pose", "onnx", ENDS),
     Row("yolo26n-pose", "openvino", ENDS),
     Row("yolov8n-obb"),
+    Row("yolov8n-obb", "onnx", SUPPRESSED),
     Row("yolo11n-obb", "openvino"),
     Row("yolo26n-obb", "onnx", ENDS),
 )
