@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -28,6 +29,13 @@ def colour_classifier(
     features = ops.relu(_excess(image))
     features.set_friendly_name("features")
     return _with_info(_named(_linear(_pool(features), classes, strength), image), model_info)
+
+
+def save_colour_classifier(path: Path, labels: str) -> Path:
+    """Write a colour classifier with the names of its four classes, a space between two."""
+    info: dict[str, object] = {"task_type": "classification", "labels": labels}
+    ov.save_model(colour_classifier(model_info=info), path, compress_to_fp16=False)
+    return path
 
 
 def tensorflow_classifier(shape: Sequence[int] = (1, 224, 224, 3), classes: int = 1001) -> ov.Model:

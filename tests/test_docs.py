@@ -13,7 +13,6 @@ import classifiers
 import cv2
 import numpy as np
 import onnx
-import openvino as ov
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -56,8 +55,7 @@ def blocks(path: Path, language: str) -> list[str]:
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the README speaks of: models, class names and pictures."""
     folder = tmp_path_factory.mktemp("desk")
-    info = {"labels": " ".join(LABELS), "task_type": "classification"}
-    ov.save_model(classifiers.colour_classifier(model_info=info), folder / "model.xml", compress_to_fp16=False)
+    classifiers.save_colour_classifier(folder / "model.xml", " ".join(LABELS))
     onnx.save(_small_onnx(), folder / "mobilenet_v2.onnx")
     (folder / "imagenet.txt").write_text("golden retriever\nkite\ntench\n")
     for name in (

@@ -24,10 +24,9 @@ OTX = (sys.executable, "-W", "error", "-m", "otx_xai.cli")
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "colours.xml"
-    info = {"task_type": "classification", "labels": "red green blue deep_purple"}
-    ov.save_model(classifiers.colour_classifier(model_info=info), path, compress_to_fp16=False)
-    return path
+    return classifiers.save_colour_classifier(
+        tmp_path_factory.mktemp("model") / "colours.xml", "red green blue deep_purple"
+    )
 
 
 @pytest.fixture(scope="module")
