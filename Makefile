@@ -14,7 +14,7 @@ demo: $(STAMP) ## draw, train, export, explain and check the maps of three tasks
 	$(BIN)/otx demo --work_dir out/demo
 
 test: $(STAMP) ## run all tests, doctests and documented examples
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: $(STAMP) ## check format, style and types
 	$(BIN)/ruff format --check .
