@@ -25,7 +25,7 @@ FLOORS = (
     ("settings",),
     ("openvino_core", "process", "recipe"),
     ("graph", "postprocess", "models", "neighbours"),
-    ("runtime", "conversion", "data"),
+    ("runtime", "conversion", "data", "gradients"),
     ("checkpoints",),
     ("model",),
     ("perturb", "metrics", "report"),

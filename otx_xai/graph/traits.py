@@ -83,6 +83,8 @@ class Trait:
         selects_boxes: it stands in models that find boxes, and only there.
         score_input: of an operation that selects boxes, the input with class scores.
         region_inputs: of an operation that pools features of regions, the inputs with the features.
+        adjoint: name of the rule by which gradients pass it (``gradients/rule_table.py``); ``none``: it carries none,
+            since small changes of its inputs do not change what it gives, or do so by leaps.
     """
 
     axes: Axes = "lost"
@@ -102,6 +104,7 @@ class Trait:
     selects_boxes: bool = False
     score_input: int | None = None
     region_inputs: slice | None = None
+    adjoint: str | None = None
 
 
 def _unary(
@@ -114,6 +117,7 @@ def _unary(
     passes: bool = False,
     rounds: bool = False,
     weighs: bool = False,
+    adjoint: str | None = None,
 ) -> Trait:
     return Trait(
         "same",
@@ -127,11 +131,18 @@ def _unary(
         passes=passes,
         rounds=rounds,
         weighs=weighs,
+        adjoint=adjoint,
     )
 
 
 def _binary(
-    *, zero: bool = False, affine: Affine = None, passes: bool = False, rounds: bool = False, weighs: bool = False
+    adjoint: str,
+    *,
+    zero: bool = False,
+    affine: Affine = None,
+    passes: bool = False,
+    rounds: bool = False,
+    weighs: bool = False,
 ) -> Trait:
     return Trait(
         "broadcast",
@@ -142,157 +153,171 @@ def _binary(
         passes=passes,
         rounds=rounds,
         weighs=weighs,
+        adjoint=adjoint,
     )
 
 
-def _normalisation(places: Places = "axes", *, zero: bool = False, affine: Affine = None) -> Trait:
-    return Trait("normalise", places, keeps_zero=zero, affine=affine)
+def _normalisation(adjoint: str, places: Places = "axes", *, zero: bool = False, affine: Affine = None) -> Trait:
+    return Trait("normalise", places, keeps_zero=zero, affine=affine, adjoint=adjoint)
 
 
-def _softmax() -> Trait:
-    return Trait("same", "axes", "kept", activation="scores", decodes=True, passes=True)
+def _softmax(adjoint: str) -> Trait:
+    return Trait("same", "axes", "kept", activation="scores", decodes=True, passes=True, adjoint=adjoint)
 
 
 def _reduction(
-    *, pools: Literal["mean", "max"] | None = None, elements: Elements = "mixed", affine: Affine = None
+    adjoint: str, *, pools: Literal["mean", "max"] | None = None, elements: Elements = "mixed", affine: Affine = None
 ) -> Trait:
     weighs = elements == "picked"
-    return Trait("reduce", "axes", elements, keeps_zero=True, affine=affine, pools=pools, weighs=weighs)
-
-
-def _image(window: Window, *, layer: bool = False, pools: Literal["mean", "max"] | None = None) -> Trait:
-    affine: Affine = None if pools == "max" else "one" if layer else "jointly"
-    return Trait("image", "window", keeps_zero=True, affine=affine, is_layer=layer, pools=pools, window=window)
-
-
-def _move(axes: Axes, places: Places = "mixed", *, elements: Elements = "moved", passes: bool = True) -> Trait:
     return Trait(
-        axes, places, elements, keeps_zero=True, affine="jointly" if elements == "moved" else None, passes=passes
+        "reduce", "axes", elements, keeps_zero=True, affine=affine, pools=pools, weighs=weighs, adjoint=adjoint
     )
 
 
-def _shift(*, elements: Elements = "mixed") -> Trait:
+def _image(
+    window: Window,
+    adjoint: str | None = None,
+    *,
+    layer: bool = False,
+    pools: Literal["mean", "max"] | None = None,
+) -> Trait:
+    affine: Affine = None if pools == "max" else "one" if layer else "jointly"
+    return Trait(
+        "image", "window", keeps_zero=True, affine=affine, is_layer=layer, pools=pools, window=window, adjoint=adjoint
+    )
+
+
+def _move(axes: Axes, adjoint: str, places: Places = "mixed") -> Trait:
+    return Trait(axes, places, "moved", keeps_zero=True, affine="jointly", passes=True, adjoint=adjoint)
+
+
+def _shift(adjoint: str, *, elements: Elements = "mixed") -> Trait:
     linear = elements == "mixed"
-    return Trait("move", elements=elements, keeps_zero=linear, affine="jointly" if linear else None)
+    return Trait("move", elements=elements, keeps_zero=linear, affine="jointly" if linear else None, adjoint=adjoint)
 
 
-def _pick(*, passes: bool = False, weighs: bool = False) -> Trait:
-    return Trait(elements="picked", passes=passes, weighs=weighs)
+def _pick(adjoint: str, *, passes: bool = False, weighs: bool = False) -> Trait:
+    return Trait(elements="picked", passes=passes, weighs=weighs, adjoint=adjoint)
 
 
-def _boxes(*, scores: int | None = None, regions: slice | None = None, only: bool = True) -> Trait:
-    return Trait(selects_boxes=only, score_input=scores, region_inputs=regions)
+def _boxes(
+    *, scores: int | None = None, regions: slice | None = None, only: bool = True, adjoint: str | None = None
+) -> Trait:
+    return Trait(selects_boxes=only, score_input=scores, region_inputs=regions, adjoint=adjoint)
 
 
 TRAITS: Mapping[str, Trait] = {
     # --- operations on images: NCHW by definition
-    "Convolution": _image(Window("weights", 1), layer=True),
-    "GroupConvolution": _image(Window("weights", 1), layer=True),
+    "Convolution": _image(Window("weights", 1), "convolution", layer=True),
+    "GroupConvolution": _image(Window("weights", 1), "convolution", layer=True),
     "BinaryConvolution": _image(Window("weights", 1), layer=True),
     "DeformableConvolution": _image(Window("weights", 2), layer=True),
-    "ConvolutionBackpropData": _image(Window("transposed", 1), layer=True),
-    "GroupConvolutionBackpropData": _image(Window("transposed", 1), layer=True),
-    "AvgPool": _image(Window("kernel"), pools="mean"),
-    "MaxPool": _image(Window("kernel"), pools="max"),
-    "AdaptiveAvgPool": _image(Window("adaptive"), pools="mean"),
-    "AdaptiveMaxPool": _image(Window("adaptive"), pools="max"),
-    "SpaceToDepth": _image(Window("block")),
-    "DepthToSpace": _image(Window("block")),
+    "ConvolutionBackpropData": _image(Window("transposed", 1), "transposed_convolution", layer=True),
+    "GroupConvolutionBackpropData": _image(Window("transposed", 1), "transposed_convolution", layer=True),
+    "AvgPool": _image(Window("kernel"), "axis_by_axis", pools="mean"),
+    "MaxPool": _image(Window("kernel"), "largest_in_window", pools="max"),
+    "AdaptiveAvgPool": _image(Window("adaptive"), "axis_by_axis", pools="mean"),
+    "AdaptiveMaxPool": _image(Window("adaptive"), "adaptive_largest", pools="max"),
+    "SpaceToDepth": _image(Window("block"), "depth"),
+    "DepthToSpace": _image(Window("block"), "depth"),
     # --- one operand, element by element
-    "Convert": _unary(zero=True, affine="jointly", copy=True, decodes=True, passes=True),
-    "ConvertLike": _unary(zero=True, affine="jointly", copy=True, decodes=True),
-    "FakeConvert": _unary(zero=True, affine="jointly", copy=True),
-    "FakeQuantize": _unary(affine="jointly", copy=True, decodes=True, passes=True),
-    "Clamp": _unary(activation="layer", decodes=True, passes=True, weighs=True),
-    "Relu": _unary(zero=True, activation="layer", passes=True),
-    "PRelu": _unary(zero=True, activation="layer"),
-    "Elu": _unary(zero=True, activation="layer"),
-    "Selu": _unary(zero=True, activation="layer"),
-    "Gelu": _unary(zero=True, activation="layer"),
-    "Swish": _unary(zero=True, activation="layer"),
-    "HSwish": _unary(zero=True, activation="layer"),
-    "Mish": _unary(zero=True, activation="layer"),
-    "SoftPlus": _unary(activation="layer"),
-    "Sigmoid": _unary(activation="scores", decodes=True, passes=True),
-    "HSigmoid": _unary(activation="scores", decodes=True),
-    "HardSigmoid": _unary(activation="scores", decodes=True),
-    "Tanh": _unary(zero=True),
-    "SoftSign": _unary(zero=True),
-    "Erf": _unary(zero=True),
-    "Exp": _unary(decodes=True, passes=True),
-    "Log": _unary(decodes=True),
-    "Sqrt": _unary(zero=True, decodes=True, passes=True, weighs=True),
-    "Abs": _unary(zero=True),
-    "Negative": _unary(zero=True, affine="jointly"),
-    "Floor": _unary(zero=True, rounds=True),
-    "Ceiling": _unary(zero=True, rounds=True),
-    "Round": _unary(zero=True, rounds=True),
-    "Sign": _unary(zero=True),
-    "Sin": _unary(zero=True),
-    "Cos": _unary(),
-    "LogicalNot": _unary(),
+    "Convert": _unary(zero=True, affine="jointly", copy=True, decodes=True, passes=True, adjoint="convert"),
+    "ConvertLike": _unary(zero=True, affine="jointly", copy=True, decodes=True, adjoint="convert"),
+    "FakeConvert": _unary(zero=True, affine="jointly", copy=True, adjoint="pass"),
+    "FakeQuantize": _unary(affine="jointly", copy=True, decodes=True, passes=True, adjoint="quantised"),
+    "Clamp": _unary(activation="layer", decodes=True, passes=True, weighs=True, adjoint="clamp"),
+    "Relu": _unary(zero=True, activation="layer", passes=True, adjoint="relu"),
+    "PRelu": _unary(zero=True, activation="layer", adjoint="prelu"),
+    "Elu": _unary(zero=True, activation="layer", adjoint="elu"),
+    "Selu": _unary(zero=True, activation="layer", adjoint="selu"),
+    "Gelu": _unary(zero=True, activation="layer", adjoint="gelu"),
+    "Swish": _unary(zero=True, activation="layer", adjoint="swish"),
+    "HSwish": _unary(zero=True, activation="layer", adjoint="hswish"),
+    "Mish": _unary(zero=True, activation="layer", adjoint="mish"),
+    "SoftPlus": _unary(activation="layer", adjoint="softplus"),
+    "Sigmoid": _unary(activation="scores", decodes=True, passes=True, adjoint="sigmoid"),
+    "HSigmoid": _unary(activation="scores", decodes=True, adjoint="hsigmoid"),
+    "HardSigmoid": _unary(activation="scores", decodes=True, adjoint="hard_sigmoid"),
+    "Tanh": _unary(zero=True, adjoint="tanh"),
+    "SoftSign": _unary(zero=True, adjoint="soft_sign"),
+    "Erf": _unary(zero=True, adjoint="erf"),
+    "Exp": _unary(decodes=True, passes=True, adjoint="exp"),
+    "Log": _unary(decodes=True, adjoint="log"),
+    "Sqrt": _unary(zero=True, decodes=True, passes=True, weighs=True, adjoint="sqrt"),
+    "Abs": _unary(zero=True, adjoint="abs"),
+    "Negative": _unary(zero=True, affine="jointly", adjoint="negative"),
+    "Floor": _unary(zero=True, rounds=True, adjoint="none"),
+    "Ceiling": _unary(zero=True, rounds=True, adjoint="none"),
+    "Round": _unary(zero=True, rounds=True, adjoint="none"),
+    "Sign": _unary(zero=True, adjoint="none"),
+    "Sin": _unary(zero=True, adjoint="sin"),
+    "Cos": _unary(adjoint="cos"),
+    "LogicalNot": _unary(adjoint="none"),
     # --- several operands, element by element
-    "Add": _binary(affine="jointly", passes=True),
-    "Subtract": _binary(affine="jointly", passes=True),
-    "Multiply": _binary(zero=True, affine="one", passes=True, weighs=True),
-    "Divide": _binary(passes=True),
-    "Power": _binary(passes=True, weighs=True),
-    "Maximum": _binary(passes=True),
-    "Minimum": _binary(passes=True),
-    "SquaredDifference": _binary(),
-    "Mod": _binary(rounds=True),
-    "FloorMod": _binary(rounds=True),
-    "Select": Trait(elements="combined", weighs=True),
+    "Add": _binary("add", affine="jointly", passes=True),
+    "Subtract": _binary("subtract", affine="jointly", passes=True),
+    "Multiply": _binary("multiply", zero=True, affine="one", passes=True, weighs=True),
+    "Divide": _binary("divide", passes=True),
+    "Power": _binary("power", passes=True, weighs=True),
+    "Maximum": _binary("maximum", passes=True),
+    "Minimum": _binary("minimum", passes=True),
+    "SquaredDifference": _binary("squared_difference"),
+    "Mod": _binary("modulo", rounds=True),
+    "FloorMod": _binary("modulo", rounds=True),
+    "Select": Trait(elements="combined", weighs=True, adjoint="select"),
     # --- along axes
-    "MVN": _normalisation(zero=True),
-    "NormalizeL2": _normalisation(zero=True),
-    "LRN": _normalisation(zero=True),
-    "GroupNormalization": _normalisation("mixed"),
-    "RMS": _normalisation("mixed", zero=True),
-    "BatchNormInference": _normalisation("each", affine="one"),
-    "Softmax": _softmax(),
-    "LogSoftmax": _softmax(),
-    "ReduceMean": _reduction(pools="mean", affine="jointly"),
-    "ReduceSum": _reduction(affine="jointly"),
-    "ReduceMax": _reduction(pools="max", elements="picked"),
-    "ReduceMin": _reduction(),
-    "ReduceProd": _reduction(),
-    "ReduceL1": _reduction(),
-    "ReduceL2": _reduction(),
+    "MVN": _normalisation("mvn", zero=True),
+    "NormalizeL2": _normalisation("unit", zero=True),
+    "LRN": _normalisation("local", zero=True),
+    "GroupNormalization": _normalisation("group_norm", "mixed"),
+    "RMS": _normalisation("root_mean_square", "mixed", zero=True),
+    "BatchNormInference": _normalisation("batch_norm", "each", affine="one"),
+    "Softmax": _softmax("softmax"),
+    "LogSoftmax": _softmax("log_softmax"),
+    "ReduceMean": _reduction("mean", pools="mean", affine="jointly"),
+    "ReduceSum": _reduction("sum", affine="jointly"),
+    "ReduceMax": _reduction("largest", pools="max", elements="picked"),
+    "ReduceMin": _reduction("largest"),
+    "ReduceProd": _reduction("product"),
+    "ReduceL1": _reduction("absolute"),
+    "ReduceL2": _reduction("length"),
     # --- linear algebra
-    "MatMul": Trait("matmul", "operands", keeps_zero=True, affine="one", is_layer=True),
-    "ScaledDotProductAttention": Trait("attention", keeps_zero=True),
+    "MatMul": Trait("matmul", "operands", keeps_zero=True, affine="one", is_layer=True, adjoint="matmul"),
+    "ScaledDotProductAttention": Trait("attention", keeps_zero=True, adjoint="attention"),
+    "Einsum": Trait(adjoint="einsum"),
+    "CumSum": Trait(adjoint="cumulated"),
+    "Identity": Trait(adjoint="pass"),
     # --- moves of elements
-    "Reshape": _move("reshape"),
-    "Squeeze": _move("reshape"),
-    "Unsqueeze": _move("reshape"),
-    "Transpose": _move("transpose", "each"),
-    "Concat": _move("concat", "axes"),
-    "Slice": _move("cut", "axes"),
-    "StridedSlice": _move("cut", "axes"),
-    "Gather": _move("cut", "axes"),
-    "Split": _move("split", "axes"),
-    "VariadicSplit": _move("split", "axes"),
-    "ShuffleChannels": Trait("same", "axes", keeps_zero=True, affine="jointly"),
-    "Interpolate": _shift(),
-    "Pad": _shift(elements="picked"),
-    "Reverse": _shift(),
-    "Roll": _shift(),
+    "Reshape": _move("reshape", "reshaped"),
+    "Squeeze": _move("reshape", "reshaped"),
+    "Unsqueeze": _move("reshape", "reshaped"),
+    "Transpose": _move("transpose", "transposed", "each"),
+    "Concat": _move("concat", "joined", "axes"),
+    "Slice": _move("cut", "sliced", "axes"),
+    "StridedSlice": _move("cut", "relocated", "axes"),
+    "Gather": _move("cut", "gathered", "axes"),
+    "Split": _move("split", "split", "axes"),
+    "VariadicSplit": _move("split", "split", "axes"),
+    "ShuffleChannels": Trait("same", "axes", keeps_zero=True, affine="jointly", adjoint="shuffled"),
+    "Interpolate": _shift("axis_by_axis"),
+    "Pad": _shift("padded", elements="picked"),
+    "Reverse": _shift("relocated"),
+    "Roll": _shift("rolled"),
     # --- what is passed on is a matter of the image
-    "Broadcast": _pick(),
-    "Tile": _pick(),
-    "GatherElements": _pick(passes=True),
-    "GatherND": _pick(passes=True),
-    "ScatterElementsUpdate": _pick(passes=True),
-    "ScatterNDUpdate": _pick(passes=True),
-    "ScatterUpdate": _pick(passes=True),
-    "TopK": _pick(passes=True, weighs=True),
+    "Broadcast": _pick("broadcast"),
+    "Tile": _pick("tiled"),
+    "GatherElements": _pick("relocated", passes=True),
+    "GatherND": _pick("relocated", passes=True),
+    "ScatterElementsUpdate": _pick("scattered_elements", passes=True),
+    "ScatterNDUpdate": _pick("scattered_slices", passes=True),
+    "ScatterUpdate": _pick("scattered_rows", passes=True),
+    "TopK": _pick("best", passes=True, weighs=True),
     # --- boxes
     "DetectionOutput": _boxes(scores=1),
     "MatrixNms": _boxes(scores=1),
     "MulticlassNms": _boxes(scores=1),
-    "NonMaxSuppression": _boxes(scores=1),
-    "NonMaxSuppressionIEInternal": _boxes(scores=1, only=False),
+    "NonMaxSuppression": _boxes(scores=1, adjoint="none"),
+    "NonMaxSuppressionIEInternal": _boxes(scores=1, only=False, adjoint="none"),
     "NMSRotated": _boxes(),
     "ExperimentalDetectronDetectionOutput": _boxes(),
     "ExperimentalDetectronROIFeatureExtractor": _boxes(regions=slice(1, None), only=False),
