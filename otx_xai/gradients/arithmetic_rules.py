@@ -19,7 +19,7 @@ from otx_xai.gradients.formulas import (
     summed_to_input,
 )
 from otx_xai.gradients.step import Gradients, Rule, Step
-from otx_xai.graph.view import constant_value, dimensions
+from otx_xai.graph.view import constant_value
 
 Partial = Callable[[Step, ov.Output, ov.Output], ov.Output]
 """The gradient of one operand, before what was broadcast is summed up, given the step and both operands."""
@@ -33,18 +33,7 @@ def _operands(first: Partial, second: Partial) -> Rule:
         made = {i: (first, second)[i](step, a, b) for i in sorted(step.wanted)}
         return {i: summed_to_input(step, value, i) for i, value in made.items()}
 
-    return Rule(apply, inputs=(0, 1), pointwise=True, refusal=unknown_broadcast)
-
-
-def unknown_broadcast(node: ov.Node, wanted: frozenset[int]) -> str | None:
-    """Refuse operands that may or may not be broadcast, because one length is known and the other is not."""
-    after = dimensions(node.output(0)) or []
-    for i in wanted:
-        before = dimensions(node.input_value(i)) or []
-        pairs = list(zip(before, after[len(after) - len(before) :], strict=True))
-        if any(size is None and whole is not None for size, whole in pairs):
-            return "may broadcast an axis of unknown length"
-    return None
+    return Rule(apply, inputs=(0, 1), pointwise=True)
 
 
 def _power_of_base(step: Step, a: ov.Output, b: ov.Output) -> ov.Output:
@@ -95,6 +84,6 @@ ARITHMETIC_RULES = {
         lambda step, a, b: mul(step.up, mul(sub(b, a), 2.0)),
     ),
     "modulo": _operands(lambda step, a, b: step.up, _whole),
-    "select": Rule(_select, inputs=(1, 2), pointwise=True, refusal=unknown_broadcast),
+    "select": Rule(_select, inputs=(1, 2), pointwise=True),
 }
 """Rules of arithmetic, by the names that the table of operations uses."""

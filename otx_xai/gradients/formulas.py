@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 from openvino.utils.node_factory import NodeFactory
 
-from otx_xai.gradients.step import Size, Step, rank, tensor_sizes
+from otx_xai.gradients.step import Size, Step, rank, sizes, tensor_sizes
 from otx_xai.graph.constants import evaluate
-from otx_xai.graph.surgery import reshape
+from otx_xai.graph.surgery import reshape, size_of
 from otx_xai.graph.view import constant_ints, constant_value, dimensions, kind
 
 Term: TypeAlias = ov.Output | float
@@ -197,15 +197,34 @@ def axes_of(node: ov.Node, index: int, tensor: ov.Output | None = None) -> list[
 def summed_to_input(step: Step, value: ov.Output, index: int) -> ov.Output:
     """Return a gradient of the shape of the output, summed over the axes that an input was broadcast along.
 
-    Axes of which neither length is known count as equal.
+    Whether an axis of unknown length was, is seen when the model runs, unless its length is unknown in the output too:
+    both count as equal then.
     """
     tensor, front = step.node.input_value(index), step.lead
     before, after = dimensions(tensor) or [], dimensions(step.y) or []
     extra = len(after) - len(before)
-    gone = [front + axis for axis in range(extra)]
-    value = sum_over(value, gone, keep=False)
-    axes = [axis - len(before) for axis, size in enumerate(before) if size == 1 and after[extra + axis] != 1]
-    return sum_over(value, axes)
+    value = sum_over(value, [front + axis for axis in range(extra)], keep=False)
+    pairs = list(zip(before, after[extra:], strict=True))
+    value = sum_over(
+        value, [axis - len(before) for axis, (size, whole) in enumerate(pairs) if size == 1 and whole != 1]
+    )
+    open_axes = [axis for axis, (size, whole) in enumerate(pairs) if size is None and whole is not None]
+    return _summed_where_needed(step, value, tensor, open_axes) if open_axes else value
+
+
+def _summed_where_needed(step: Step, value: ov.Output, tensor: ov.Output, open_axes: Sequence[int]) -> ov.Output:
+    """Sum a gradient along axes in so many parts as a tensor has places there: one, or all."""
+    parts: list[Size] = []
+    sums = []
+    target = sizes(step, tensor)
+    skipped = len(target) - rank(tensor)
+    for i, size in enumerate(target):
+        parts.append(size)
+        if i - skipped in open_axes:
+            sums.append(len(parts))
+            parts.append(ops.divide(size_of(value, i), size).output(0))
+    whole = ops.reshape(value, vector(parts), special_zero=False).output(0)
+    return sum_over(whole, sums, keep=False)
 
 
 def is_broadcast(node: ov.Node, index: int) -> bool:

@@ -22,7 +22,7 @@ from otx_xai.gradients.formulas import (
     sum_over,
 )
 from otx_xai.gradients.step import Gradients, Rule, Step, rank
-from otx_xai.graph.view import constant_ints
+from otx_xai.graph.view import constant_ints, dimensions
 
 
 def without_constant_axes(index: int) -> Callable[[ov.Node, frozenset[int]], str | None]:
@@ -38,11 +38,35 @@ def _names_first(node: ov.Node, _wanted: frozenset[int]) -> bool:
     return -rank(node.input_value(0)) in (axes_of(node, 1) or [])
 
 
+def reduced_axes(node: ov.Node) -> list[int] | None:
+    """Return the axes that a reduction names, counted from the last; ``None`` where nobody knows them.
+
+    ONNX models compute them from the rank. The shapes tell them then, those of length 1 aside, where it makes no
+    difference whether they are reduced.
+    """
+    axes = axes_of(node, 1)
+    before, after = dimensions(node.input_value(0)) or [], dimensions(node.output(0))
+    if axes is not None or after is None or not node.get_attributes().get("keep_dims", False):
+        return axes
+    if any(size is not None and whole is None for size, whole in zip(before, after, strict=True)):
+        return None
+    pairs = enumerate(zip(before, after, strict=True))
+    return [axis - len(before) for axis, (size, whole) in pairs if whole == 1 and size != 1]
+
+
+def _unknown_axes(node: ov.Node, _wanted: frozenset[int]) -> str | None:
+    return "computes its axes" if reduced_axes(node) is None else None
+
+
+def _reduces_first(node: ov.Node, _wanted: frozenset[int]) -> bool:
+    return -rank(node.input_value(0)) in (reduced_axes(node) or [])
+
+
 def _kept(step: Step, value: ov.Output) -> ov.Output:
     """Give a tensor of the shape of the output of a reduction (or its gradient) the reduced axes with length 1."""
     if step.node.get_attributes().get("keep_dims", False):
         return value
-    axes = sorted(axes_of(step.node, 1) or [])
+    axes = sorted(reduced_axes(step.node) or [])
     return ops.unsqueeze(value, ints(axes)).output(0) if axes else value
 
 
@@ -54,10 +78,10 @@ def _reduction(partial: Callable[[Step, list[int], ov.Output, ov.Output], ov.Out
     """
 
     def apply(step: Step) -> Gradients:
-        axes = axes_of(step.node, 1) or []
+        axes = reduced_axes(step.node) or []
         return {0: partial(step, axes, _kept(step, step.y), _kept(step, step.up))}
 
-    return Rule(apply, inputs=(0,), first_axis=_names_first, refusal=without_constant_axes(1))
+    return Rule(apply, inputs=(0,), first_axis=_reduces_first, refusal=_unknown_axes)
 
 
 def _largest(step: Step, axes: list[int], y: ov.Output, up: ov.Output) -> ov.Output:

@@ -225,8 +225,11 @@ def _padding(step: Step) -> Gradients:
     if moved is not None and min(moved) < 0:
         return _uncropped(step)
     stop = ops.add(begin, ops.convert_like(ops.shape_of(step.x), begin))
-    one, axes = ops.constant(np.ones(own, np.int64)), ints(range(extra, extra + own))
-    return {0: ops.slice(step.up, begin, stop, ops.convert_like(one, begin), axes).output(0)}
+    skipped = int(step.front == "folded")  # seeds stand where one image did, which is not padded
+    axes = list(range(skipped, own))
+    low, high = (ops.gather(bound, ints(axes), ops.constant(np.int64(0))) for bound in (begin, stop))
+    one = ops.convert_like(ints([1] * len(axes)), begin)
+    return {0: ops.slice(step.up, low, high, one, ints(extra + axis for axis in axes)).output(0)}
 
 
 def _uncropped(step: Step) -> Gradients:

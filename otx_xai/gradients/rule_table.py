@@ -12,6 +12,7 @@ from otx_xai.gradients.pooling_rules import POOLING_RULES
 from otx_xai.gradients.product_rules import PRODUCT_RULES
 from otx_xai.gradients.reduction_rules import REDUCTION_RULES
 from otx_xai.gradients.relocation_rules import RELOCATION_RULES
+from otx_xai.gradients.sampling_rules import SAMPLING_RULES
 from otx_xai.gradients.scatter_rules import SCATTER_RULES
 from otx_xai.gradients.shape_rules import SHAPE_RULES
 from otx_xai.gradients.step import Rule
@@ -25,6 +26,7 @@ RULES: Mapping[str, Rule] = {
     **PRODUCT_RULES,
     **REDUCTION_RULES,
     **RELOCATION_RULES,
+    **SAMPLING_RULES,
     **SCATTER_RULES,
     **SHAPE_RULES,
 }

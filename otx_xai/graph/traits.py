@@ -287,6 +287,8 @@ TRAITS: Mapping[str, Trait] = {
     "Einsum": Trait(adjoint="einsum"),
     "CumSum": Trait(adjoint="cumulated"),
     "Identity": Trait(adjoint="pass"),
+    "GridSample": Trait(adjoint="sampled"),
+    "Col2Im": Trait(adjoint="folded_windows"),
     # --- moves of elements
     "Reshape": _move("reshape", "reshaped"),
     "Squeeze": _move("reshape", "reshaped"),
@@ -323,7 +325,7 @@ TRAITS: Mapping[str, Trait] = {
     "ExperimentalDetectronROIFeatureExtractor": _boxes(regions=slice(1, None), only=False),
     "Proposal": _boxes(),
     "RegionYolo": _boxes(),
-    "ROIAlign": _boxes(regions=slice(0, 1)),
+    "ROIAlign": _boxes(regions=slice(0, 1), adjoint="region"),
     "ROIAlignRotated": _boxes(regions=slice(0, 1), only=False),
     "ROIPooling": _boxes(regions=slice(0, 1), only=False),
     "PSROIPooling": _boxes(regions=slice(0, 1), only=False),
