@@ -53,11 +53,8 @@ Variant = tuple[int, str]
 def variants(case: Case) -> list[Variant]:
     """Return what a case is tried with."""
     has_batch = any(N in shape for shape in case.shapes)
-    return [
-        (1, "none"),
-        *([(2, "none"), (2, "batch")] if has_batch else []),
-        *([(2, "all")] if case.open_sizes else []),
-    ]
+    is_open = "all" if case.open_sizes else "batch" if has_batch else None
+    return [(1, "none"), *([(2, "none")] if has_batch else []), *([(2, is_open)] if is_open else [])]
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,7 @@ def _alone(node: ov.Node, unit: ov.Output, axis: int) -> ov.Output:
         alone = [_others_left(value, place, len(axes)) for value in values[1 : 1 + lengths]]
         return again(node, [unit, *alone, *values[1 + lengths :]]).output(0)
     if kind(node) == "AdaptiveAvgPool":
-        goal = [_only(node.input_value(1), place) if i == place else ints([1]) for i in range(len(axes))]
-        return again(node, [unit, ops.concat(goal, 0).output(0)]).output(0)
+        return again(node, [unit, _others_left(node.input_value(1), place, len(axes))]).output(0)
     changed: dict[str, object] = {}
     for name, idle in (("kernel", 1), ("strides", 1), ("pads_begin", 0), ("pads_end", 0), ("dilations", 1)):
         if name in node.get_attributes():
