@@ -26,7 +26,7 @@ from otx_xai.gradients.formulas import (
 )
 from otx_xai.gradients.reduction_rules import softmax_gradient
 from otx_xai.gradients.step import Gradients, Rule, Step, rank, tensor_sizes
-from otx_xai.graph.surgery import size_of
+from otx_xai.graph.surgery import size_of, transpose
 from otx_xai.graph.view import constant_value, dimensions
 
 
@@ -46,9 +46,10 @@ def _linear(step: Step, weights: NDArray[np.float32]) -> Gradients:
     back = array(np.ascontiguousarray(weights.T if attributes["transpose_b"] else weights), up)
     if rank(step.x) == 1:
         up = _with_axis(up, -2)
-    if attributes["transpose_a"] and rank(step.x) > 1:
-        return {0: product(back, up, turn_b=True)}
     value = product(up, back, turn_b=True)
+    if attributes["transpose_a"] and rank(step.x) > 1:
+        order = list(range(rank(value)))
+        return {0: transpose(value, [*order[:-2], order[-1], order[-2]])}
     return {0: ops.squeeze(value, ints([-2])).output(0) if rank(step.x) == 1 else value}
 
 

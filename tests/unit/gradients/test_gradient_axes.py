@@ -51,6 +51,11 @@ PRODUCTS = {
     "linear": layer(N, 4),
     "linear of tokens": layer(N, 5, 4),
     "linear of four axes": layer(N, 2, 5, 4),
+    "linear of turned tokens": Case(
+        lambda x: ops.matmul(x, ops.constant(numbers(6, 4)), True, True),
+        lambda x: x.mT @ torch_of(numbers(6, 4)).T,
+        ((N, 4, 5),),
+    ),
     "plain": product(False, False, (N, 3, 4), (N, 4, 2)),
     "first turned": product(True, False, (N, 4, 3), (N, 4, 2)),
     "second turned": product(False, True, (N, 3, 4), (N, 2, 4)),
