@@ -218,10 +218,6 @@ def _refusal(node: ov.Node, _wanted: frozenset[int]) -> str | None:
     return None
 
 
-def _first(node: ov.Node, _wanted: frozenset[int]) -> bool:
-    return False
-
-
 POOLING_RULES = {
     "largest_in_window": Rule(_largest_in_window, inputs=(0,)),
     "adaptive_largest": Rule(_adaptive_largest, inputs=(0,)),

@@ -6,8 +6,6 @@ gradients are added up there. What networks are full of has shorter ways.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
@@ -255,20 +253,6 @@ def _best(step: Step) -> Gradients:
     axis = int(step.node.get_attributes()["axis"])
     origins = ops.gather_elements(numbered(step.x), step.node.output(1), axis % rank(step.x))
     return {0: sent_back(step, origins.output(0))}
-
-
-def first_axis_of(index: int) -> Callable[[ov.Node, frozenset[int]], bool]:
-    """Return whether an axis that an attribute or input names is the first."""
-
-    def touches(node: ov.Node, _wanted: frozenset[int]) -> bool:
-        axes = axes_of(node, index)
-        return axes is None or -rank(node.input_value(0)) in axes
-
-    return touches
-
-
-def _always(_node: ov.Node, _wanted: frozenset[int]) -> bool:
-    return True
 
 
 RELOCATION_RULES = {
