@@ -309,6 +309,7 @@ def model_info_of(model: OTXModel) -> dict[str, str]:
         "scale_values": "1.0 1.0 1.0",
         "resize_type": str(model.geometry.resize_type),
         "pad_value": str(model.geometry.pad_value),
+        **({"crop": f"{model.geometry.crop:.9g}"} if model.geometry.crop < 1 else {}),
         "reverse_input_channels": "False",
     }
 

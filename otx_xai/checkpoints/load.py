@@ -13,11 +13,13 @@ from torch import nn
 
 from otx_xai.checkpoints.contents import Contents, read_checkpoint
 from otx_xai.checkpoints.fitting import Fit, compare_with, current_names, differences, recognise, without_auxiliary
+from otx_xai.checkpoints.told_input import as_arguments, named_architecture, told_beside, usual_input
 from otx_xai.data.label_files import user_names
 from otx_xai.errors import CheckpointError, ConfigError, OtxXaiError, TaskError
 from otx_xai.models import build_model
 from otx_xai.models.architectures import architectures
 from otx_xai.models.base import DESCRIPTION_FORMAT, OTXModel
+from otx_xai.neighbours import Hints, merged, source_of
 from otx_xai.records import InputOptions, Task, Weights, parse_numbers
 
 logger = logging.getLogger("otx_xai")
@@ -58,8 +60,8 @@ def load_checkpoint(
             classes.
         labels: class names (a text file with one name a line, a JSON list, ``a,b,c``, or the names); those in the
             checkpoint by default, or else ``0``, ``1``, ….
-        options: ``mean``, ``scale``, ``resize_type``, ``pad_value`` and ``size`` of the input, which outrank the
-            checkpoint. They become part of the model: what is exported from it must not be normalised again.
+        options: ``mean``, ``scale``, ``resize_type``, ``pad_value``, ``crop`` and ``size`` of the input, which outrank
+            the checkpoint. They become part of the model: what is exported from it must not be normalised again.
         weights: those averaged over training (EMA), or those of the last step, where the trainer kept both; averaged
             ones by default.
 
@@ -164,21 +166,52 @@ def _plain(
     """Build the model of a plain state dict."""
     state = current_names(contents.state)
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    if model is not None:
-        fit = _fit_of(path, model, task or _task_of(model), shapes)
-    else:
-        fit = recognise(shapes, task, hint=path.name)
-        logger.info("The checkpoint %s is a %s with %s classes.", path, fit.architecture, fit.num_classes)
+    beside = told_beside(path)
+    fit, beside = _recognised(path, model, task, shapes, beside)
     task = task or fit.task
-    names, source = user_names(labels, fit.num_classes or 0)
+    names, source = _names(labels, beside, fit.num_classes or 0)
     logger.info("Labels: %s.", source)
+    hints = merged(beside, usual_input(fit.architecture, task)) if beside.resize_type is None else beside
     arguments: dict[str, Any] = {"architecture": fit.architecture, "labels": list(names)}
+    arguments |= as_arguments(hints)
     if fit.size is not None:
         arguments["input_size"] = fit.size
     arguments |= _input_arguments(options)
+    if options.resize_type is not None and options.crop is None:
+        arguments.pop("crop", None)  # it belongs to the resize that was overruled
     built = build_model({"format": DESCRIPTION_FORMAT, "class": _CLASS_NAMES[task], "init": arguments})
     _fill(built, state, str(path), fit.architecture)
     return built
+
+
+def _names(labels: Any, beside: Hints, count: int) -> tuple[tuple[str, ...], str]:
+    """Return class names and where they come from: the user, or what lies beside where it has one a class."""
+    if labels is None and beside.labels is not None and len(beside.labels) == count:
+        return beside.labels, source_of(beside, "labels")
+    return user_names(labels, count)
+
+
+def _recognised(
+    path: Path, model: str | None, task: Task | None, shapes: Mapping[str, tuple[int, ...]], beside: Hints
+) -> tuple[Fit, Hints]:
+    """Find the architecture: the user's, then the one that a configuration beside the file names, then by shapes.
+
+    Returns:
+        The fit, and what lies beside; nothing, where that is of another architecture.
+    """
+    if model is not None:
+        return _fit_of(path, model, task or _task_of(model), shapes), beside
+    named = named_architecture(beside)
+    if named is not None:
+        fit = compare_with(task or Task.CLASSIFICATION, named, shapes)
+        if fit.fits:
+            logger.info("The checkpoint %s is a %s (%s) with %s classes.", path, named, beside.source, fit.num_classes)
+            return fit, beside
+        logger.warning("%s beside %s is of another model: it names %s, and %s.", beside.source, path, named, fit)
+        beside = Hints()
+    fit = recognise(shapes, task, hint=path.name)
+    logger.info("The checkpoint %s is a %s with %s classes.", path, fit.architecture, fit.num_classes)
+    return fit, beside
 
 
 def _task_of(architecture: str) -> Task:
@@ -238,6 +271,8 @@ def _input_arguments(options: InputOptions) -> dict[str, Any]:
         arguments["pad_value"] = options.pad_value
     if options.size is not None:
         arguments["input_size"] = _sides(options.size)
+    if options.crop is not None:
+        arguments["crop"] = options.crop
     return arguments
 
 

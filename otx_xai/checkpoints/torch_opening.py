@@ -15,6 +15,7 @@ from torch import nn
 from otx_xai.checkpoints.contents import read_checkpoint
 from otx_xai.checkpoints.load import load_checkpoint
 from otx_xai.checkpoints.module_hints import module_input
+from otx_xai.checkpoints.told_input import told_beside
 from otx_xai.checkpoints.user_class import build_module, fill, import_class, names_a_class
 from otx_xai.conversion import module_to_openvino, to_openvino
 from otx_xai.errors import ConfigError
@@ -158,7 +159,7 @@ def _known(path: Path, options: TorchOptions) -> TorchOpened:
     )
     rest = replace(given, mean=None, scale=None, size=None, layout=None)
     opened = _opened_own(model, f"{path} ({model.architecture})", normalised=options.normalised)
-    return replace(opened, options=rest, files=(path,))
+    return replace(opened, options=rest, files=(path, *map(Path, told_beside(path).files)))
 
 
 def _architecture(model: Any) -> str | None:

@@ -11,7 +11,7 @@ from otx_xai.errors import ConfigError, ModelError
 from otx_xai.graph.input_layout import channels_of, image_input, layout_of
 from otx_xai.graph.view import View
 from otx_xai.model.image_layout import declared_layout, is_layout, layout_of_channels
-from otx_xai.model.model_info import malformed, read_flag
+from otx_xai.model.model_info import malformed, read_flag, read_share
 from otx_xai.model.zero_input import graph_zero
 from otx_xai.neighbours.hints import NO_HINTS, Hints, source_of
 from otx_xai.neighbours.image_processor import KEEPS_RATIO
@@ -220,6 +220,11 @@ def _crop(info: dict[str, str], options: InputOptions, hints: Hints) -> tuple[fl
     """
     if options.crop is not None:
         return options.crop, f"; middle {options.crop:.4g} of the sides: --input.crop"
+    if info.get("crop") and options.resize_type is None:
+        share = read_share(info, "crop")
+        if share == 0:
+            raise malformed(info, "crop", "a share of the sides, from more than 0 to 1", "pass --input.crop")
+        return share, f"; middle {share:.4g} of the sides: model_info/crop"
     overruled = options.resize_type is not None or bool(info.get("resize_type"))
     if overruled or hints.crop is None or hints.crop == 1:
         return 1.0, ""

@@ -43,6 +43,7 @@ class OTXModel(lightning.LightningModule, ABC):  # type: ignore[misc]
         scale: one number, or one a channel, to divide by, on the 0-255 scale; likewise.
         resize_type: the rule that fits an image into the input.
         pad_value: grey level 0-255 of the padding.
+        crop: share of the image's height and width, in (0, 1], that is cut out of its middle before it is fitted in.
         pretrained: begin with published weights; they are downloaded on first use. Layers that depend on the number
             of classes begin anew if it differs.
         learning_rate: the highest rate of the schedule.
@@ -79,6 +80,7 @@ class OTXModel(lightning.LightningModule, ABC):  # type: ignore[misc]
         scale: float | Sequence[float] | None = None,
         resize_type: ResizeType | str = ResizeType.STANDARD,
         pad_value: int = 0,
+        crop: float = 1.0,
         pretrained: bool = False,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-2,
@@ -95,6 +97,7 @@ class OTXModel(lightning.LightningModule, ABC):  # type: ignore[misc]
             size=defaults.size if input_size is None else _read_size(input_size),
             resize_type=ResizeType(resize_type),
             pad_value=_read_pad_value(pad_value),
+            crop=_read_number("crop", crop, above=0, most=1),
         )
         self.mean = defaults.mean if mean is None else _read_channels("mean", mean)
         self.scale = defaults.scale if scale is None else _read_channels("scale", scale)
@@ -268,6 +271,7 @@ class OTXModel(lightning.LightningModule, ABC):  # type: ignore[misc]
                 "scale": list(self.scale),
                 "resize_type": str(self.geometry.resize_type),
                 "pad_value": self.geometry.pad_value,
+                "crop": self.geometry.crop,
                 "pretrained": False,
                 "learning_rate": self.learning_rate,
                 "weight_decay": self.weight_decay,
@@ -379,11 +383,17 @@ def _read_channels(name: str, value: float | Sequence[float]) -> tuple[float, ..
 
 
 def _read_number(
-    name: str, value: float, *, from_: float = -math.inf, above: float = -math.inf, below: float = math.inf
+    name: str,
+    value: float,
+    *,
+    from_: float = -math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+    most: float = math.inf,
 ) -> float:
-    if not (from_ <= value < below and above < value):
+    if not (from_ <= value < below and above < value <= most):
         lowest = f"from {from_:g}" if math.isfinite(from_) else f"above {above:g}"
-        highest = f" and below {below:g}" if math.isfinite(below) else ""
+        highest = f" and below {below:g}" if math.isfinite(below) else f" to {most:g}" if math.isfinite(most) else ""
         raise ConfigError(f"{name} is {value}; expected a number {lowest}{highest}.")
     return float(value)
 

@@ -118,9 +118,9 @@ def _cropped(image_size: Size, geometry: InputGeometry) -> Placement:
 
 
 def _widened(span: Span, length: int) -> Span:
-    """Return the placement of an axis whose middle ``span.image`` pixels lie as ``span`` tells."""
-    first = (length - span.image) // 2
-    return replace(span, image=length, seen=(first + span.seen[0], span.seen[1]))
+    """Return the placement of an axis of which the middle is seen; halves are rounded as torchvision rounds them."""
+    seen = span.seen[1]
+    return replace(span, image=length, seen=(round((length - seen) / 2), seen))
 
 
 def _stretched(image_size: Size, input_size: Size) -> Placement:

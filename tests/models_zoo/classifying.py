@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import openvino as ov
 import pictures as drawn
 import torch
@@ -43,8 +45,12 @@ def answers(network: nn.Module, transform: Transform, folder: Path, *sizes: tupl
 
 
 def stretched(side: int, normalisation: tuple[Any, Any] = IMAGENET) -> Transform:
-    """Return what the package does where nobody tells how to fit an image in: stretch, normalise."""
-    return _normalised(v2.Resize((side, side), antialias=True), normalisation)
+    """Return what is done where nobody tells how to fit an image in: stretch, as OpenCV does it, and normalise."""
+
+    def stretch(picture: Image.Image) -> Image.Image:
+        return Image.fromarray(cv2.resize(np.asarray(picture), (side, side), interpolation=cv2.INTER_LINEAR))
+
+    return _normalised(v2.Lambda(stretch), normalisation)
 
 
 def cropped(side: int, before: int, normalisation: tuple[Any, Any] = IMAGENET) -> Transform:
@@ -62,8 +68,8 @@ def to_onnx(
     network: nn.Module, image: Tensor, file: Path, axes: dict[str, dict[int, str]] | None = None, **names: Any
 ) -> Path:
     """Export to ONNX; ``axes`` are those that stay open, by the names of inputs and outputs."""
-    names = {"input_names": ["image"], "output_names": ["logits"], "opset_version": 17} | names
-    torch.onnx.export(network.eval(), (image,), str(file), dynamo=False, dynamic_axes=axes, **names)
+    names = {"input_names": ["image"], "output_names": ["logits"]} | names
+    torch.onnx.export(network.eval(), (image,), str(file), dynamo=False, opset_version=17, dynamic_axes=axes, **names)
     return file
 
 

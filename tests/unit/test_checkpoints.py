@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import os
 import pickle
@@ -8,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import openvino as ov
 import pytest
 import timm
 import torch
@@ -16,8 +18,9 @@ from safetensors.torch import save_file
 
 from otx_xai.checkpoints import load_checkpoint, read_checkpoint, recognise
 from otx_xai.errors import CheckpointError, ConfigError, LabelError, ModelError, TaskError
+from otx_xai.model import open_model
 from otx_xai.models import Detector, MulticlassClassifier, MultilabelClassifier
-from otx_xai.records import InputOptions, ResizeType, Task
+from otx_xai.records import InputGeometry, InputOptions, ResizeType, Task
 
 
 def small_network(classes: int = 5, name: str = "squeezenet1_1") -> torch.nn.Module:
@@ -189,7 +192,9 @@ def test_recognises_torchvision(tmp_path, name):
     assert isinstance(model, MulticlassClassifier)
     assert (model.architecture, model.labels) == (name, tuple("0123456"))
     assert model.geometry.size == (224, 224)
-    assert model.geometry.resize_type is ResizeType.STANDARD
+    # as torchvision evaluates it: the shorter side to 256 or 232, the middle cut out
+    resized = torchvision.models.get_model_weights(name).DEFAULT.transforms().resize_size[0]
+    assert model.geometry == InputGeometry((224, 224), ResizeType.CROP, 0, 224 / resized)
     assert model.mean == (123.675, 116.28, 103.53)
     assert not model.training
     images = torch.rand(1, 3, 224, 224) * 255
@@ -238,6 +243,47 @@ def test_recognises_timm_by_the_name_of_the_file(tmp_path):
     model = load_checkpoint(save(tmp_path / "test_resnet_best.pth", network.state_dict()))
     assert (model.architecture, len(model.labels)) == ("timm/test_resnet", 6)
     assert same_weights(model.network, network.state_dict())
+
+
+def test_a_configuration_of_timm_beside_the_weights(tmp_path, caplog):
+    network = timm.create_model("resnet10t", num_classes=3).eval()
+    path = save(tmp_path / "model.pth", network.state_dict())
+    config = {
+        "input_size": [3, 176, 176],
+        "mean": [0.5] * 3,
+        "std": [0.25] * 3,
+        "crop_pct": 0.88,
+        "crop_mode": "center",
+    }
+    said = {"architecture": "resnet10t", "pretrained_cfg": config, "label_names": ["cat", "dog", "hen"]}
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    model = load_checkpoint(path)
+    assert (model.architecture, model.labels) == ("timm/resnet10t", ("cat", "dog", "hen"))
+    assert (model.mean, model.scale) == ((127.5,) * 3, (63.75,) * 3)
+    assert model.geometry == InputGeometry((176, 176), ResizeType.CROP, 0, 176 / 200)
+    # the user outranks it
+    options = InputOptions(resize_type=ResizeType.STANDARD, scale=255)
+    model = load_checkpoint(path, labels="a,b,c", options=options)
+    assert (model.labels, model.scale, model.geometry.crop) == (("a", "b", "c"), (255.0,) * 3, 1.0)
+    # one of another model is told, and does not count
+    (tmp_path / "config.json").write_text(json.dumps(said | {"architecture": "resnet18"}))
+    caplog.clear()
+    model = load_checkpoint(save(tmp_path / "resnet10t.pth", network.state_dict()))
+    assert "config.json beside" in caplog.text
+    assert "is of another model: it names timm/resnet18" in caplog.text
+    assert (model.architecture, model.labels) == ("timm/resnet10t", ("0", "1", "2"))
+
+
+def test_the_crop_of_a_checkpoint_reaches_its_export(tmp_path):
+    network = small_network(3, "squeezenet1_0")
+    path = save(tmp_path / "weights.pth", network.state_dict())
+    found = open_model(path)
+    assert found.facts.geometry == InputGeometry((224, 224), ResizeType.CROP, 0, 0.875)
+    ov.save_model(found.graph, tmp_path / "model.xml")
+    assert open_model(tmp_path / "model.xml").facts.geometry == found.facts.geometry
+    found.graph.set_rt_info("0", ["model_info", "crop"])
+    with pytest.raises(ModelError, match=r"model_info/crop of the model is '0'; expected a share of the sides"):
+        open_model(found.graph)
 
 
 def test_an_unknown_state_dict_is_compared_with_the_closest(tmp_path, network):

@@ -29,6 +29,14 @@ def test_the_short_side_is_resized_and_the_middle_cut_out(size, resized, crop):
     assert np.abs(found - expected).mean() < np.abs(whole - expected).mean() / 4
 
 
+@pytest.mark.parametrize("size", [(235, 235), (235, 312), (313, 235), (237, 237)])
+def test_pixels_that_need_no_resize_are_those_of_torchvision(size):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+    expected = np.asarray(transforms.CenterCrop(224)(Image.fromarray(image)))
+    geometry = InputGeometry((224, 224), ResizeType.CROP, crop=224 / min(size))
+    np.testing.assert_array_equal(fit(image, geometry), expected)
+
+
 @pytest.mark.parametrize("size", [(480, 640), (300, 200)])
 def test_a_stretched_image_loses_its_border(size):
     image = smooth(size)
@@ -44,10 +52,13 @@ def test_a_stretched_image_loses_its_border(size):
 def test_a_crop_is_the_fit_of_the_middle(size, resize_type, crop):
     image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
     height, width = (max(1, round(length * crop)) for length in size)
-    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    if resize_type is ResizeType.CROP:  # the middle of the middle
+        height, width = max(1, min(height, width * 24 // 40)), max(1, min(width, height * 40 // 24))
+    top, left = round((size[0] - height) / 2), round((size[1] - width) / 2)
     inner = image[top : top + height, left : left + width]
     geometry = InputGeometry((24, 40), resize_type, pad_value=114, crop=crop)
-    without = InputGeometry((24, 40), resize_type, pad_value=114)
+    whole = ResizeType.STANDARD if resize_type is ResizeType.CROP else resize_type
+    without = InputGeometry((24, 40), whole, pad_value=114)
     np.testing.assert_array_equal(fit(image, geometry), fit(inner, without))
     maps = np.random.default_rng(1).random((2, 3, 5), np.float32)
     expected = np.zeros((2, *size), np.float32)
