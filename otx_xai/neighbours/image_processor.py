@@ -31,6 +31,8 @@ _CONVNEXT_SHARE = 224 / 256
 _LEVIT_SHARE = 224 / 256
 _REVERSED = ("pplcnet",)
 """Processors that turn channels round, to BGR, without saying so; they do it after normalisation."""
+_UNNORMALISED = ("mobilevit",)
+"""Processors that write mean and std since version 5, and use neither."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def _normalisation(
     factor = _factor(processor, path)
     # EfficientNet's may move pixels to -1 to 1 before
     shift = 1.0 if processor.get("rescale_offset") and processor.get("do_rescale", True) else 0.0
-    if not processor.get("do_normalize", "image_mean" in processor):
+    if not processor.get("do_normalize", "image_mean" in processor and not _is(processor, *_UNNORMALISED)):
         return (_rounded(shift / factor),), (_rounded(1 / factor),)
     if "image_mean" not in processor or "image_std" not in processor:
         return None, None

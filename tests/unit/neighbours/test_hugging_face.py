@@ -81,6 +81,11 @@ PROCESSORS = {
         | {"crop_size": {"height": 256, "width": 256}, "size": {"shortest_edge": 288}, **RESCALE},
         ((0.0,), (255.0,), (256, 256), ResizeType.CROP, 256 / 288),
     ),
+    "mobilevit, since 5": (
+        {"image_processor_type": "MobileViTImageProcessor", "do_flip_channel_order": True, "do_center_crop": True}
+        | {"crop_size": {"height": 256, "width": 256}, "size": {"shortest_edge": 288}, **RESCALE, **IMAGENET},
+        ((0.0,), (255.0,), (256, 256), ResizeType.CROP, 256 / 288),
+    ),
     "levit": (
         {"image_processor_type": "LevitImageProcessor", "do_center_crop": True, "size": {"shortest_edge": 224}}
         | {"crop_size": {"height": 224, "width": 224}, "do_normalize": True, **IMAGENET, **RESCALE},
@@ -149,7 +154,7 @@ def test_image_processors(tmp_path, kind):
     assert hints.scale == pytest.approx(scale, abs=1e-4)
     assert (hints.size, hints.resize_type) == (size, resize_type)
     assert hints.crop == pytest.approx(crop)
-    assert hints.reverse_input_channels is (kind in ("mobilevit", "pp-lcnet"))
+    assert hints.reverse_input_channels is kind.startswith(("mobilevit", "pp-lcnet"))
     assert hints.pad_value == (114 if kind == "padded" else None)
     assert (hints.source, len(hints.files)) == ("preprocessor_config.json", 1)
     limits = "shortest_edge 800, longest_edge 1333" if kind.startswith("detr") else None
