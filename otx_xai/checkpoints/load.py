@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,13 @@ from torch import nn
 
 from otx_xai.checkpoints.contents import Contents, read_checkpoint
 from otx_xai.checkpoints.fitting import Fit, compare_with, current_names, differences, recognise, without_auxiliary
-from otx_xai.checkpoints.told_input import as_arguments, named_architecture, told_beside, usual_input
+from otx_xai.checkpoints.told_input import as_arguments, named_architecture, usual_input
 from otx_xai.data.label_files import user_names
 from otx_xai.errors import CheckpointError, ConfigError, OtxXaiError, TaskError
 from otx_xai.models import build_model
 from otx_xai.models.architectures import architectures
 from otx_xai.models.base import DESCRIPTION_FORMAT, OTXModel
-from otx_xai.neighbours import Hints, merged, source_of
+from otx_xai.neighbours import Hints, from_config_files, merged, source_of
 from otx_xai.records import InputOptions, Task, Weights, parse_numbers
 
 logger = logging.getLogger("otx_xai")
@@ -36,6 +37,19 @@ _DANGEROUS_OPTIONS = ("checkpoint", "file", "pretrained", "url", "weights")
 """Options of builders with such words in their name read files or download; a checkpoint has no business in them."""
 
 _NO_OPTIONS = InputOptions()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model, and all that was read for it.
+
+    Args:
+        model: in evaluation mode, on the CPU.
+        files: the checkpoint, and the configurations beside it that count.
+    """
+
+    model: OTXModel
+    files: tuple[Path, ...]
 
 
 def load_checkpoint(
@@ -74,18 +88,40 @@ def load_checkpoint(
         LabelError: the number of labels is not the number of classes.
         TaskError: the checkpoint is of another task.
     """
+    return load_with_files(
+        path,
+        model=model,
+        default_model=default_model,
+        task=task,
+        labels=labels,
+        options=options,
+        weights=weights,
+    ).model
+
+
+def load_with_files(
+    path: str | Path,
+    *,
+    model: str | None = None,
+    default_model: str | None = None,
+    task: Task | str | None = None,
+    labels: str | Path | Sequence[str] | None = None,
+    options: InputOptions | None = None,
+    weights: Weights | None = None,
+) -> Loaded:
+    """Do what :func:`load_checkpoint` does, and tell what was read."""
     task = None if task is None else Task(task)
     if task is not None and task not in _CLASS_NAMES:
         raise TaskError(f"--task {task} has no torch models here; expected one of {', '.join(map(str, _CLASS_NAMES))}.")
     contents = read_checkpoint(path, weights)
     options = options or _NO_OPTIONS
-    built: OTXModel
     if contents.description is not None:
         built = _described(Path(path), contents, contents.description, model, task, labels, options)
+        loaded = Loaded(built, (Path(path),))
     else:
-        built = _plain(Path(path), contents, model or default_model, task, labels, options)
-    built.eval()
-    return built
+        loaded = _plain(Path(path), contents, model or default_model, task, labels, options)
+    loaded.model.eval()
+    return loaded
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -162,12 +198,11 @@ def _bad_description_text(path: Path, reason: object) -> str:
 
 def _plain(
     path: Path, contents: Contents, model: str | None, task: Task | None, labels: Any, options: InputOptions
-) -> OTXModel:
+) -> Loaded:
     """Build the model of a plain state dict."""
     state = current_names(contents.state)
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    beside = told_beside(path)
-    fit, beside = _recognised(path, model, task, shapes, beside)
+    fit, beside = _recognised(path, model, task, shapes, from_config_files(path.absolute().parent))
     task = task or fit.task
     names, source = _names(labels, beside, fit.num_classes or 0)
     logger.info("Labels: %s.", source)
@@ -181,14 +216,18 @@ def _plain(
         arguments.pop("crop", None)  # it belongs to the resize that was overruled
     built = build_model({"format": DESCRIPTION_FORMAT, "class": _CLASS_NAMES[task], "init": arguments})
     _fill(built, state, str(path), fit.architecture)
-    return built
+    return Loaded(built, (path, *map(Path, beside.files)))
 
 
 def _names(labels: Any, beside: Hints, count: int) -> tuple[tuple[str, ...], str]:
     """Return class names and where they come from: the user, or what lies beside where it has one a class."""
-    if labels is None and beside.labels is not None and len(beside.labels) == count:
-        return beside.labels, source_of(beside, "labels")
-    return user_names(labels, count)
+    if labels is not None or beside.labels is None:
+        return user_names(labels, count)
+    source = source_of(beside, "labels")
+    if len(beside.labels) == count:
+        return beside.labels, source
+    logger.warning("%s names %d classes, and the checkpoint has %d: no name counts.", source, len(beside.labels), count)
+    return user_names(None, count)
 
 
 def _recognised(

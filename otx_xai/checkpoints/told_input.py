@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from otx_xai.models.architectures import TIMM_PREFIX
-from otx_xai.neighbours import Hints, assumed_hints, from_config_files
+from otx_xai.neighbours import Hints, assumed_hints
 from otx_xai.neighbours.timm_config import timm_hints
 from otx_xai.records import Task
 
@@ -17,18 +17,6 @@ logger = logging.getLogger("otx_xai")
 
 _ASSUMED = ("resize_type", "pad_value", "crop")
 """What is assumed of the input of an architecture; its size and its normalisation are defaults of the network."""
-
-
-def told_beside(path: Path) -> Hints:
-    """Say what the configurations of timm or Hugging Face beside a state dict tell.
-
-    Args:
-        path: file of the state dict.
-
-    Raises:
-        ModelError: a configuration is broken.
-    """
-    return from_config_files(path.absolute().parent)
 
 
 def named_architecture(hints: Hints) -> str | None:
@@ -64,7 +52,7 @@ def _usual_of_timm(name: str) -> Hints:
         return Hints()
     source = f"timm's {name}"
     logger.info("Images are assumed to be prepared as for the weights of %s.", source)
-    return replace(_fitting_alone(timm_hints(vars(config), Path(source))), source=source)
+    return replace(_fitting_alone(timm_hints(asdict(config), Path(source))), source=source)
 
 
 def _fitting_alone(hints: Hints) -> Hints:
@@ -85,4 +73,4 @@ def as_arguments(hints: Hints) -> dict[str, Any]:
 
 
 def _three(numbers: tuple[float, ...]) -> list[float]:
-    return list(numbers if len(numbers) == 3 else numbers[:1] * 3)
+    return list(numbers if len(numbers) == 3 else numbers * 3)

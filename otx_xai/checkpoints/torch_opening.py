@@ -13,9 +13,8 @@ import openvino as ov
 from torch import nn
 
 from otx_xai.checkpoints.contents import read_checkpoint
-from otx_xai.checkpoints.load import load_checkpoint
+from otx_xai.checkpoints.load import load_with_files
 from otx_xai.checkpoints.module_hints import module_input
-from otx_xai.checkpoints.told_input import told_beside
 from otx_xai.checkpoints.user_class import build_module, fill, import_class, names_a_class
 from otx_xai.conversion import module_to_openvino, to_openvino
 from otx_xai.errors import ConfigError
@@ -148,7 +147,7 @@ def _known(path: Path, options: TorchOptions) -> TorchOpened:
     given = options.input or _NO_INPUT
     if options.normalised and given.size is None and options.size is not None:
         given = replace(given, size=options.size)
-    model = load_checkpoint(
+    loaded = load_with_files(
         path,
         model=options.model if isinstance(options.model, str) else None,
         default_model=options.default_model or _architecture(options.model),
@@ -158,8 +157,9 @@ def _known(path: Path, options: TorchOptions) -> TorchOpened:
         weights=options.weights,
     )
     rest = replace(given, mean=None, scale=None, size=None, layout=None)
+    model = loaded.model
     opened = _opened_own(model, f"{path} ({model.architecture})", normalised=options.normalised)
-    return replace(opened, options=rest, files=(path, *map(Path, told_beside(path).files)))
+    return replace(opened, options=rest, files=loaded.files)
 
 
 def _architecture(model: Any) -> str | None:

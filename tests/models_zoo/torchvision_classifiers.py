@@ -15,7 +15,7 @@ from torchvision import models
 How = Literal["pth", "onnx", "openvino"]
 WORDS = {"pth": "state dict", "onnx": "ONNX alone, batch 1", "openvino": "IR of convert_model alone"}
 
-# name, how, size of the input, and what the weights of torchvision are resized to before
+# name, how, size of the input, and what torchvision resizes images to before for its best weights
 MODELS: tuple[tuple[str, How, int, int], ...] = (
     ("alexnet", "onnx", 224, 256),
     ("vgg11_bn", "openvino", 224, 256),
@@ -24,7 +24,7 @@ MODELS: tuple[tuple[str, How, int, int], ...] = (
     ("inception_v3", "onnx", 299, 342),
     ("googlenet", "openvino", 224, 256),
     ("shufflenet_v2_x0_5", "pth", 224, 256),
-    ("mobilenet_v2", "pth", 224, 256),
+    ("mobilenet_v2", "pth", 224, 232),
     ("mobilenet_v3_small", "onnx", 224, 256),
     ("resnet18", "pth", 224, 256),
     ("resnext50_32x4d", "openvino", 224, 256),

@@ -265,7 +265,13 @@ def test_a_configuration_of_timm_beside_the_weights(tmp_path, caplog):
     options = InputOptions(resize_type=ResizeType.STANDARD, scale=255)
     model = load_checkpoint(path, labels="a,b,c", options=options)
     assert (model.labels, model.scale, model.geometry.crop) == (("a", "b", "c"), (255.0,) * 3, 1.0)
-    # one of another model is told, and does not count
+    # it counts in the fingerprint of a run
+    assert set(open_model(path).files) == {path, tmp_path / "config.json"}
+    # names that are not one a class are told, and do not count
+    (tmp_path / "config.json").write_text(json.dumps(said | {"label_names": ["cat", "dog"]}))
+    assert load_checkpoint(path).labels == ("0", "1", "2")
+    assert "config.json names 2 classes, and the checkpoint has 3: no name counts" in caplog.text
+    # nor does one of another model
     (tmp_path / "config.json").write_text(json.dumps(said | {"architecture": "resnet18"}))
     caplog.clear()
     model = load_checkpoint(save(tmp_path / "resnet10t.pth", network.state_dict()))
@@ -360,6 +366,12 @@ def test_our_own_checkpoint_needs_nothing_more(tmp_path, own):
     assert same_weights(model, own.state_dict())
     other = load_checkpoint(tmp_path / "model.pth", labels="x,y", options=InputOptions(mean=3), task="classification")
     assert (other.labels, other.mean) == (("x", "y"), (3.0, 3.0, 3.0))
+
+
+def test_our_own_checkpoint_asks_no_neighbour(tmp_path, own):
+    path = own.save_weights(tmp_path / "own.pth")
+    (tmp_path / "config.json").write_text("{")
+    assert open_model(path).files == (path,)
 
 
 def test_our_own_checkpoint_contradicted(tmp_path, own):

@@ -77,7 +77,7 @@ def test_a_map_of_the_size_of_the_picture_lies_in_what_was_cut_out_too():
         Look(colormap=False), Canvas(PICTURE, (30, 50), InputGeometry((30, 50), crop=0.5)), np.ones((1, 30, 50))
     )
     expected = np.zeros((30, 50))
-    expected[7:22, 12:37] = 255  # 15 × 25 pixels of the middle
+    expected[8:23, 12:37] = 255  # 15 × 25 pixels of the middle, halves rounded to even ones as torchvision does
     np.testing.assert_array_equal(found[0], expected)
 
 
