@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from otx_xai import Engine, ExplainConfig, Explainer, OTXDataModule
+from otx_xai import Engine, ExplainConfig, Explainer, InputOptions, OTXDataModule
 from otx_xai.checkpoints import load_checkpoint
 from otx_xai.cli import main
 from otx_xai.conversion import to_openvino
@@ -142,18 +142,20 @@ def test_maps_of_a_checkpoint_are_those_of_its_export(data: dict[str, Path], tmp
     torch.manual_seed(0)
     import torchvision
 
-    network = torchvision.models.mobilenet_v2(num_classes=3).eval()
+    network = torchvision.models.squeezenet1_1(num_classes=3).eval()
     torch.save({"state_dict": {f"module.{name}": value for name, value in network.state_dict().items()}}, model_file)
     config = ExplainConfig(target_explain_group="ALL")
-    options = {"labels": LABELS, "explain_config": config, "data_root": data["multi_class_cls"] / "test"}
+    size = InputOptions(size=64)
+    options = {"labels": LABELS, "explain_config": config, "data_root": data["multi_class_cls"] / "test", "input": size}
     direct = Engine(work_dir=tmp_path / "a").explain(model_file, **options)
-    report = Engine(work_dir=tmp_path / "b").export(model_file, labels=LABELS)
+    report = Engine(work_dir=tmp_path / "b").export(model_file, labels=LABELS, input=size)
     exported = Engine(work_dir=tmp_path / "c").explain(
         report.path, explain_config=config, data_root=options["data_root"]
     )
     assert len(direct.explanations) == 3
     for one, other in zip(direct.explanations, exported.explanations, strict=True):
         assert tuple(one.label_names) == tuple(other.label_names) == LABELS
+        assert any(saliency_map.any() for saliency_map in one.saliency_map.values())
         for target, saliency_map in one.saliency_map.items():
             np.testing.assert_allclose(saliency_map.astype(int), other.saliency_map[target].astype(int), atol=1)
 
@@ -161,18 +163,20 @@ def test_maps_of_a_checkpoint_are_those_of_its_export(data: dict[str, Path], tmp
 def test_normalisation_is_inside_what_is_exported():
     from otx_xai.models import MulticlassClassifier
 
-    model = MulticlassClassifier("mobilenet_v3_small", LABELS, input_size=64).eval()
+    torch.manual_seed(0)
+    model = MulticlassClassifier("timm/resnet10t", LABELS, input_size=64).eval()
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     explanation = Explainer(to_openvino(model))(image, targets="predicted")
     with torch.no_grad():
         scores = model(torch.from_numpy(image.transpose(2, 0, 1).copy())[None]).softmax(1)[0]
     assert explanation.predictions[0].score == pytest.approx(float(scores.max()), abs=1e-4)
+    assert scores.max() > 0.35  # more than chance, which any normalisation would give
 
 
 def test_other_class_names_are_refused(data: dict[str, Path], tmp_path: Path):
     from otx_xai.models import MulticlassClassifier
 
-    checkpoint = MulticlassClassifier("mobilenet_v3_small", ("a", "b", "c"), input_size=64).save_weights(
+    checkpoint = MulticlassClassifier("timm/resnet10t", ("a", "b", "c"), input_size=64).save_weights(
         tmp_path / "model.pth"
     )
     module = OTXDataModule(data["multi_class_cls"])
@@ -226,7 +230,7 @@ def test_images_of_a_loader_are_those_of_the_folder(data: dict[str, Path], tmp_p
     from otx_xai.models import MulticlassClassifier
 
     torch.manual_seed(0)
-    model = MulticlassClassifier("mobilenet_v3_small", LABELS, input_size=64).eval()
+    model = MulticlassClassifier("timm/resnet10t", LABELS, input_size=64).eval()
     checkpoint = model.save_weights(tmp_path / "model.pth")
     folder = data["multi_class_cls"] / "test"
     by_file = Engine(work_dir=tmp_path / "a").explain(checkpoint, data_root=folder)
