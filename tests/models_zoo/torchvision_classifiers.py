@@ -32,7 +32,7 @@ MODELS: tuple[tuple[str, How, int, int], ...] = (
     ("efficientnet_b0", "pth", 224, 256),
     ("efficientnet_v2_s", "openvino", 384, 384),
     ("regnet_y_400mf", "onnx", 224, 256),
-    ("vit_b_16", "openvino", 224, 256),
+    ("vit_b_16", "onnx", 224, 256),
     ("swin_t", "openvino", 224, 232),
     ("swin_v2_t", "onnx", 256, 260),
     ("convnext_tiny", "pth", 224, 236),
