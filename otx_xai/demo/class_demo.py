@@ -53,12 +53,12 @@ class _Lesson:
 
 
 _LESSONS = (
-    _Lesson(draw_side=56, side=INPUT_SIDE // 2, radius=(0.34, 0.49), peak_rate=2e-3, repeats=4),
+    _Lesson(draw_side=56, side=INPUT_SIDE // 2, radius=(0.34, 0.49), peak_rate=2e-3, repeats=2),
     _Lesson(draw_side=112, side=INPUT_SIDE, radius=(0.18, 0.30), peak_rate=1e-3, repeats=1),
 )
 """Close-ups first, then whole pictures. A global average pool thins the gradient of a small shape by the area around
 it, so that a network which begins with whole pictures learns nothing for minutes. In pixels, shapes are about as
-large in both, and a close-up costs a quarter of the time."""
+large in both."""
 
 
 def demonstrate_classification(
@@ -67,7 +67,7 @@ def demonstrate_classification(
     seed: int = 0,
     train_images: int = 2400,
     test_images: int = 60,
-    epochs: int = 2,
+    epochs: int = 4,
 ) -> DemoResult:
     """Draw shapes, train a small network on them, export it, explain new pictures, and measure the maps.
 
@@ -78,8 +78,8 @@ def demonstrate_classification(
         seed: of the pictures and of the training.
         train_images: number of pictures to train on in each lesson; they stay in memory.
         test_images: number of pictures to explain; they are written to ``<work_dir>/test``.
-        epochs: how often each training picture is seen, mirrored and turned at random: whole pictures so often, and
-            close-ups of a shape, the lesson before, four times as often.
+        epochs: how often each training picture is seen, mirrored and turned at random, in each of two lessons:
+            close-ups of a shape, then whole pictures.
 
     Returns:
         Accuracy, hit rate, chance level, and where to look.
@@ -133,7 +133,7 @@ def _require_positive(**numbers: int) -> None:
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def train_network(*, seed: int = 0, images: int = 2400, epochs: int = 2) -> Any:
+def train_network(*, seed: int = 0, images: int = 2400, epochs: int = 4) -> Any:
     """Train a small network to tell the shapes apart.
 
     Its last feature map is 12 × 12 for a 96 × 96 input, and one cell sees about 60 pixels: fine enough for a map that
@@ -142,7 +142,7 @@ def train_network(*, seed: int = 0, images: int = 2400, epochs: int = 2) -> Any:
     Args:
         seed: of the pictures, the initial weights and the order of training.
         images: number of pictures to draw and train on, in each of two lessons.
-        epochs: how often each is seen in the second; in the first four times as often.
+        epochs: how often each is seen.
 
     Returns:
         A ``torch.nn.Module`` in evaluation mode, on the CPU: normalised ``float32`` ``(N, 3, 96, 96)`` →
