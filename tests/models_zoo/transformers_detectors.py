@@ -72,7 +72,7 @@ MODELS = (
     Row("RTDetr", "bare openvino", "RTDetr", RT | {"backbone_config": RT_RESNET}, options=("--input.scale", "255")),
     Row("RTDetrV2", "onnx", "RTDetr", RT | {"backbone_config": RT_RESNET}),
     Row("DFine", "openvino", "RTDetr", RT | {"backbone_config": RT_RESNET}),
-    Row("RfDetr", "onnx", "RfDetr", {"num_queries": 60}),
+    Row("RfDetr", "openvino", "RfDetr", {"num_queries": 60}, {"height": 336, "width": 336}),  # 4 windows of 6 patches of 14
     Row("Yolos", "onnx", "Yolos", VIT | {"image_size": [SIDE, SIDE], "num_detection_tokens": 60}, has_nothing=True),
     Row("Yolos", "openvino", "Yolos", VIT | {"image_size": [SIDE, SIDE], "num_detection_tokens": 60}, has_nothing=True),
 )
@@ -102,7 +102,7 @@ def _make(row: Row, folder: Path, pictures: Path) -> Made:
     config = getattr(hf, f"{row.stem}Config")(id2label=names, label2id={v: k for k, v in names.items()}, **row.settings)
     network = getattr(hf, f"{row.stem}ForObjectDetection")(config).eval()
     processor = getattr(hf, f"{row.processor}ImageProcessor")(size=row.size)
-    fitting = (SIDE, SIDE) if row.size == WHOLE else (256, 352)
+    fitting = (row.size["height"], row.size["width"]) if "height" in row.size else (256, 352)
     written = drawn.write(pictures, fitting, drawn.SMALL)
     images = processor(next(iter(written.values())), return_tensors="pt")["pixel_values"]
     _prepare(network, images, has_nothing=row.has_nothing)
@@ -133,15 +133,17 @@ def _layers(network: nn.Module, *sizes: int) -> list[Head]:
 
 def _answer(network: nn.Module, processor: Any, picture: Image.Image) -> Answer:
     """Decode with the package's own processor; what it stretches is stretched before, so that no filter decides."""
-    stretched = cv2.resize(np.asarray(picture), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-    fed = Image.fromarray(stretched) if "height" in processor.size else picture
+    fed = picture
+    if "height" in processor.size:
+        sides = (processor.size["width"], processor.size["height"])
+        fed = Image.fromarray(cv2.resize(np.asarray(picture), sides, interpolation=cv2.INTER_LINEAR))
     with torch.no_grad():
         output = network(**processor(fed, return_tensors="pt"))
     (found,) = processor.post_process_object_detection(
         output, threshold=CONFIDENCE, target_sizes=[(picture.height, picture.width)]
     )
-    sides = torch.tensor([picture.width, picture.height] * 2)
-    boxes = found["boxes"].clamp(min=torch.zeros(4), max=sides)
+    limits = torch.tensor([picture.width, picture.height] * 2)
+    boxes = found["boxes"].clamp(min=torch.zeros(4), max=limits)
     rows = zip(boxes.tolist(), found["scores"].tolist(), found["labels"].tolist(), strict=True)
     return Answer(boxes=tuple((*box, score, label) for box, score, label in rows))
 
