@@ -9,7 +9,7 @@ import openvino as ov
 from otx_xai.graph.class_heads import ClassHeads
 from otx_xai.graph.cuts import cut_of
 from otx_xai.graph.detector_heads import score_way
-from otx_xai.graph.traits import COPIES, RESHAPES, names_with
+from otx_xai.graph.traits import COPIES, CUTS, RESHAPES, names_with
 from otx_xai.graph.view import View, dimensions, kind, port_of
 
 _PASSES = COPIES | RESHAPES | names_with(lambda own: own.axes in ("split", "transpose"))
@@ -48,13 +48,14 @@ def classes_of_regions(view: View) -> BoxClasses:
 
 
 def _skips_first(view: View, scores: ov.Output) -> bool:
-    """Whether what reads a soft-max leaves its first class out."""
-    todo = [scores]
+    """Whether what reads a soft-max leaves its first class out, perhaps behind cuts that leave all classes in."""
+    todo, count = [scores], (dimensions(scores) or [None])[-1]
     while todo:
         for reader, _ in view.consumers.get(port_of(todo.pop()), ()):
-            cut = cut_of(reader) if kind(reader) in ("Gather", "Slice", "StridedSlice") else None
+            is_cut = kind(reader) in CUTS
+            cut = cut_of(reader) if is_cut else None
             if cut is not None and cut.begin == 1 and not cut.drops:
                 return True
-            if kind(reader) in _PASSES:
+            if kind(reader) in _PASSES or (is_cut and (dimensions(reader.output(0)) or [None])[-1] == count):
                 todo += reader.outputs()
     return False

@@ -72,7 +72,9 @@ MODELS = (
     Row("RTDetr", "bare openvino", "RTDetr", RT | {"backbone_config": RT_RESNET}, options=("--input.scale", "255")),
     Row("RTDetrV2", "onnx", "RTDetr", RT | {"backbone_config": RT_RESNET}),
     Row("DFine", "openvino", "RTDetr", RT | {"backbone_config": RT_RESNET}),
-    Row("RfDetr", "openvino", "RfDetr", {"num_queries": 60}, {"height": 336, "width": 336}),  # 4 windows of 6 patches of 14
+    Row(
+        "RfDetr", "openvino", "RfDetr", {"num_queries": 60}, {"height": 336, "width": 336}
+    ),  # 4 windows of 6 patches of 14
     Row("Yolos", "onnx", "Yolos", VIT | {"image_size": [SIDE, SIDE], "num_detection_tokens": 60}, has_nothing=True),
     Row("Yolos", "openvino", "Yolos", VIT | {"image_size": [SIDE, SIDE], "num_detection_tokens": 60}, has_nothing=True),
 )

@@ -12,7 +12,8 @@ from doors import looks_like, read_box_classes
 from openvino import opset13 as ops
 
 from otx_xai.errors import GraphError
-from otx_xai.graph.box_classes import BoxClasses
+from otx_xai.graph.box_classes import BoxClasses, classes_of_regions
+from otx_xai.graph.view import View
 from otx_xai.model.formats.evidence import raw_evidence
 from otx_xai.records import Task
 
@@ -45,3 +46,23 @@ def test_one_map_tells_nothing(channels: int) -> None:
 
 def test_a_soft_max_over_a_map_is_over_classes() -> None:
     assert read_box_classes(one_map(21, lambda maps: ops.softmax(maps, 1))).count == 21
+
+
+@pytest.mark.parametrize("cut_rows", [True, False])
+@pytest.mark.parametrize("first", [0, 1])
+def test_classes_of_regions_behind_a_cut_of_rows(first: int, cut_rows: bool) -> None:
+    """A trace of torchvision takes the rows of its one image, however many, before it leaves the background out."""
+
+    def ints(*numbers: int) -> ov.Node:
+        return ops.constant(np.array(numbers, np.int64))
+
+    image, count = ops.parameter([7, 12], np.float32), ops.parameter([1], np.int64)
+    scores = ops.softmax(ops.matmul(image, ops.constant(np.ones((12, 6), np.float32)), False, False), 1)
+    if cut_rows:
+        scores = ops.slice(scores, ints(0), count, ints(1), ints(0))
+    chosen = ops.slice(scores, ints(first), ints(6), ints(1), ints(1))
+    table = ops.unsqueeze(ops.transpose(chosen, ints(1, 0)), ints(0))
+    boxes = ops.constant(np.zeros((1, 7, 4), np.float32))
+    kept = ops.non_max_suppression(boxes, table, ops.constant(np.int64(3)))
+    view = View(ov.Model([kept.output(0)], [image, count]))
+    assert classes_of_regions(view) == BoxClasses(5, background_first=first == 1)
