@@ -45,7 +45,7 @@ def spread(network: nn.Module, images: Tensor, head: Head, *, deviation: float, 
     """
     if not head.weight.any():
         nn.init.normal_(head.weight, std=0.1)
-    seen = _outputs(network, images, head)
+    seen = outputs_of(network, images, head)
     if not seen:
         return  # a layer for training only
     values = torch.cat(seen)
@@ -75,7 +75,7 @@ def _sizes(module: nn.Module) -> tuple[Any, ...]:
     return getattr(module, "out_features", None), getattr(module, "out_channels", None)
 
 
-def _outputs(network: nn.Module, images: Tensor, head: Head) -> list[Tensor]:
+def outputs_of(network: nn.Module, images: Tensor, head: Head) -> list[Tensor]:
     """Return what a layer gives, ``(…, channels)``, a call each."""
     seen: list[Tensor] = []
 

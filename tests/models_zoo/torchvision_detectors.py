@@ -14,7 +14,7 @@ import numpy as np
 import openvino as ov
 import pictures as drawn
 import torch
-from answering import last_layers, settle, spread, tensors
+from answering import last_layers, outputs_of, settle, spread, tensors
 from PIL import Image
 from record import Answer, Entry, Made
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from torchvision.models import detection
 
 CLASSES = 6
 CONFIDENCE = 0.5
-_BACKGROUND = 5.0
+_FOUND = 20
 OPTIONS = ("--input.scale", "255")
 
 
@@ -71,8 +71,8 @@ def _make(row: Row, folder: Path, pictures: Path) -> Made:
     torch.manual_seed(0)
     more = {} if row.model.startswith("ssd") else {"min_size": row.side, "max_size": row.side}
     network = getattr(detection, row.model)(weights=None, weights_backbone=None, num_classes=CLASSES, **more).eval()
-    _prepare(network, tensors((row.side, row.side), 2) * 0.23 + 0.45, row)
     written = drawn.write(pictures, (row.side, row.side), drawn.SMALL)
+    _prepare(network, torch.cat([_fed(picture, row) for picture in written.values()]), row)
     answers = {name: _answer(network, picture, row) for name, picture in written.items()}
     return Made(_write(row, network, folder), answers, CLASSES - row.first_label)
 
@@ -116,10 +116,17 @@ def _prepare(network: Any, images: Tensor, row: Row) -> None:
     for layer in last_layers(_class_heads(network)):
         spread(network, images, layer, deviation=2.0, share=0.002 if row.first_label == 0 else None)
     if hasattr(network, "roi_heads"):
-        with torch.no_grad():  # fewer boxes than a detector may give at most, so that no tie decides which ones
-            network.roi_heads.box_predictor.cls_score.bias[0] += _BACKGROUND
+        _find_fewer(network, images)
     if row.model.startswith("fcos"):
         nn.init.constant_(network.head.regression_head.bbox_ctrness.bias, 3.0)
+
+
+def _find_fewer(network: Any, images: Tensor) -> None:
+    """Find fewer regions than a detector may give boxes at most, so that no tie decides which ones it gives."""
+    scores = torch.cat(outputs_of(network, images, network.roi_heads.box_predictor.cls_score))
+    margins = (scores[:, 1:].amax(1) - scores[:, 0]).sort().values
+    with torch.no_grad():
+        network.roi_heads.box_predictor.cls_score.bias[0] += margins[-_FOUND * len(images)]
 
 
 def _class_heads(network: Any) -> Iterable[nn.Module]:
@@ -131,11 +138,15 @@ def _class_heads(network: Any) -> Iterable[nn.Module]:
 
 def _answer(network: Any, picture: Image.Image, row: Row) -> Answer:
     """Ask torch, with the picture stretched to the input as it is done where nobody tells another way."""
-    stretched = cv2.resize(np.asarray(picture), (row.side, row.side), interpolation=cv2.INTER_LINEAR)
     with torch.no_grad():
-        (found,) = network(torch.from_numpy(stretched).permute(2, 0, 1)[None].float() / 255)
+        (found,) = network(_fed(picture, row))
     ratio = torch.tensor([picture.width, picture.height] * 2) / row.side
     rows = zip((found["boxes"] * ratio).tolist(), found["scores"].tolist(), found["labels"].tolist(), strict=True)
     return Answer(
         boxes=tuple((*box, score, label - row.first_label) for box, score, label in rows if score >= CONFIDENCE)
     )
+
+
+def _fed(picture: Image.Image, row: Row) -> Tensor:
+    stretched = cv2.resize(np.asarray(picture), (row.side, row.side), interpolation=cv2.INTER_LINEAR)
+    return torch.from_numpy(stretched).permute(2, 0, 1)[None].float() / 255
