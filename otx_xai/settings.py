@@ -94,7 +94,10 @@ class ExplainSettings:
     )
     explain_method: str | None = option(None, "METHOD", f"{words(Method)}; chosen by default", EXPLAINED)
     target_layer: str | None = option(
-        None, "NAME[,NAME]", "layer that is explained, class heads of a detector; found by default", EXPLAINED
+        None,
+        "NAME[,NAME]",
+        "layer that is explained, class heads of a detector, several layers of layercam; found by default",
+        EXPLAINED,
     )
     explain_mode: ExplainMode = option(
         ExplainMode.AUTO,

@@ -41,7 +41,8 @@ def insert_xai(
         model: a model file or an ``ov.Model``, which is not changed.
         task: ``Task.CLASSIFICATION`` or one of its flavours, ``Task.DETECTION`` or ``Task.INSTANCE_SEGMENTATION``.
         explain_method: of classifiers ``Method.RECIPROCAM`` (the default for CNNs and pooled transformers) or
-            ``Method.VITRECIPROCAM`` (the default for transformers with a class token); of one-stage detectors
+            ``Method.VITRECIPROCAM`` (the default for transformers with a class token), or one made of gradients:
+            ``Method.LAYERCAM``, ``Method.GRADCAM``, ``Method.HIRESCAM``; of one-stage detectors
             ``Method.DETCLASSPROBABILITYMAP`` (their default); of instance segmentation ``Method.INSTSEGEXPLAINALGO``
             (the default); of all of them ``Method.ACTIVATIONMAP`` (the default of two-stage detectors).
         target_layer: layer whose features are perturbed or averaged, by name; found from the graph by default. Of a

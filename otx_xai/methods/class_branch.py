@@ -93,9 +93,41 @@ def insert_class_branch(model: Model, order: Order, maps: ClassMaps) -> Branch:
     site = Site(anatomy, Twin(anatomy.view), order.classes if maps.knows_classes else None, f"xai/{maps.name}")
     known = {node.get_name() for node in site.main.model.get_ordered_ops()}
     features = maps.places(anatomy, target)
-    drawn = maps.draw(site, target)
+    return finish_branch(model, site, order, Drawn(features, maps.draw(site, target), known), picks)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Maps that a method has drawn into the graph of a site.
+
+    Args:
+        features: those whose places the maps have.
+        maps: ``(N, K, M)``, or ``(N, M)`` of a method that knows no classes; unscaled.
+        known: unique names of the nodes that were there before.
+    """
+
+    features: Features
+    maps: ov.Output
+    known: set[str]
+
+
+def finish_branch(model: Model, site: Site, order: Order, drawn: Drawn, picks: Any = None) -> Branch:
+    """Scale maps and lay them out, add what else was ordered, and prove that nothing else has changed.
+
+    Args:
+        model: the classifier.
+        site: its copy with the maps.
+        order: what the branch is to give.
+        drawn: the maps.
+        picks: what picks class tokens off the features, where the head reads only these.
+
+    Raises:
+        GraphError: something else has changed.
+    """
+    anatomy = site.anatomy
     forbid_dynamic_quantisation(site.main)
-    outputs = {SALIENCY_MAP: _finish(site, features, drawn, embed_scaling=order.embed_scaling)}
+    scaled = scale_maps(drawn.maps) if order.embed_scaling else drawn.maps
+    outputs = {SALIENCY_MAP: laid_out(site, drawn.features, scaled)}
     best = site.best()
     if best is not None:
         outputs[SALIENCY_TARGETS] = best
@@ -103,8 +135,8 @@ def insert_class_branch(model: Model, order: Order, maps: ClassMaps) -> Branch:
         outputs[FEATURE_VECTOR] = _feature_vector(site, picks)
     if order.scores:
         outputs[SCORES] = _scores(site.main, model.structure.class_scores, model.activation)
-    explained = add_outputs(model.graph, site.main.model, outputs, known, site.prefix)
-    return Branch(explained, map_grid(anatomy.view, anatomy.labels, features.output))
+    explained = add_outputs(model.graph, site.main.model, outputs, drawn.known, site.prefix)
+    return Branch(explained, map_grid(anatomy.view, anatomy.labels, drawn.features.output))
 
 
 def insert_scores(model: Model) -> ov.Model:
@@ -153,10 +185,8 @@ def title(features: Features) -> str:
     return f"{node.get_friendly_name()!r} {features.output.get_partial_shape()}"
 
 
-def _finish(site: Site, features: Features, maps: ov.Output, *, embed_scaling: bool) -> ov.Output:
-    """Scale maps ``(N, [K,] M)`` where wanted and lay their places out as ``(N, [K,] h, w)``."""
-    if embed_scaling:
-        maps = scale_maps(maps)
+def laid_out(site: Site, features: Features, maps: ov.Output) -> ov.Output:
+    """Lay the places of maps ``(N, [K,] M)`` out as ``(N, [K,] h, w)``."""
     height, width = (
         static if static is not None else size
         for static, size in zip(features.grid, grid_sizes(site.main, features), strict=True)

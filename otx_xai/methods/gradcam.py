@@ -1,0 +1,49 @@
+"""Grad-CAM: channels of a layer, weighted by the mean of the class's gradient over all places.
+
+``S_k = ReLU(Σ_c α_kc · F_c)`` with ``α_kc = mean over places of ∂y_k / ∂F_c``; Selvaraju et al., *Grad-CAM: Visual
+explanations from deep networks via gradient-based localization*, ICCV 2017 (arXiv:1610.02391). ``y`` is the score
+before soft-max. Meant for the last layer with places: at earlier ones the mean over places says little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import openvino as ov
+from openvino import opset13 as ops
+
+from otx_xai.methods.class_gradients import Slope
+from otx_xai.methods.gradient_branch import LayerMaps, fit_of_gradients, insert_gradient_branch
+from otx_xai.methods.heads import Site
+from otx_xai.methods.spec import CLASSIFIERS, Branch, Fit, MethodSpec, Order
+from otx_xai.model.opened import Model
+
+
+def gradcam(slope: Slope) -> ov.Output:
+    """Return maps ``(N, K, M)``, unscaled."""
+    weighted = ops.multiply(slope.mean_over_places(), slope.value)
+    return ops.relu(slope.over_channels(weighted.output(0))).output(0)
+
+
+def _draw(_site: Site, slopes: Sequence[Slope]) -> ov.Output:
+    return gradcam(slopes[0])
+
+
+_MAPS = LayerMaps("gradcam", _draw)
+
+
+def _fits(model: Model, target_layers: Sequence[str]) -> Fit:
+    return fit_of_gradients(model, target_layers, _MAPS)
+
+
+def _insert(model: Model, order: Order) -> Branch:
+    return insert_gradient_branch(model, order, _MAPS)
+
+
+SPEC = MethodSpec(
+    _MAPS.name,
+    "Grad-CAM: channels weighted by their mean gradients; any classifier that gradients can pass",
+    CLASSIFIERS,
+    _fits,
+    insert=_insert,
+)
