@@ -43,7 +43,7 @@ def is_unit(size: ov.Dimension) -> bool:
 def constant_value(output: ov.Output) -> NDArray[np.generic] | None:
     """Return the value of a Constant (seen through Convert) or of a few numbers computed from some, else ``None``.
 
-    ONNX models compute axes and bounds by ``Range`` and ``Broadcast`` of Constants.
+    ONNX models compute axes and bounds by ``Range`` and ``Broadcast`` of Constants, and of sizes that are known.
     """
     node = output.get_node()
     while kind(node) == "Convert":
@@ -55,6 +55,8 @@ def _computed(output: ov.Output) -> NDArray[np.generic] | None:
     node, shape = output.get_node(), output.get_partial_shape()
     if kind(node) == "Constant":
         return np.asarray(node.data)
+    if kind(node) == "ShapeOf" and node.input_value(0).get_partial_shape().is_static:
+        return np.array(node.input_value(0).get_shape(), output.get_element_type().to_dtype())
     if not node.inputs() or shape.is_dynamic or prod(output.get_shape()) > _FEW:
         return None
     values = []

@@ -122,3 +122,11 @@ def test_outputs_that_somebody_added_are_left_out() -> None:
     model = ov.Model(results, [image])
     assert [kind(output.get_node()) for output in View(model).outputs] == ["Relu", "Abs"]
     assert [kind(output.get_node()) for output in View(model, {"added", "other"}).outputs] == ["Relu"]
+
+
+def test_numbers_computed_from_known_sizes_are_constant() -> None:
+    image = ops.parameter([1, 3, 6, 8])
+    sizes = ops.gather(ops.shape_of(image), ops.constant([2, 3]), ops.constant(0))
+    assert constant_ints(ops.multiply(sizes, ops.constant(np.array([2, 1]))).output(0)) == [12, 8]
+    open_sizes = ops.shape_of(ops.parameter([-1, 3, 6, 8]))
+    assert constant_ints(ops.multiply(open_sizes, ops.constant(np.array([2]))).output(0)) is None
