@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from otx_xai.errors import OtxXaiError
     from otx_xai.explain import Explainer, insert_xai
     from otx_xai.explain.explanation import Explanation
+    from otx_xai.judging import Judgement
     from otx_xai.records import (
         DumpContent,
         ExplainConfig,
@@ -44,6 +45,7 @@ _HOME = {
     "Explainer": "otx_xai.explain",
     "insert_xai": "otx_xai.explain",
     "Explanation": "otx_xai.explain.explanation",
+    "Judgement": "otx_xai.judging",
     "DumpContent": "otx_xai.records",
     "ExplainConfig": "otx_xai.records",
     "ExplainMode": "otx_xai.records",
@@ -65,6 +67,7 @@ __all__ = [
     "Explanation",
     "ImageFormat",
     "InputOptions",
+    "Judgement",
     "Method",
     "OTXDataModule",
     "OtxXaiError",

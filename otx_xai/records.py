@@ -135,6 +135,13 @@ class Weights(Word):
     RAW = "raw"
 
 
+class JudgedClass(Word):
+    """Whose maps are judged: those of the class that the model itself predicts, or of the one that annotations name."""
+
+    PREDICTED = "predicted"
+    TRUTH = "truth"
+
+
 class ImageFormat(Word):
     """File format of dumped pictures: PNG is exact, JPEG small and fast."""
 
@@ -143,7 +150,8 @@ class ImageFormat(Word):
 
 
 EXPLAINED = "What is explained"
-"""Heading of options; and the next."""
+"""Heading of options; and the next two."""
+JUDGED = "What is judged"
 WRITTEN = "What is written"
 
 

@@ -1,4 +1,4 @@
-"""Everything that ``otx explain`` and ``Engine.explain`` can be told, as one record.
+"""Everything that ``otx explain`` and ``otx judge``, and the methods of ``Engine`` behind them, can be told.
 
 The options of the command line, ``config.yaml``, what makes two runs the same, and the table in the docs derive from
 it.
@@ -7,19 +7,21 @@ it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from otx_xai.errors import ConfigError
 from otx_xai.options import option, option_of, read_words, section, words
 from otx_xai.records import (
     EXPLAINED,
+    JUDGED,
     WRITTEN,
     ExplainConfig,
     ExplainMode,
     InputOptions,
+    JudgedClass,
     Labels,
     Method,
     Preset,
@@ -28,17 +30,19 @@ from otx_xai.records import (
     Weights,
 )
 
+if TYPE_CHECKING:
+    from typing import Self
+
 _MODEL = "Model"
 _INPUT = "Model input, where the model does not tell"
 _BLACK_BOX = "Black box"
 
 
 @dataclass(frozen=True)
-class ExplainSettings:
-    """The settings of one run of explaining; :meth:`otx_xai.Engine.explain` says what each means.
+class RunSettings:
+    """What runs of explaining and of judging are both told: the model, its input, the images, and how to explain.
 
-    Text that stands for a word of an enumeration is read when the record is made. Paths stay as they are given, and so
-    does the name of the method, which the table of methods reads.
+    Text that stands for a word of an enumeration is read when the record is made. Paths stay as they are given.
 
     Raises:
         ConfigError: a word is none of its enumeration, or a number is out of range.
@@ -69,14 +73,6 @@ class ExplainSettings:
     task: Task | None = option(None, "TASK", f"what the model does, where it does not tell: {words(Task)}", _MODEL)
     device: str = option("CPU", "NAME", "OpenVINO device: CPU, GPU, NPU, AUTO, …", _MODEL)
     batch_size: int = option(1, "N", "images an inference, where the model leaves its batch open", _MODEL)
-    output_model: str | Path | None = option(
-        None,
-        "FILE",
-        "also save the model with its saliency_map output to this .xml",
-        _MODEL,
-        decides=False,
-        is_path=True,
-    )
     input: InputOptions = section(InputOptions, _INPUT)
     data_root: str | Path | None = option(
         None,
@@ -85,25 +81,11 @@ class ExplainSettings:
         EXPLAINED,
         is_path=True,
     )
-    targets: Targets = option(
-        None,
-        "a,b",
-        "classes, by name or index; -1: all; predicted (the default): those with a score from "
-        "--explain_config.predicted_maps_conf_thr, the best one where none has; boxes: each box of a detector",
-        EXPLAINED,
-    )
-    explain_method: str | None = option(None, "METHOD", f"{words(Method)}; chosen by default", EXPLAINED)
     target_layer: str | None = option(
         None,
         "NAME[,NAME]",
         "layer that is explained, class heads of a detector, several layers of layercam; found by default",
         EXPLAINED,
-    )
-    explain_mode: ExplainMode = option(
-        ExplainMode.AUTO,
-        "MODE",
-        f"{words(ExplainMode)}: white box where the graph allows it, else perturbed images",
-        _BLACK_BOX,
     )
     preset: Preset | None = option(
         None, "WORD", f"effort of RISE, D-RISE and AISE: {words(Preset)} (balance by default)", _BLACK_BOX
@@ -123,26 +105,22 @@ class ExplainSettings:
         decides=False,
         is_path=True,
     )
-    dump: bool = option(False, "BOOL", "write pictures, not only predictions.jsonl", WRITTEN)
-    explain_config: ExplainConfig = section(ExplainConfig)
-    resume: bool = option(
-        True, "BOOL", "go on with an interrupted run of the same settings, else begin anew", WRITTEN, decides=False
-    )
 
     def __post_init__(self) -> None:
-        read_words(self, task=Task, weights=Weights, explain_mode=ExplainMode, preset=Preset)
+        read_words(self, task=Task, weights=Weights, preset=Preset)
         if self.batch_size < 1:
             raise ConfigError(f"--batch_size is {self.batch_size}; expected at least 1.")
 
     @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> ExplainSettings:
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
         """Make the record of options as they are read from a command line or a file, records as nested mappings.
 
         Raises:
             ConfigError: a value is not what its option expects.
         """
-        inner = {"input": InputOptions, "explain_config": ExplainConfig}
-        made = {name: record(**options[name]) for name, record in inner.items() if options.get(name) is not None}
+        makers: dict[str, Any] = {own.name: own.default_factory for own in fields(cls)}
+        inner = [name for name, maker in makers.items() if is_dataclass(maker) and options.get(name) is not None]
+        made = {name: makers[name](**options[name]) for name in inner}
         return cls(**{**options, **made})
 
     def of_black_box(self) -> dict[str, Any]:
@@ -161,6 +139,86 @@ class ExplainSettings:
     def decisive(self) -> dict[str, Any]:
         """Return the settings that results depend on, in the form of :meth:`arguments`."""
         return _entries(self, decisive=True)
+
+
+@dataclass(frozen=True)
+class ExplainSettings(RunSettings):
+    """The settings of one run of explaining; :meth:`otx_xai.Engine.explain` says what each means.
+
+    The name of the method stays as it is given; the table of methods reads it.
+
+    Raises:
+        ConfigError: a word is none of its enumeration, or a number is out of range.
+    """
+
+    output_model: str | Path | None = option(
+        None,
+        "FILE",
+        "also save the model with its saliency_map output to this .xml",
+        _MODEL,
+        decides=False,
+        is_path=True,
+    )
+    targets: Targets = option(
+        None,
+        "a,b",
+        "classes, by name or index; -1: all; predicted (the default): those with a score from "
+        "--explain_config.predicted_maps_conf_thr, the best one where none has; boxes: each box of a detector",
+        EXPLAINED,
+    )
+    explain_method: str | None = option(None, "METHOD", f"{words(Method)}; chosen by default", EXPLAINED)
+    explain_mode: ExplainMode = option(
+        ExplainMode.AUTO,
+        "MODE",
+        f"{words(ExplainMode)}: white box where the graph allows it, else perturbed images",
+        _BLACK_BOX,
+    )
+    dump: bool = option(False, "BOOL", "write pictures, not only predictions.jsonl", WRITTEN)
+    explain_config: ExplainConfig = section(ExplainConfig)
+    resume: bool = option(
+        True, "BOOL", "go on with an interrupted run of the same settings, else begin anew", WRITTEN, decides=False
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        read_words(self, explain_mode=ExplainMode)
+
+
+@dataclass(frozen=True)
+class JudgeSettings(RunSettings):
+    """The settings of one run of judging; :meth:`otx_xai.Engine.judge` says what each means.
+
+    Raises:
+        ConfigError: a word is none of its enumeration, or a number is out of range.
+    """
+
+    methods: str | Sequence[str] | None = option(
+        None,
+        "a,b",
+        "methods to compare; by default all white boxes that fit, and the one that explain_mode auto takes",
+        JUDGED,
+    )
+    images: int = option(50, "N", "number of images, spread evenly over all that are found", JUDGED)
+    judged: JudgedClass = option(
+        JudgedClass.PREDICTED,
+        "WORD",
+        f"{words(JudgedClass)}: whose maps are judged, the class that the model predicts, or that of the annotations",
+        JUDGED,
+    )
+    steps: int = option(50, "N", "of insertion and deletion; the paper takes 224 at an input of 224", JUDGED)
+    sanity: bool = option(False, "BOOL", "also see which maps change where weights or classes do", JUDGED)
+    confidence_threshold: float | None = option(
+        None, "0-1", "score from which a box counts as found; the model's own, or 0.5", JUDGED
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        read_words(self, judged=JudgedClass)
+        for name in ("images", "steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--{name} is {getattr(self, name)}; expected at least 1.")
+        if self.confidence_threshold is not None and not 0 <= self.confidence_threshold <= 1:
+            raise ConfigError(f"--confidence_threshold is {self.confidence_threshold}; expected a number from 0 to 1.")
 
 
 def absolute(path: str | Path) -> str:

@@ -30,7 +30,7 @@ FLOORS = (
     ("model",),
     ("perturb", "metrics", "report"),
     ("methods",),
-    ("explain", "export"),
+    ("explain", "export", "judging"),
     ("engine", "callbacks", "explainer"),
     ("demo",),
     ("cli",),

@@ -19,11 +19,13 @@ from onnx import TensorProto, helper, numpy_helper
 import otx_xai
 from otx_xai.cli import main
 from otx_xai.cli.explain import explain_parser
+from otx_xai.cli.judging import judge_parser
 from otx_xai.cli.parsing import open_config, parse
 from otx_xai.cli.train import data_parser, export_parser
 from otx_xai.options import Option, options_of
 from otx_xai.recipe import SECTIONS
-from otx_xai.settings import ExplainSettings
+from otx_xai.records import JUDGED
+from otx_xai.settings import ExplainSettings, JudgeSettings
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -36,7 +38,8 @@ NOT_RUN = ("make demo", "make test")
 
 SHORTER = {
     "train": "--trainer.max_epochs 1 --trainer.enable_progress_bar False --trainer.enable_model_summary False "
-    "--trainer.log_every_n_steps 1 --model.init_args.architecture squeezenet1_1 --model.init_args.input_size 64"
+    "--trainer.log_every_n_steps 1 --model.init_args.architecture squeezenet1_1 --model.init_args.input_size 64",
+    "judge": "--images 2 --steps 4",
 }
 """What is said behind a command, so that it does not take minutes."""
 
@@ -158,10 +161,13 @@ def test_commands_of_the_docs_are_understood(page: Path) -> None:
         for command in filter(lambda line: line.startswith("otx explain "), commands(block)):
             words, _ = open_config(shlex.split(command)[2:], leave_out=SECTIONS)
             ExplainSettings.from_options(parse(explain_parser(), "explain", words))
+        for command in filter(lambda line: line.startswith("otx judge "), commands(block)):
+            words, _ = open_config(shlex.split(command)[2:], leave_out=SECTIONS)
+            JudgeSettings.from_options(parse(judge_parser(), "judge", words))
 
 
 def test_every_option_that_the_docs_name_exists() -> None:
-    parsers = [explain_parser(), export_parser(), *map(data_parser, ("train", "test", "predict"))]
+    parsers = [explain_parser(), judge_parser(), export_parser(), *map(data_parser, ("train", "test", "predict"))]
     known = {word for parser in parsers for action in parser._actions for word in action.option_strings}
     known |= {"--version", "--debug", "--print_shtab"}
     families = ("--model.", "--data.", "--trainer.", "--input.*", "--explain_config.*")
@@ -177,14 +183,23 @@ def test_every_option_that_the_docs_name_exists() -> None:
 
 def test_the_page_of_options_is_that_of_the_record() -> None:
     page = (ROOT / "docs" / "reference" / "options.md").read_text(encoding="utf-8")
-    table = options_table()
+    table = options_table(ExplainSettings)
     assert table in page, f"docs/reference/options.md differs from otx_xai.settings; its tables should be:\n\n{table}"
 
 
-def options_table() -> str:
-    """Return the options of ``otx explain`` as Markdown: a table a heading."""
+def test_the_page_of_judging_has_its_own_options() -> None:
+    page = (ROOT / "docs" / "reference" / "judge.md").read_text(encoding="utf-8")
+    heading, table = options_table(JudgeSettings, JUDGED).split("\n\n")
+    assert heading == f"## {JUDGED}"
+    assert table in page, f"docs/reference/judge.md differs from otx_xai.settings; its table should be:\n\n{table}"
+
+
+def options_table(record: type, group: str | None = None) -> str:
+    """Return the options of a record as Markdown, those below one heading or all: a table a heading."""
     parts: dict[str, list[str]] = {}
-    for option in options_of(ExplainSettings):
+    for option in options_of(record):
+        if group not in (None, option.group):
+            continue
         head = [f"## {option.group}", "", "| option | default | meaning |", "|---|---|---|"]
         parts.setdefault(option.group, head).append(_row(option))
     return "\n\n".join("\n".join(lines) for lines in parts.values())

@@ -52,6 +52,8 @@ run: ExplainRun = engine.explain("model.xml", data_root="photos", explain_config
 engine.explain(datamodule=OTXDataModule("photos"), explain_mode=ExplainMode.BLACKBOX, labels="cat,dog", preset="speed")
 print(run.exit_code + 1, run.summary().upper(), run.failures.items())
 engine.export(export_format="onnx", labels=("cat", "dog"))
+judgement: xai.Judgement = engine.judge("model.xml", data_root="photos", methods=["rise"], images=3, judged="truth")
+means: list[float] = [float(scores.insertion_zero.mean()) for scores in judgement.scores.values()]
 metrics: dict[str, float] = engine.train(data_root="photos", seed=3)
 
 try:
@@ -76,6 +78,8 @@ Engine().explain("model.xml", targets=1.5)
 Engine().explain("model.xml", batch_size="many")
 Engine().explain("model.xml").exit_status
 Engine().export(export_format="tflite")
+Engine().judge("model.xml", images="all")
+Engine().judge("model.xml").table
 ExplainConfig(overlay_weight="half")
 insert_xai("model.xml", Task.CLASSIFIER)
 """

@@ -14,6 +14,7 @@ VERBS = {
     "predict": ("train", "predict images with a checkpoint: predictions.jsonl"),
     "export": ("train", "export a checkpoint to OpenVINO IR or ONNX"),
     "explain": ("explain", "explain the images of a folder: saliency maps, overlays, predictions"),
+    "judge": ("judging", "compare explain methods on the same images: how good are their maps?"),
     "find": ("find", "list the recipes"),
     "demo": ("demo", "draw shapes, train a small network on them, explain it, and check the maps"),
 }

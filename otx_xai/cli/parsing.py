@@ -14,7 +14,7 @@ from otx_xai.errors import ConfigError
 from otx_xai.options import Kind, options_of
 from otx_xai.recipe import read_recipe
 
-_LIST_KEYS = ("labels", "targets")
+_LIST_KEYS = ("labels", "targets", "methods")
 _WIDTH = 32
 
 

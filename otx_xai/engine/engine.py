@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from otx_xai.data import search_images
 from otx_xai.engine.explaining import (
@@ -28,23 +28,37 @@ from otx_xai.methods.table import method_name
 from otx_xai.model import ModelOptions, open_model
 from otx_xai.options import read_word
 from otx_xai.recipe import override, read_recipe
-from otx_xai.records import ExplainConfig, ExplainMode, InputOptions, Labels, Method, Preset, Targets, Task, Weights
+from otx_xai.records import (
+    ExplainConfig,
+    ExplainMode,
+    InputOptions,
+    JudgedClass,
+    Labels,
+    Method,
+    Preset,
+    Targets,
+    Task,
+    Weights,
+)
 from otx_xai.report import locked
 from otx_xai.report.manifest import write_config
-from otx_xai.settings import ExplainSettings, absolute
+from otx_xai.settings import ExplainSettings, JudgeSettings, RunSettings, absolute
 
 if TYPE_CHECKING:
     from torch import nn
 
     from otx_xai.data.datamodule import OTXDataModule
     from otx_xai.export import ExportReport
+    from otx_xai.judging import Judgement
     from otx_xai.models import OTXModel
 
 logger = logging.getLogger("otx_xai")
 
+DataT = TypeVar("DataT")
+
 
 class Engine:
-    """Runs the jobs of a model: train, test, predict, export, explain.
+    """Runs the jobs of a model: train, test, predict, export, explain, judge.
 
     Every job but explaining writes into a folder of its own, ``<work_dir>/<timestamp>``, which
     ``<work_dir>/.latest/<job>`` links to; explaining writes into ``work_dir`` itself, so that it can be resumed.
@@ -381,24 +395,128 @@ class Engine:
         )
         return self._explain(settings, datamodule, keep=keep_explanations and not dump)
 
-    def _explain(self, settings: ExplainSettings, datamodule: Any, *, keep: bool) -> ExplainRun:
-        config, (method, wanted) = settings.explain_config, reconcile(settings)
+    def judge(
+        self,
+        checkpoint: str | Path | None = None,
+        datamodule: OTXDataModule | None = None,
+        *,
+        data_root: str | Path | None = None,
+        methods: str | Sequence[str] | None = None,
+        images: int = 50,
+        judged: JudgedClass | str = JudgedClass.PREDICTED,
+        steps: int = 50,
+        sanity: bool = False,
+        labels: Labels = None,
+        output: str | None = None,
+        format: str | None = None,
+        weights: Weights | str | None = None,
+        input: InputOptions | None = None,
+        confidence_threshold: float | None = None,
+        target_layer: str | None = None,
+        preset: Preset | str | None = None,
+        num_masks: int | None = None,
+        tolerance: float | None = None,
+        batch_size: int = 1,
+        seed: int = 0,
+    ) -> Judgement:
+        """Say how good the maps of several methods are, side by side on the same images.
+
+        Writes ``judge.json`` and ``judge.png`` into a folder of its own, ``<work_dir>/<timestamp>``. Judged are maps
+        of one class an image, or of one box: that which the model is surest of. Memory does not grow with the number
+        of images, but for some numbers each.
+
+        Args:
+            checkpoint: as of :meth:`explain`.
+            datamodule: images as pictures (``uint8``), and their annotations.
+            data_root: images, as of :meth:`explain`, or a data set in any layout that
+                :class:`otx_xai.OTXDataModule` recognises; its boxes are what maps of classes are held against.
+            methods: names, a sequence or with commas between; by default all white boxes that fit the model, and the
+                method that ``explain_mode`` auto takes.
+            images: number of images, spread evenly over all that are found; all where there are fewer.
+            judged: ``predicted``, or ``truth``: of a classifier, the class of the annotations.
+            steps: of insertion and deletion: with ``M`` methods an image takes ``6 + (M + 2) * (4 * steps - 3)``
+                forward passes besides what methods take.
+            sanity: also compare the maps of 8 of the images with those of the same network with random weights, and
+                with those of another class.
+            labels: as of :meth:`explain`, and the next four.
+            output: see there.
+            format: see there.
+            weights: see there.
+            input: see there.
+            confidence_threshold: score from which a box counts as found.
+            target_layer: of the white-box methods.
+            preset: of the black-box methods, as the next two; each is told those that it has.
+            num_masks: see :meth:`explain`.
+            tolerance: see :meth:`explain`.
+            batch_size: images an inference, where the model leaves its batch open.
+            seed: of masks, of the random control, and of random weights.
+
+        Returns:
+            What was found, which prints as a table.
+
+        Raises:
+            OtxXaiError: see :mod:`otx_xai.errors`; an image that fails is counted and does not end the run. The first
+                Ctrl-C is no error either: the result is of the images that were judged before.
+        """
+        settings = JudgeSettings(
+            checkpoint=checkpoint or self.checkpoint,
+            model=self._architecture(),
+            output=output,
+            format=format,
+            weights=read_word(Weights, weights),
+            labels=labels,
+            task=self.task,
+            device=self.device,
+            batch_size=batch_size,
+            input=input or InputOptions(),
+            data_root=data_root,
+            target_layer=target_layer,
+            preset=read_word(Preset, preset),
+            num_masks=num_masks,
+            tolerance=tolerance,
+            seed=seed,
+            work_dir=self.work_dir,
+            methods=methods,
+            images=images,
+            judged=JudgedClass(judged),
+            steps=steps,
+            sanity=sanity,
+            confidence_threshold=confidence_threshold,
+        )
+        return self._judge(settings, datamodule)
+
+    def _judge(self, settings: JudgeSettings, datamodule: Any) -> Judgement:
+        from otx_xai.engine import judge_job
+
+        judge_job.check_methods(settings)
         source = self._source(settings.checkpoint)
-        data = self._images(datamodule, settings.data_root)
-        layers = split_layers(settings.target_layer)
-        options = ModelOptions(
+        data = self._given(datamodule, settings.data_root, judge_job.data_at, judge_job.data_of)
+        options = self._model_options(settings, data.images, settings.confidence_threshold)
+        model = named_as_data(open_model(source, options, batch=settings.batch_size), data.images.labels)
+        return judge_job.run_trial(new_run(self.work_dir, "judge"), model, settings, data)
+
+    def _model_options(self, settings: RunSettings, data: Images, threshold: float | None) -> ModelOptions:
+        """Return what is said of the model that explains."""
+        return ModelOptions(
             settings.task,
             settings.labels,
             settings.input,
             settings.output,
             settings.format,
-            config.confidence_threshold,
-            target_layers=layers,
+            threshold,
+            target_layers=split_layers(settings.target_layer),
             architecture=self.model,
             weights=settings.weights,
             normalised=data.normalised,
             tensor_size=data.size,
         )
+
+    def _explain(self, settings: ExplainSettings, datamodule: Any, *, keep: bool) -> ExplainRun:
+        config, (method, wanted) = settings.explain_config, reconcile(settings)
+        source = self._source(settings.checkpoint)
+        data = self._given(datamodule, settings.data_root, _images_at, images_of)
+        layers = split_layers(settings.target_layer)
+        options = self._model_options(settings, data, config.confidence_threshold)
         model = named_as_data(open_model(source, options, batch=settings.batch_size), data.labels)
         how = How(settings.explain_mode, method, settings.target_layer, settings.of_black_box())
         planned = plan(model, how, targets=wanted, threshold=config.predicted_maps_conf_thr)
@@ -482,18 +600,35 @@ class Engine:
             )
         return _make_datamodule(root, self.task, {})
 
-    def _images(self, datamodule: Any, data_root: str | Path | None) -> Images:
-        """Return the images to explain: what this call was given outranks what the engine was made with."""
+    def _given(
+        self,
+        datamodule: Any,
+        data_root: str | Path | None,
+        at: Callable[[str | Path], DataT],
+        of: Callable[[Any], DataT],
+    ) -> DataT:
+        """Return the images of a job: what this call was given outranks what the engine was made with.
+
+        Args:
+            datamodule: that this call was given.
+            data_root: that this call was given.
+            at: finds images at a path.
+            of: finds those of a data module.
+        """
         for root, module in ((data_root, datamodule), (self.data_root, self.datamodule)):
             if root:
-                found = search_images(root)
-                return Images(found.images, absolute(root), not_read=found.not_read)
+                return at(root)
             if module is not None:
-                return images_of(module)
+                return of(module)
         raise ConfigError(
             "No images were given; expected a folder, an image, a list file or a glob. Pass it as --data_root, or pass "
             "an OTXDataModule."
         )
+
+
+def _images_at(root: str | Path) -> Images:
+    found = search_images(root)
+    return Images(found.images, absolute(root), not_read=found.not_read)
 
 
 def _is_plain(name: str) -> bool:

@@ -149,7 +149,7 @@ class Plan:
         return (SCORES, SALIENCY_MAP, SALIENCY_TARGETS) if self.facts.task.is_classification else ()
 
 
-def plan(model: Model, how: How, *, targets: Targets = None, threshold: float = 0.3) -> Plan:
+def plan(model: Model, how: How, *, targets: Targets = None, threshold: float = 0.3, told: bool = True) -> Plan:
     """Choose a method for a model, and put its branch into a copy of the graph where it is a white box.
 
     Args:
@@ -157,6 +157,7 @@ def plan(model: Model, how: How, *, targets: Targets = None, threshold: float = 
         how: what the user says of the method.
         targets: what to explain; see :func:`~otx_xai.explain.targets.resolve_targets`.
         threshold: score from which a class counts as predicted.
+        told: the log tells what was chosen; whoever plans again and again tells it once.
 
     Raises:
         ConfigError: method, mode, options or targets do not fit the model or one another.
@@ -167,9 +168,12 @@ def plan(model: Model, how: How, *, targets: Targets = None, threshold: float = 
     at_least_one(wanted.indices)
     perturbs = how.mode is ExplainMode.BLACKBOX or (how.method is not None and not find_method(how.method).is_white_box)
     if model.own_map is not None and not perturbs:
-        log_own_map(how.method, how.target_layer)
+        if told:
+            log_own_map(how.method, how.target_layer)
         return _with_own_map(model, wanted)
     made = _planned(model, how, wanted)
+    if not told:
+        return made
     logger.info("Explaining with %s (%s).", made.method, made.reason)
     if made.facts.box_format and made.boxes is not None and made.boxes.match.note:
         logger.info("%s", made.boxes.match.note)

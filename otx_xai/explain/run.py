@@ -254,7 +254,7 @@ class Run:
             result: tuple[Line, Explanation | None] | ImageError
             try:
                 tensor, read = self._read(source)
-                with _image_errors(read.info):
+                with image_errors(read.info):
                     height, width = read.image.shape[:2]
                     subject = self._subject(tensor)
                     choice = self._plan.perturb(session, subject, (height, width), watch=watch)
@@ -299,13 +299,13 @@ class Run:
         """Read one image, or cut a tile out of it (in a thread)."""
         if isinstance(source, _Tile):
             tensor, read = source.reading.result()
-            with _image_errors(read.info):
+            with image_errors(read.info):
                 if read.tiled is not None:
                     tensor = read.tiled.tensor(read.image, source.number)
             return tensor, replace(read, number=source.number)
         began = time.monotonic()
         info = source if isinstance(source, ImageInfo) else source.info
-        with _image_errors(info):
+        with image_errors(info):
             if isinstance(source, LoadedImage):
                 tensor, image = self._fed(source)
                 return tensor, _Read(info, image, began)
@@ -331,7 +331,7 @@ class Run:
     def _finish(self, read: _Read, outputs: Arrays) -> tuple[Line, Explanation | None] | None:
         """Choose the classes of one image, and write its pictures (in a thread); ``None``: more tiles are to come."""
         plan, tiled = self._plan, read.tiled
-        with _image_errors(read.info):
+        with image_errors(read.info):
             height, width = read.image.shape[:2]
             if tiled is not None and not tiled.add(read.number, outputs):
                 return None
@@ -392,7 +392,7 @@ class Run:
 
 
 @contextmanager
-def _image_errors(info: ImageInfo) -> Iterator[None]:
+def image_errors(info: ImageInfo) -> Iterator[None]:
     """Turn what an image, or the model's answer to it, breaks in numpy and OpenCV into the failure of that image."""
     try:
         yield

@@ -16,7 +16,17 @@ from otx_xai.metrics.judge import judge
 from otx_xai.metrics.localisation import energy_in_box, pointing_game
 from otx_xai.metrics.methods import Case, MapsOf, centre_control, random_control, white_box
 from otx_xai.metrics.perturbation import auc, blurred, rank_pixels, zero_colour
-from otx_xai.metrics.stream import Curves, Forward, function_scores, session_scores, trace
+from otx_xai.metrics.similarity import rank_correlation, structural_similarity
+from otx_xai.metrics.stream import (
+    Curves,
+    Forward,
+    Score,
+    Stopped,
+    function_scores,
+    session_scores,
+    session_values,
+    trace,
+)
 from otx_xai.metrics.summaries import Estimate, Scores, differences, estimates, table
 
 __all__ = [
@@ -25,7 +35,9 @@ __all__ = [
     "Estimate",
     "Forward",
     "MapsOf",
+    "Score",
     "Scores",
+    "Stopped",
     "adcc",
     "auc",
     "average_drop",
@@ -43,8 +55,11 @@ __all__ = [
     "pointing_game",
     "random_control",
     "random_maps",
+    "rank_correlation",
     "rank_pixels",
     "session_scores",
+    "session_values",
+    "structural_similarity",
     "table",
     "trace",
     "white_box",

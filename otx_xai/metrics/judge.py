@@ -13,7 +13,7 @@ from otx_xai.metrics.adcc import average_drop, coherency, complexity, mask_image
 from otx_xai.metrics.localisation import energy_in_box, pointing_game
 from otx_xai.metrics.methods import Case, MapsOf, centre_control, random_control
 from otx_xai.metrics.perturbation import auc, zero_colour
-from otx_xai.metrics.stream import BLUR, DELETION, INSERTION, ZERO, Curves, Forward, trace
+from otx_xai.metrics.stream import BLUR, DELETION, INSERTION, ZERO, Curves, Forward, Score, class_score, trace
 from otx_xai.metrics.summaries import Scores
 from otx_xai.postprocess import to_image
 from otx_xai.records import FloatArray, InputGeometry, Size, UInt8Array
@@ -36,6 +36,7 @@ def judge(
     seed: int = 0,
     remap: bool = True,
     chunk: int = 16,
+    score: Score = class_score,
 ) -> dict[str, Scores]:
     """Score the maps of methods, and of a random and a centred control, on the same images.
 
@@ -55,6 +56,7 @@ def judge(
         seed: of the random control.
         remap: explain the masked images too, which coherency and ADCC need.
         chunk: number of images that are explained, then perturbed, at a time.
+        score: what is judged; the score of the case's class by default.
 
     Returns:
         The scores of each method, then of ``random`` and ``centre``.
@@ -77,13 +79,13 @@ def judge(
             for name, own in maps.items()
         }
         pairs = ((case, [own[i] for own in maps.values()]) for i, case in enumerate(part))
-        curves = list(trace(pairs, forward, steps=steps, zero=colour))
+        curves = list(trace(pairs, forward, steps=steps, zero=colour, score=score))
         reach = _TOLERANCE * min(size) if tolerance is None else tolerance
         for place, (name, own) in enumerate(maps.items()):
             found[name].append(_scores(part, own, agreement[name], curves, place, reach))
     if not found[RANDOM]:
         raise ConfigError("There is no image to judge maps on; expected at least one case.")
-    return {name: _joined(parts) for name, parts in found.items()}
+    return {name: joined(parts) for name, parts in found.items()}
 
 
 def _common_size(part: Sequence[Case]) -> Size:
@@ -128,7 +130,8 @@ def _scores(
     )
 
 
-def _joined(parts: Sequence[Scores]) -> Scores:
+def joined(parts: Sequence[Scores]) -> Scores:
+    """Put the scores of one method on several parts of the images together, in their order."""
     return Scores(
         **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Scores)}
     )

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -27,14 +28,26 @@ INSERTION, DELETION = 0, 1
 Draw = Callable[[], UInt8Array]
 """Draws one image ``uint8`` ``(H, W, 3)``, when and where it is needed."""
 
-Forward = Callable[[Iterable[Draw]], Generator[FloatArray, None, None]]
-"""Runs images through a model: yields scores ``float32`` ``(K,)`` in [0, 1] in the order of the images, and asks for no
-more images ahead than it needs."""
+Forward = Callable[[Iterable[Draw]], Generator[Any, None, None]]
+"""Runs images through a model: yields scores ``float32`` ``(K,)`` in [0, 1], or whatever a :data:`Score` reads, in the
+order of the images, and asks for no more images ahead than it needs."""
+
+Score = Callable[[Case, Any], float]
+"""Reads the score of what a case is about, in [0, 1], off what a :data:`Forward` yields."""
+
+
+class Stopped(Exception):
+    """Somebody has set the event that ends a stream before its last image."""
+
+
+def class_score(case: Case, scores: FloatArray) -> float:
+    """Return the score of a case's class, of scores ``(K,)``."""
+    return float(scores[case.target])
 
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """What a class scores while its image is perturbed by ``M`` maps.
+    """What a class, or a box, scores while its image is perturbed by ``M`` maps.
 
     Args:
         score: in the whole image, in [0, 1].
@@ -48,26 +61,50 @@ class Curves:
     steps: FloatArray
 
 
-def session_scores(session: Session, output: str = SCORES) -> Forward:
+def session_scores(session: Session, output: str = SCORES, stop: Event | None = None) -> Forward:
     """Run images through a session; they are drawn in its threads.
 
     Args:
         session: of a model that takes ``uint8`` ``(N, H, W, 3)``.
         output: name of its scores ``(N, K)``.
+        stop: see :func:`session_values`.
+    """
+    return session_values(session, lambda outputs: outputs[output], outputs=(output,), stop=stop)
+
+
+def session_values(
+    session: Session,
+    read: Callable[[Arrays], Any],
+    *,
+    outputs: Sequence[str] = (),
+    whole: bool = False,
+    stop: Event | None = None,
+) -> Forward:
+    """Run images through a session, and read something off the outputs of each.
+
+    Args:
+        session: of a model that takes ``uint8`` ``(N, H, W, C)``.
+        read: what to yield of the outputs of one image, by name; it runs in a thread.
+        outputs: names of those that it needs; all by default.
+        whole: give it outputs with their batch axis, as those of detectors need.
+        stop: once set, the stream ends with :class:`Stopped`.
     """
 
-    def read(draw: Draw) -> tuple[UInt8Array, None]:
+    def draw_one(draw: Draw) -> tuple[UInt8Array, None]:
         return draw(), None
 
-    def finish(_: None, outputs: Arrays) -> FloatArray:
-        return outputs[output]
+    def finish(_: None, found: Arrays) -> Any:
+        return read(found)
 
-    def forward(draws: Iterable[Draw]) -> Generator[FloatArray, None, None]:
-        with closing(session.stream(draws, read, finish, outputs=(output,))) as results:
+    def forward(draws: Iterable[Draw]) -> Generator[Any, None, None]:
+        stream = session.stream(draws, draw_one, finish, outputs=outputs, whole=whole, stop=stop)
+        with closing(stream) as results:
             for _, result in results:
                 if isinstance(result, ImageError):
                     raise result
                 yield result
+        if stop is not None and stop.is_set():
+            raise Stopped
 
     return forward
 
@@ -89,7 +126,12 @@ def function_scores(function: Callable[[UInt8Array], NDArray[Any]], batch: int =
 
 
 def trace(
-    cases: Iterable[tuple[Case, Sequence[FloatArray]]], forward: Forward, *, steps: int, zero: UInt8Array
+    cases: Iterable[tuple[Case, Sequence[FloatArray]]],
+    forward: Forward,
+    *,
+    steps: int,
+    zero: UInt8Array,
+    score: Score = class_score,
 ) -> Iterator[Curves]:
     """Follow the score of each case's class while its image is perturbed by its maps.
 
@@ -103,6 +145,7 @@ def trace(
         steps: number of equal steps in which an image changes; the paper changes as many pixels a step as the input
             is wide, 224 steps.
         zero: ``uint8`` ``(3,)``: pixel of the zero baseline.
+        score: what is followed; the score of the case's class by default.
 
     Yields:
         The curves of each case, in order.
@@ -112,19 +155,19 @@ def trace(
     """
     if steps < 1:
         raise ValueError(f"steps is {steps}; expected at least 1.")
-    begun: deque[tuple[int, int]] = deque()
+    begun: deque[tuple[Case, int]] = deque()
 
     def draws() -> Iterator[Draw]:
         for case, maps in cases:
-            begun.append((case.target, len(maps)))
+            begun.append((case, len(maps)))
             yield from _draws(case, maps, steps, zero)
 
     with closing(forward(draws())) as scores:
         for first in scores:
-            target, count = begun.popleft()
+            case, count = begun.popleft()
             passes = 2 + count * (4 * steps - 3)
-            rest = [float(values[target]) for values in islice(scores, passes)]
-            yield _curves(float(first[target]), np.array(rest, np.float32), count, steps)
+            rest = [score(case, values) for values in islice(scores, passes)]
+            yield _curves(score(case, first), np.array(rest, np.float32), count, steps)
 
 
 def _draws(case: Case, maps: Sequence[FloatArray], steps: int, zero: UInt8Array) -> Iterator[Draw]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -85,7 +85,7 @@ def estimates(scores: Scores) -> dict[str, Estimate]:
     Returns:
         One estimate for each key of :data:`COLUMNS`.
     """
-    found = {field.name: _mean(getattr(scores, field.name)) for field in fields(scores)}
+    found = {field.name: mean_of(getattr(scores, field.name)) for field in fields(scores)}
     return {name: _adcc(scores) if name == "adcc" else found[name] for name in COLUMNS}
 
 
@@ -99,7 +99,7 @@ def differences(scores: Scores, control: Scores) -> dict[str, Estimate]:
         One estimate for each metric but ADCC, which single images do not have.
     """
     names = [field.name for field in fields(scores)]
-    return {name: _mean(getattr(scores, name) - getattr(control, name)) for name in names}
+    return {name: mean_of(getattr(scores, name) - getattr(control, name)) for name in names}
 
 
 def table(scores: Mapping[str, Scores], *, markdown: bool = False) -> str:
@@ -117,15 +117,21 @@ def table(scores: Mapping[str, Scores], *, markdown: bool = False) -> str:
         # a number of images beside a figure that fewer of them have
         shown = [f"{row[c]} ({row[c].count})" if 0 < row[c].count < images else str(row[c]) for c in columns]
         cells.append([name, str(images), *shown])
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in cells]
+    lines = lined_up(cells)
     if not markdown:
         return "\n".join("  ".join(line).rstrip() for line in lines)
     texts = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([texts[0], f"|{'|'.join('-' * (width + 2) for width in widths)}|", *texts[1:]])
+    return "\n".join([texts[0], f"|{'|'.join('-' * (len(cell) + 2) for cell in lines[0])}|", *texts[1:]])
 
 
-def _mean(values: FloatArray) -> Estimate:
+def lined_up(cells: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Fill the cells of a table up with spaces, so that its columns stand below one another."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in cells]
+
+
+def mean_of(values: FloatArray) -> Estimate:
+    """Average values ``(N,)``, one an image, over those that are not NaN."""
     known = values[~np.isnan(values)].astype(np.float64)
     count = len(known)
     if not count:

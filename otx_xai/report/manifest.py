@@ -65,7 +65,7 @@ class Manifest:
             "settings": plain(settings),
             "refusals": list(refusals),
             "not_read": list(not_read),
-            "versions": _versions(),
+            "versions": versions(),
         }
         decisive = [command, self._content["model_sha256"], self._content["settings"], __version__]
         self._content["fingerprint"] = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
@@ -180,7 +180,8 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of what results depend on."""
     return {
         "otx_xai": __version__,
         "openvino": ov.get_version(),
