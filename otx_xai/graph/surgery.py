@@ -54,7 +54,9 @@ def graft(
     """Return a copy of the part of the graph between ``starts`` and ``ends``, reading other inputs.
 
     Quantisers of activations are left out of the copy: they are calibrated for whole images, and would round the
-    small signal of a single place away. Sizes that the part asks of its own tensors are asked of the copies.
+    small signal of a single place away. Sizes that the part asks of its own tensors are asked of the copies. With a
+    free batch, pointwise convolutions of single places become matrix products of all of them, which the CPU plugin
+    computes several times as fast.
 
     Args:
         view: the model to copy from.
@@ -72,12 +74,12 @@ def graft(
     twin = Twin(view)
     names = _between(view, starts, ends)
     names |= _followers(view, names, starts.keys())
-    part = view.ordered(names)
+    read = dict(starts)
 
     def source(output: ov.Output) -> ov.Output:
         while True:
-            if port_of(output) in starts:
-                return starts[port_of(output)]
+            if port_of(output) in read:
+                return read[port_of(output)]
             node = output.get_node()
             if node.get_name() in names and kind(node) == "FakeQuantize":
                 output = node.input_value(0)
@@ -86,7 +88,10 @@ def graft(
             else:
                 return outside(output)
 
-    for node in part:
+    for node in view.ordered(names):
+        if free_batch and _is_pointwise(node):
+            read[port_of(node.output(0))] = _product(*(source(value) for value in node.input_values()))
+            continue
         copy = twin.node(node)
         for i, value in enumerate(node.input_values()):
             copy.input(i).replace_source_output(source(value))
@@ -95,6 +100,22 @@ def graft(
         copy.set_friendly_name(f"{prefix}/{node.get_friendly_name()}")
         copy.validate_and_infer_types()
     return [source(end) for end in ends]
+
+
+def _is_pointwise(node: ov.Node) -> bool:
+    """Whether it is a convolution that sees, of each image, a single place, ``(N, C, 1, 1)``."""
+    if kind(node) != "Convolution" or any(node.get_attributes()["pads_begin"] + node.get_attributes()["pads_end"]):
+        return False
+    images, weights = (dimensions(value) or [] for value in node.input_values())
+    return None not in weights and images[1:] == [weights[1], 1, 1] and weights[2:] == [1, 1]
+
+
+def _product(images: ov.Output, weights: ov.Output) -> ov.Output:
+    """Return a pointwise convolution of ``(N, C, 1, 1)`` as a product of matrices."""
+    outputs, inputs = (dimensions(weights) or [])[:2]
+    rows, matrix = reshape(images, (-1, inputs or 1)), reshape(weights, (outputs or 1, inputs or 1))
+    product = ops.matmul(rows, matrix, transpose_a=False, transpose_b=True).output(0)
+    return reshape(product, (-1, outputs or 1, 1, 1))
 
 
 def _between(view: View, starts: dict[Port, ov.Output], ends: list[ov.Output]) -> set[str]:

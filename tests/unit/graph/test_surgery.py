@@ -95,3 +95,28 @@ def test_copies_leave_quantisers_of_activations_out_and_the_model_alone():
     assert copy.get_node().get_friendly_name() == f"xai/test/{end.get_friendly_name()}"
     assert [kind(node) for node in model.get_ordered_ops()].count("Exp") == 1
     assert [kind(node) for node in twin.model.get_ordered_ops()].count("Exp") == 1
+
+
+@pytest.mark.parametrize(("channels_last", "stays"), [((6, 1, 1), False), ((6, 3, 3), True)])
+def test_pointwise_convolutions_of_single_places_become_products(channels_last: tuple[int, ...], stays: bool) -> None:
+    random = np.random.default_rng(0)
+    image = ops.parameter([1, *channels_last], np.float32)
+    start = ops.relu(image)
+    weights = ops.constant(random.normal(size=(4, 6, 1, 1)).astype(np.float32))
+    end = ops.tanh(ops.convolution(start, weights, [1, 1], [0, 0], [0, 0], [1, 1]))
+    view = View(ov.Model([end], [image]))
+    rows = ops.parameter([5, *channels_last], np.float32)
+    (copy,) = graft(
+        view,
+        {port_of(start.output(0)): rows.output(0)},
+        [end.output(0)],
+        outside=lambda output: output,
+        prefix="copy",
+        free_batch=True,
+    )
+    grafted = ov.Model([copy], [rows])
+    assert any(kind(node) == "Convolution" for node in grafted.get_ops()) is stays
+    data = random.normal(size=(5, *channels_last)).astype(np.float32)
+    expected = np.tanh(np.einsum("nchw,kc->nkhw", data, weights.data[..., 0, 0]))
+    config = {"INFERENCE_PRECISION_HINT": "f32"}
+    np.testing.assert_allclose(core().compile_model(grafted, "CPU", config)(data)[0], expected, atol=1e-5)
