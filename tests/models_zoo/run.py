@@ -46,10 +46,11 @@ def main() -> int:
     if options.no_judging:
         return bool(failed)
     models = [load(file) for file in sorted(root.glob("*.json")) if fnmatch.fnmatch(file.stem, options.only)]
-    results = [_judged(model, root, options.out / "runs") for model in models]
-    text = table.markdown(results)
-    (options.out / "table.md").write_text(text)
-    print(text)
+    results: list[table.Result] = []
+    for model in models:
+        results.append(_judged(model, root, options.out / "runs"))
+        (options.out / "table.md").write_text(table.markdown(results))  # as far as it is known
+    print(table.markdown(results))
     silent = any(result.silent for result in results)
     return int(bool(failed) or silent or table.rate(results) < ENOUGH)
 
