@@ -70,10 +70,11 @@ class Method(Word):
     RISE = "rise"
     AISE = "aise"
     DRISE = "drise"
+    ODAM = "odam"
 
     @property
     def is_white_box(self) -> bool:
-        """Whether the method is a branch in the model's graph (else it perturbs the input)."""
+        """Whether the method reads the model's graph (else it perturbs the input)."""
         return self not in (Method.RISE, Method.AISE, Method.DRISE)
 
 
@@ -303,6 +304,26 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class ScoreOrigin:
+    """Numbers in an output of a detector that the scores of its boxes were read from, one a box.
+
+    Args:
+        output: name of the output.
+        elements: which of its elements, ``int64`` ``(M,)``, counted through all axes of the output of one image.
+        slopes: by how much the logarithm of the score grows with them, up to a factor for each box that all its origins
+            share, ``float32`` ``(M,)``; 0 where a box has its score from elsewhere. ``None``: 1.
+    """
+
+    output: str
+    elements: IntArray
+    slopes: FloatArray | None = None
+
+    def of(self, boxes: NDArray[np.intp]) -> ScoreOrigin:
+        """Return the origin of the scores of some boxes."""
+        return ScoreOrigin(self.output, self.elements[boxes], None if self.slopes is None else self.slopes[boxes])
+
+
+@dataclass(frozen=True)
 class Detections:
     """What a detector finds in one image, best first.
 
@@ -315,6 +336,7 @@ class Detections:
         mask_boxes: with masks, the boxes that they fill, ``float32`` ``(M, 4)``, xyxy on the original image, which they
             may exceed.
         masks_fill_boxes: see ``masks``.
+        origins: where in the model's outputs the scores come from; several where a score is a product.
     """
 
     boxes: FloatArray
@@ -323,6 +345,7 @@ class Detections:
     masks: FloatArray | None = None
     mask_boxes: FloatArray | None = None
     masks_fill_boxes: bool = True
+    origins: tuple[ScoreOrigin, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -18,7 +18,7 @@ from concurrent.futures import Executor, Future, InvalidStateError, ThreadPoolEx
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from dataclasses import dataclass
-from threading import Event
+from threading import Event, Lock
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -78,6 +78,16 @@ class Session:
         self.batch = 1 if size.is_dynamic else int(size.get_length())
         self._requests = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._free: deque[ov.InferRequest] = deque()
+        self._device, self._latency = device, latency
+        self._beside: dict[int, tuple[ov.Model, Session]] = {}
+        self._lock = Lock()
+
+    def beside(self, model: ov.Model) -> Session:
+        """Return another model that works with this one, compiled once and for the same device; safe in threads."""
+        with self._lock:
+            if id(model) not in self._beside:
+                self._beside[id(model)] = model, Session(model, self._device, latency=self._latency)
+            return self._beside[id(model)][1]
 
     def infer(self, tensor: NDArray[Any]) -> Arrays:
         """Run one batch; safe to call from several threads at once.
@@ -90,6 +100,10 @@ class Session:
         """
         return self.by_name(self.raw(tensor))
 
+    def run(self, inputs: Sequence[NDArray[Any]]) -> Arrays:
+        """Run a model of several inputs, given in their order, likewise."""
+        return self.by_name(self.raw(inputs))
+
     def named(self, outputs: Mapping[str, NDArray[Any]]) -> NamedOutputs:
         """Return outputs by name so that they can be looked up as in an ``OVDict``."""
         return NamedOutputs(self._names, [set(port.get_names()) for port in self._compiled.outputs], outputs)
@@ -98,7 +112,7 @@ class Session:
         """Return copies of all outputs in an ``OVDict`` by name; an output without one is called by its index."""
         return {name: np.array(results[i]) for i, name in enumerate(self._names)}
 
-    def raw(self, tensor: NDArray[Any]) -> Any:
+    def raw(self, tensor: NDArray[Any] | Sequence[NDArray[Any]]) -> Any:
         """Run one batch and return OpenVINO's own result, an ``OVDict`` of copies; safe in several threads."""
         try:
             request = self._free.pop()

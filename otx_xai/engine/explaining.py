@@ -15,7 +15,7 @@ import openvino as ov
 
 from otx_xai.data.loaders import find_loader, first_pixels, image_count, image_names
 from otx_xai.errors import ConfigError, LabelError, OutputError
-from otx_xai.explain.insertion import insert
+from otx_xai.explain.insertion import insert, why_no_branch
 from otx_xai.explain.plan import Plan
 from otx_xai.explain.run import Run
 from otx_xai.explain.targets import BOXES
@@ -209,12 +209,13 @@ def save_explained(
         raise ConfigError(f"--output_model is {str(output_model)!r}; expected the name of an .xml file.")
     if isinstance(source, str | Path) and output_model.exists() and output_model.samefile(source):
         raise ConfigError(f"--output_model {output_model} is the checkpoint itself; expected another name.")
-    if plan.black_box is not None:
+    if plan.black_box is not None or plan.second_pass is not None:
         logger.warning(
-            "--output_model: %s is not written. The model is explained with %s, which perturbs images, so that "
-            "there is no branch to save (%s).",
+            "--output_model: %s is not written. The model is explained with %s, which %s, so that there is no branch "
+            "to save (%s).",
             output_model,
             plan.method,
+            why_no_branch(plan.method),
             plan.reason,
         )
         return

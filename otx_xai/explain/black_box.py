@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from otx_xai.errors import ImageError
-from otx_xai.explain.box_choice import classes_without_box, find_boxes, predictions_of
+from otx_xai.explain.box_choice import classes_without_map, find_boxes, predictions_of
 from otx_xai.explain.targets import Choice, Wanted, map_names, not_finite
 from otx_xai.methods.spec import BoxJob, ClassJob, MethodSpec
 from otx_xai.model.formats.box_format import Found
@@ -138,7 +138,7 @@ def explain_boxes(
     detections = find_boxes(kept[0], image_size, facts, format)
     predictions = predictions_of(detections, facts.labels)
     numbers = _wanted_boxes(detections, wanted)
-    missing = _missing(predictions, wanted, facts.labels)
+    missing = classes_without_map(predictions, wanted, facts.labels)
     if not numbers:
         return Choice(predictions, (), np.zeros((0, 1, 1), np.float32), detections, missing)
 
@@ -161,14 +161,6 @@ def _wanted_boxes(detections: Detections, wanted: Wanted) -> list[int]:
         return list(range(len(detections)))
     count = int((detections.scores >= wanted.threshold).sum()) or min(len(detections), 1)
     return list(range(count))
-
-
-def _missing(predictions: Sequence[Prediction], wanted: Wanted, labels: Sequence[str]) -> tuple[str, ...]:
-    """Return a warning of classes that were chosen, unless all were, and that have no box to explain."""
-    if wanted.indices is None or len(wanted.indices) == len(labels):
-        return ()
-    chosen = [Prediction(i, labels[i], 0.0) for i in wanted.indices]
-    return classes_without_box(chosen, predictions, "there is no map of it", "there are no maps of them")
 
 
 def _choice(

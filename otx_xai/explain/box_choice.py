@@ -151,6 +151,14 @@ def classes_without_box(
     )
 
 
+def classes_without_map(predictions: Sequence[Prediction], wanted: Wanted, labels: Sequence[str]) -> tuple[str, ...]:
+    """Return a warning of classes that were chosen, unless all were, and that have no box to explain."""
+    if wanted.indices is None or len(wanted.indices) == len(labels):
+        return ()
+    chosen = [Prediction(i, labels[i], 0.0) for i in wanted.indices]
+    return classes_without_box(chosen, predictions, "there is no map of it", "there are no maps of them")
+
+
 def predictions_of(found: Detections, labels: Sequence[str]) -> tuple[Prediction, ...]:
     """Return each detection as a prediction, in their order."""
     return tuple(

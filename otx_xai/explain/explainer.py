@@ -289,7 +289,8 @@ class Explainer:
         for canvas, outputs in zip(inputs.canvases, self._infer(inputs, how, made), strict=True):
             geometry = canvas.geometry or InputGeometry((inputs.tensor.shape[1], inputs.tensor.shape[2]))
             facts = replace(made.facts, geometry=geometry)
-            choice = replace(made, facts=facts).choose(outputs, canvas.image_size)
+            session = self._session(how, made, as_images=inputs.as_images)
+            choice = replace(made, facts=facts).choose(outputs, canvas.image_size, session)
             # Where the caller fitted the image in, the maps cover the picture: it was stretched to the tensor
             yield replace(canvas, geometry=geometry, grid=made.grid), geometry, choice
 

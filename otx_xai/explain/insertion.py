@@ -70,10 +70,10 @@ def insert_xai(
         Recipro-CAM: https://arxiv.org/abs/2209.14074; ViT Recipro-CAM: https://arxiv.org/abs/2310.02588.
     """
     task, method = Task(task), method_name(explain_method)
-    if method is not None and not find_method(method).is_white_box:
+    if method is not None and (reason := why_no_branch(method)):
         raise ConfigError(
-            f"explain_method {method} perturbs the input, so there is no branch to be inserted; expected a white-box "
-            "method."
+            f"explain_method {method} {reason}, so there is no branch to be inserted; expected a white-box method with "
+            "a branch."
         )
     layers = split_layers(target_layer)
     everything = labels is None and _is_everything(targets)  # so that wrong names in the model do not matter
@@ -100,27 +100,38 @@ def insert(model: Model, order: Order, method: str | None = None) -> ov.Model:
         GraphError: the graph gives no place for it, or for any.
     """
     named = named_method(method, model.facts.task, ExplainMode.WHITEBOX)
-    _, branch = first_that_works(model, named, ExplainMode.WHITEBOX, order)
+    _, branch = first_that_works(model, named, ExplainMode.WHITEBOX, order, branches_only=True)
     assert branch is not None
     return branch.model
 
 
+def why_no_branch(method: str) -> str:
+    """Say why a method has no branch that could be inserted into a model; nothing where it has one."""
+    spec = find_method(method)
+    if spec.second_pass is not None:
+        return "explains boxes in a second pass, once they have been read and suppressed outside of the graph"
+    return "" if spec.is_white_box else "perturbs the input"
+
+
 def first_that_works(
-    model: Model, named: MethodSpec | None, mode: ExplainMode, order: Order
+    model: Model, named: MethodSpec | None, mode: ExplainMode, order: Order, *, branches_only: bool = False
 ) -> tuple[Chosen, Branch | None]:
-    """Return the first method of the table that gets to work, and its branch; ``None`` of a black-box method.
+    """Return the first method of the table that gets to work, and its branch; ``None`` where it has none.
 
     Args:
         model: the model.
         named: the method that the user names.
         mode: white box, black box, or both.
         order: what the branch is to give.
+        branches_only: nothing but a branch will do.
 
     Raises:
         GraphError: the graph gives no place for the method that is named, or for any.
     """
     refusals: list[str] = []
     for chosen in candidates(model, method=named, mode=mode, target_layers=order.target_layers, refusals=refusals):
+        if branches_only and chosen.spec.insert is None:
+            continue
         if chosen.spec.insert is None:
             return chosen, None
         try:

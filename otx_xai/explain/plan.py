@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from otx_xai.errors import GraphError
 from otx_xai.explain.black_box import BlackBox, explain_boxes, explain_classes
 from otx_xai.explain.box_choice import choose_boxes, find_boxes
+from otx_xai.explain.box_gradients import choose_with_gradients
 from otx_xai.explain.insertion import at_least_one, first_that_works, log_own_map, split_layers
 from otx_xai.explain.targets import Choice, Wanted, choose, resolve_wanted
 from otx_xai.methods.class_branch import insert_scores
-from otx_xai.methods.spec import Branch, Classes, Order
+from otx_xai.methods.spec import Branch, Classes, Order, SecondPass
 from otx_xai.methods.table import Chosen, find_method, method_options, named_method
 from otx_xai.model.formats.box_format import Found
 from otx_xai.model.opened import Model
@@ -71,6 +72,7 @@ class Plan:
         reason: why this method, in words.
         refusals: why each method that was asked before does not explain it: ``"name: why not"``.
         black_box: how images are perturbed, where the model has no ``saliency_map``.
+        second_pass: what explains boxes once they have been read, where the model has no ``saliency_map``.
         grid: where the places of the maps lie in the network's input; ``None`` where they divide it evenly, as those of
             class probabilities and masks do, or where it is not known, as of a model's own maps.
         boxes: how the outputs of a model that finds boxes are read.
@@ -85,16 +87,18 @@ class Plan:
     reason: str = ""
     refusals: tuple[str, ...] = ()
     black_box: BlackBox | None = None
+    second_pass: SecondPass | None = None
     grid: MapGrid | None = None
     boxes: Found | None = None
     batch: int | None = None
 
-    def choose(self, outputs: Mapping[str, NDArray[Any]], image_size: Size) -> Choice:
+    def choose(self, outputs: Mapping[str, NDArray[Any]], image_size: Size, session: Session) -> Choice:
         """Choose what is explained of one image, and take its maps.
 
         Args:
             outputs: of one image: those that :meth:`outputs` names.
             image_size: ``(height, width)`` of the original image.
+            session: this model, compiled, with or without its pre-processing inside.
 
         Raises:
             ImageError, ModelError, LabelError: as the choices say.
@@ -103,6 +107,11 @@ class Plan:
         if facts.task.is_classification:
             return choose(outputs, facts.labels, self.wanted, scaled=self.scaled)
         assert self.boxes is not None
+        if self.second_pass is not None:
+            starts = {name: outputs[name] for name in self.second_pass.starts}
+            own = {name: value for name, value in outputs.items() if name not in starts}
+            found = find_boxes(own, image_size, facts, self.boxes)
+            return choose_with_gradients(starts, found, facts.labels, self.wanted, self.second_pass, session)
         return choose_boxes(
             outputs,
             find_boxes(outputs, image_size, facts, self.boxes),
@@ -189,6 +198,8 @@ def _planned(model: Model, how: How, wanted: Wanted) -> Plan:
     options = method_options(chosen.spec, how.options, named=named is not None)
     if branch is not None:
         return _with_branch(model, chosen, branch, wanted, scaled=order.embed_scaling)
+    if chosen.spec.second_pass is not None:
+        return _in_two_passes(model, chosen, layers, wanted)
     if layers:
         logger.warning("target_layer: no effect with %s.", chosen.spec.name)
     return _perturbing(model, chosen, options, wanted)
@@ -222,6 +233,27 @@ def _with_branch(model: Model, chosen: Chosen, branch: Branch, wanted: Wanted, *
         reason=chosen.reason,
         refusals=chosen.refusals,
         grid=branch.grid,
+        boxes=model.boxes,
+        batch=model.batch,
+    )
+
+
+def _in_two_passes(model: Model, chosen: Chosen, layers: tuple[str, ...], wanted: Wanted) -> Plan:
+    """Have the boxes explained once they have been read."""
+    assert chosen.spec.second_pass is not None
+    if model.facts.tiling is not None:
+        logger.warning(
+            "%s explains images as a whole: the tiles that the model asks for are not cut.", chosen.spec.name
+        )
+    second_pass = chosen.spec.second_pass(model, layers)
+    return Plan(
+        second_pass.first,
+        replace(model.facts, tiling=None),
+        wanted,
+        chosen.spec.name,
+        reason=chosen.reason,
+        refusals=chosen.refusals,
+        second_pass=second_pass,
         boxes=model.boxes,
         batch=model.batch,
     )

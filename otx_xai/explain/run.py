@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -223,7 +224,8 @@ class Run:
                 if self._plan.black_box is not None:
                     results = self._perturbed(sources, session, bar, stop)
                 else:
-                    results = session.stream(sources, self._read, self._finish, outputs=outputs, whole=whole, stop=stop)
+                    finish = partial(self._finish, session)
+                    results = session.stream(sources, self._read, finish, outputs=outputs, whole=whole, stop=stop)
                 with closing(results):
                     for source, result in results:
                         if result is None or source.name in self._failures:
@@ -328,14 +330,14 @@ class Run:
         picture = recover_image(pixels, facts.mean, facts.scale)
         return np.ascontiguousarray(pixels.transpose(order)), picture
 
-    def _finish(self, read: _Read, outputs: Arrays) -> tuple[Line, Explanation | None] | None:
+    def _finish(self, session: Session, read: _Read, outputs: Arrays) -> tuple[Line, Explanation | None] | None:
         """Choose the classes of one image, and write its pictures (in a thread); ``None``: more tiles are to come."""
         plan, tiled = self._plan, read.tiled
         with image_errors(read.info):
             height, width = read.image.shape[:2]
             if tiled is not None and not tiled.add(read.number, outputs):
                 return None
-            choice = plan.choose(outputs, (height, width)) if tiled is None else tiled.choose()
+            choice = plan.choose(outputs, (height, width), session) if tiled is None else tiled.choose()
             return self._written(read, choice)
 
     def _written(self, read: _Read, choice: Choice) -> tuple[Line, Explanation | None]:

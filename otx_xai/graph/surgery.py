@@ -292,15 +292,20 @@ def _plain(info: Any) -> Any:
     return {key: _plain(value) for key, value in info.items()} if isinstance(info, dict) else str(info)
 
 
-def forbid_dynamic_quantisation(main: Twin) -> None:
+def forbid_dynamic_quantisation(main: Twin, model: ov.Model | None = None) -> None:
     """Tell OpenVINO not to quantise activations by itself, unless the model already says what to do.
 
     The CPU plugin does so in front of linear layers whose weights are of 8 bit: for class scores that hardly matters,
     but maps are small differences of scores.
+
+    Args:
+        main: the clone.
+        model: what is told so, where it is made of a part of the clone; the clone itself by default.
     """
+    told = main.model if model is None else model
     is_quantised = any(kind(node) == "FakeQuantize" or _is_weight_of_few_bits(node) for node in main.view.nodes)
-    if is_quantised and not main.model.has_rt_info(_DYNAMIC_QUANTISATION):
-        main.model.set_rt_info("0", _DYNAMIC_QUANTISATION)
+    if is_quantised and not told.has_rt_info(_DYNAMIC_QUANTISATION):
+        told.set_rt_info("0", _DYNAMIC_QUANTISATION)
 
 
 def _is_weight_of_few_bits(node: ov.Node) -> bool:

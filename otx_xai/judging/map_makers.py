@@ -144,7 +144,8 @@ class MapMaker:
         if not made.facts.task.is_classification:
             made = replace(made, facts=faint(made.facts))
         if made.black_box is None:
-            choice = made.choose(self._outputs(case, made), size)
+            assert self._session is not None
+            choice = made.choose(self._outputs(case, made), size, self._session)
         else:
             choice = self._perturbed(made, case, size)
         number = self._place(choice, case)

@@ -11,7 +11,7 @@ import openvino as ov
 from otx_xai.model.opened import Model
 from otx_xai.perturb import PerturbationMaps, Scorer, Subject, Watch
 from otx_xai.postprocess.proposals import Proposals
-from otx_xai.records import FloatArray, IntArray, MapGrid, Task
+from otx_xai.records import Detections, FloatArray, IntArray, MapGrid, Task
 from otx_xai.runtime import Arrays, Session
 
 CLASSIFIERS = frozenset(task for task in Task if task.is_classification)
@@ -105,6 +105,24 @@ class BoxJob:
 
 
 @dataclass(frozen=True)
+class SecondPass:
+    """What explains the boxes of an image once they have been read: a second model behind the first.
+
+    Args:
+        first: a copy of the model that gives, behind its own outputs, what the second pass starts from.
+        starts: names of these outputs, in the order of the second model's inputs.
+        second: the model of the second pass.
+        maps: makes the maps of all boxes of one image, ``float32`` ``(M, h, w)``, not negative and unscaled, over the
+            whole of the network's input: ``(second model compiled, starts by name, boxes)``.
+    """
+
+    first: ov.Model
+    starts: tuple[str, ...]
+    second: ov.Model
+    maps: Callable[[Session, Arrays, Detections], FloatArray]
+
+
+@dataclass(frozen=True)
 class NoOptions:
     """The options of a method that has none."""
 
@@ -113,7 +131,8 @@ class NoOptions:
 class MethodSpec:
     """A method: what it explains, what it needs, and what does it.
 
-    A white-box method has ``insert``; a black-box method has ``explain_classes``, ``explain_boxes`` or both.
+    A white-box method has ``insert`` or ``second_pass``; a black-box method has ``explain_classes``, ``explain_boxes``
+    or both.
 
     Args:
         name: published name without punctuation, in lower case; what ``explain_method`` calls it.
@@ -122,6 +141,7 @@ class MethodSpec:
         fits: tells whether it fits a model, given the layers that the user names, from its facts and its graph.
         options: record of its own options.
         insert: puts its branch into a copy of the model.
+        second_pass: makes what explains boxes once they have been read, given the layers that the user names.
         explain_classes: explains classes of one image by perturbation.
         explain_boxes: explains boxes of one image by perturbation.
     """
@@ -132,13 +152,14 @@ class MethodSpec:
     fits: Callable[[Model, Sequence[str]], Fit]
     options: type[Any] = NoOptions
     insert: Callable[[Model, Order], Branch] | None = None
+    second_pass: Callable[[Model, Sequence[str]], SecondPass] | None = None
     explain_classes: Callable[[ClassJob, Any, Watch | None], PerturbationMaps] | None = None
     explain_boxes: Callable[[BoxJob, Any, Watch | None], PerturbationMaps] | None = None
 
     @property
     def is_white_box(self) -> bool:
-        """Whether it is a branch in the model's graph (else it perturbs the input)."""
-        return self.insert is not None
+        """Whether it reads the model's graph (else it perturbs the input)."""
+        return self.insert is not None or self.second_pass is not None
 
     @property
     def option_names(self) -> frozenset[str]:

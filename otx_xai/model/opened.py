@@ -25,6 +25,7 @@ class Model:
         batch: how many images it takes at once; ``None``: any number.
         files: all files that it was read from, neighbours included; their content decides about results.
         is_torch: it was converted from torch.
+        read_by_caller: a function of the caller reads its boxes, not its format.
     """
 
     graph: ov.Model
@@ -33,6 +34,7 @@ class Model:
     batch: int | None = None
     files: tuple[Path, ...] = ()
     is_torch: bool = False
+    read_by_caller: bool = False
 
     @property
     def digest(self) -> str:

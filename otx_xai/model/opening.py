@@ -85,7 +85,7 @@ def open_model(source: Any, options: ModelOptions = _NO_OPTIONS, *, batch: int =
     logger.info("%s", log_line(facts))
     if image.warning:
         logger.warning("%s", image.warning)
-    return Model(graph, facts, structure, own_batch, read.files, read.is_torch)
+    return Model(graph, facts, structure, own_batch, read.files, read.is_torch, options.read_by_caller)
 
 
 def open_for_insertion(source: Any, options: ModelOptions, *, any_names: bool = False) -> Model:

@@ -123,7 +123,7 @@ def test_what_has_no_branch_is_not_saved(scene: Path, tmp_path: Path, caplog: py
     Engine(work_dir=tmp_path / "out").explain(
         tmp_path / "model.xml", data_root=scene, explain_mode="blackbox", num_masks=20, output_model=saved
     )
-    assert "explained with rise, which perturbs images, so that there is no branch to save" in caplog.text
+    assert "explained with rise, which perturbs the input, so that there is no branch to save" in caplog.text
     assert not saved.exists()
 
 

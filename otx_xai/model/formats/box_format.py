@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 from otx_xai.graph.class_heads import ScoreColumns
 from otx_xai.graph.view import View
 from otx_xai.postprocess.proposals import Proposals
-from otx_xai.records import FloatArray, IntArray, Size, Task
+from otx_xai.records import FloatArray, IntArray, ScoreOrigin, Size, Task
 
 Arrays = Mapping[str, NDArray[Any]]
 """Outputs of one image by name, with their batch axis where the model gives one."""
+
+
+_SCORE_ROLES = ("scores", "logits", "predictions", "rows", "boxes")
+"""Roles of outputs that may hold scores, the surest first."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,12 @@ class Match:
     scores: ScoreColumns | None = None
     sure: bool = True
 
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """Names of the outputs that scores are read from."""
+        held = ([name for role, name in self.roles.items() if role.startswith(kind)] for kind in _SCORE_ROLES)
+        return tuple(next(filter(None, held), []))
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -133,6 +143,7 @@ class Candidates:
         masks_fill_boxes: masks lie over their boxes rather than over the whole input.
         turned: the turned boxes that ``boxes`` are around, ``float32`` ``(P, 5)``: centre, width and height in pixels
             of the network's input, angle in radians; ``None`` where boxes are upright.
+        origins: where in the outputs the scores come from.
     """
 
     boxes: FloatArray
@@ -141,6 +152,7 @@ class Candidates:
     masks: Callable[[NDArray[np.intp]], FloatArray] | None = None
     masks_fill_boxes: bool = True
     turned: FloatArray | None = None
+    origins: tuple[ScoreOrigin, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -120,4 +120,5 @@ def _on_image(candidates: Candidates, kept: NDArray[np.intp], image_size: Size, 
         masks=masks,
         mask_boxes=None if masks is None else exact,
         masks_fill_boxes=candidates.masks_fill_boxes,
+        origins=tuple(origin.of(kept) for origin in candidates.origins),
     )

@@ -17,7 +17,7 @@ from otx_xai.model.formats.queries import FORMATS as QUERIES
 from otx_xai.postprocess.box_coding import BoxCoding, decoded
 from otx_xai.postprocess.proposals import Proposals
 from otx_xai.postprocess.scores import sigmoid
-from otx_xai.records import FloatArray, Size
+from otx_xai.records import FloatArray, IntArray, ScoreOrigin, Size
 
 SIDES = 4
 _LITTLE = 2.0
@@ -177,15 +177,36 @@ def _dense(outputs: Arrays, match: Match, size: Size) -> Dense:
         points, steps = grid(size, strides_of(len(numbers), size, pair.strides), 0.5)
         return boxes_around(points[chosen], sides_of(numbers[chosen]) * steps[chosen, None])
 
-    return Dense(scores, boxes)
+    def origins(chosen: Chosen, labels: IntArray) -> tuple[ScoreOrigin, ...]:
+        return _origins(outputs, pair, chosen, labels)
+
+    return Dense(scores, boxes, origins=origins)
 
 
 def _rows(outputs: Arrays, ports: tuple[OutputPort, ...], axis: int) -> FloatArray:
     """Return what all levels hold, a row a place, those with the most places first."""
-    levels = [np.asarray(outputs[port.name])[0].astype(np.float32, copy=False) for port in ports]
-    levels = [level.T if axis == 1 else level for level in levels]
-    result: FloatArray = np.concatenate(sorted(levels, key=len, reverse=True))
+    result: FloatArray = np.concatenate([level for _, level in _levels(outputs, ports, axis)])
     return result
+
+
+def _levels(outputs: Arrays, ports: tuple[OutputPort, ...], axis: int) -> list[tuple[str, FloatArray]]:
+    """Return the outputs of levels by name, a row a place, those with the most places first."""
+    levels = [(port.name, np.asarray(outputs[port.name])[0].astype(np.float32, copy=False)) for port in ports]
+    turned = [(name, level.T if axis == 1 else level) for name, level in levels]
+    return sorted(turned, key=lambda named: len(named[1]), reverse=True)
+
+
+def _origins(outputs: Arrays, pair: Pair, chosen: Chosen, labels: IntArray) -> tuple[ScoreOrigin, ...]:
+    """Tell where the scores of some places come from; with several levels all but one count for nothing."""
+    found, first = [], 0
+    for name, level in _levels(outputs, pair.scores, pair.class_axis):
+        count, width = level.shape
+        here = (chosen >= first) & (chosen < first + count)
+        rows = np.where(here, chosen - first, 0)
+        elements = labels * count + rows if pair.class_axis == 1 else rows * width + labels
+        found.append(ScoreOrigin(name, elements.astype(np.int64), here.astype(np.float32)))
+        first += count
+    return tuple(found)
 
 
 def _decode(outputs: Arrays, match: Match, size: Size, threshold: float) -> Candidates:

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from otx_xai.errors import ModelError
 from otx_xai.model.formats.box_format import Candidates
 from otx_xai.postprocess.proposals import Proposals
-from otx_xai.records import FloatArray
+from otx_xai.records import FloatArray, IntArray, ScoreOrigin
+
+_LEAST = 1e-6
+"""Shares that are divided by count as this at least."""
 
 _SLACK = 0.02
 """How far scores may lie outside of [0, 1]: 8-bit numbers go in steps."""
@@ -35,6 +38,7 @@ class Dense:
         masks: makes the masks of some places over the whole input, ``float32`` ``(M, h, w)`` in [0, 1].
         turned: decodes the turned boxes of some places, ``float32`` ``(M, 5)``, where boxes are the upright ones around
             such.
+        origins: tells where in the outputs the scores of some places come from, given the class of each, ``(M,)``.
     """
 
     classes: FloatArray
@@ -42,6 +46,7 @@ class Dense:
     objectness: FloatArray | None = None
     masks: Callable[[Chosen], FloatArray] | None = None
     turned: Callable[[Chosen], FloatArray] | None = None
+    origins: Callable[[Chosen, IntArray], tuple[ScoreOrigin, ...]] | None = None
 
 
 def candidates_of(dense: Dense, threshold: float, scores: FloatArray | None = None) -> Candidates:
@@ -56,15 +61,30 @@ def candidates_of(dense: Dense, threshold: float, scores: FloatArray | None = No
         scores = dense.classes if dense.objectness is None else dense.objectness[:, None] * dense.classes
     best = scores.max(axis=1)
     chosen = np.flatnonzero(best >= threshold)
-    masks = dense.masks
+    labels, masks = scores[chosen].argmax(axis=1).astype(np.int64), dense.masks
     return Candidates(
         boxes=dense.boxes(chosen),
-        labels=scores[chosen].argmax(axis=1).astype(np.int64),
+        labels=labels,
         scores=best[chosen],
         masks=None if masks is None else lambda places: masks(chosen[places]),
         masks_fill_boxes=False,
         turned=None if dense.turned is None else dense.turned(chosen),
+        origins=() if dense.origins is None else dense.origins(chosen, labels),
     )
+
+
+def factor(output: str, elements: IntArray, shares: FloatArray, *, power: float = 1, raw: bool = False) -> ScoreOrigin:
+    """Return the origin of one factor of the scores of some boxes.
+
+    Args:
+        output: name of the output that holds it.
+        elements: where, ``(M,)``; see :class:`~otx_xai.records.ScoreOrigin`.
+        shares: its values, ``(M,)`` in [0, 1].
+        power: of the factor in the product.
+        raw: the output holds it in front of a sigmoid.
+    """
+    slopes = 1 - shares if raw else 1 / np.maximum(shares, _LEAST)
+    return ScoreOrigin(output, elements.astype(np.int64), (power * slopes).astype(np.float32))
 
 
 def proposals_of(dense: Dense, threshold: float) -> Proposals:

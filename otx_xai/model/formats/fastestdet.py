@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from otx_xai.errors import ModelError
 from otx_xai.graph.columns import pieces_of, within
 from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match, OutputPort
-from otx_xai.model.formats.dense import NOT_RAW, Chosen, Dense, candidates_of, proposals_of, require_shares
+from otx_xai.model.formats.dense import NOT_RAW, Chosen, Dense, candidates_of, factor, proposals_of, require_shares
 from otx_xai.postprocess.box_coding import corners
 from otx_xai.postprocess.proposals import Proposals
 from otx_xai.postprocess.scores import sigmoid
-from otx_xai.records import FloatArray, Size
+from otx_xai.records import FloatArray, IntArray, ScoreOrigin, Size
 
 _AHEAD = 5
 """Channels in front of the classes: objectness, and a box."""
+
+_POWERS = (0.6, 0.4)
+"""Of objectness and class score in a score, by the authors' own post-processing."""
 
 _SOFTMAX_SLACK = 0.15
 """How far the sum of a soft-max may lie from 1: 8-bit numbers lose many small scores."""
@@ -66,10 +71,21 @@ def _decode(outputs: Arrays, match: Match, size: Size, threshold: float) -> Cand
             f"The output of the detector was read as FastestDet's [1,5+K,h,w], but its class scores add up to "
             f"{total:.3g}; expected 1, by a soft-max over the last {len(output) - _AHEAD} channels. {NOT_RAW}"
         )
-    # weights of the authors' own post-processing
     positive: FloatArray = np.maximum(output, np.float32(0))
-    scores = positive[:1] ** 0.6 * positive[_AHEAD:] ** 0.4
-    return candidates_of(_dense(output, size), threshold, scores.reshape(len(scores), -1).T)
+    scores = positive[:1] ** _POWERS[0] * positive[_AHEAD:] ** _POWERS[1]
+    flat = output.reshape(len(output), -1)
+
+    def origins(places: Chosen, labels: IntArray) -> tuple[ScoreOrigin, ...]:
+        name, number = match.roles["predictions"], flat.shape[1]
+        channels = (np.zeros_like(labels), _AHEAD + labels)
+        first, second = (
+            factor(name, channel * number + places, flat[channel, places], power=power)
+            for channel, power in zip(channels, _POWERS, strict=True)
+        )
+        return first, second
+
+    dense = replace(_dense(output, size), origins=origins)
+    return candidates_of(dense, threshold, scores.reshape(len(scores), -1).T)
 
 
 def _proposals(outputs: Arrays, match: Match, size: Size, threshold: float) -> Proposals:

@@ -14,7 +14,7 @@ from otx_xai.graph.spans import span_of
 from otx_xai.graph.view import constant_value, kind
 from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match, OutputPort
 from otx_xai.postprocess.box_coding import CORNERS, BoxCoding, decoded
-from otx_xai.records import FloatArray, IntArray, Size
+from otx_xai.records import FloatArray, IntArray, ScoreOrigin, Size
 
 _YXYX_SHARES = BoxCoding("yxyx", shares=True)
 _LITTLE = 2.0
@@ -170,7 +170,12 @@ def _decode(outputs: Arrays, match: Match, size: Size, threshold: float) -> Cand
     count = int(np.asarray(outputs[match.roles["count"]]).reshape(-1)[0])
     scores: FloatArray = np.asarray(outputs[match.roles["scores"]], np.float32).reshape(-1)
     labels: IntArray = np.rint(outputs[match.roles["labels"]]).reshape(-1).astype(np.int64)
-    return Candidates(decoded(boxes[:count], match.details["coding"], size), labels[:count], scores[:count])
+    return Candidates(
+        decoded(boxes[:count], match.details["coding"], size),
+        labels[:count],
+        scores[:count],
+        origins=(ScoreOrigin(match.roles["scores"], np.arange(len(scores[:count]))),),
+    )
 
 
 def _format(name: str, coding: BoxCoding, corners: str) -> BoxFormat:

@@ -13,7 +13,7 @@ from otx_xai.errors import ModelError
 from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match, OutputPort
 from otx_xai.model.formats.evidence import BOX_NAMES
 from otx_xai.model.formats.four_outputs import find_counted
-from otx_xai.records import FloatArray, Size, Task
+from otx_xai.records import FloatArray, ScoreOrigin, Size, Task
 
 _BOX_COLUMNS = (4, 5)
 
@@ -119,14 +119,20 @@ def _decode(outputs: Arrays, match: Match, size: Size, threshold: float) -> Cand
     columns = boxes.shape[1]
     if columns not in _BOX_COLUMNS or ("scores" not in match.roles and columns == min(_BOX_COLUMNS)):
         raise _unlike(outputs, match)
-    scores = _single(outputs, match, "scores", len(labels), 1) if "scores" in match.roles else boxes[:, 4]
-    masks = _masks(outputs, match, len(labels))
+    apart = "scores" in match.roles
+    scores = _single(outputs, match, "scores", len(labels), 1) if apart else boxes[:, 4]
+    masks, numbers = _masks(outputs, match, len(labels)), np.arange(len(labels))
     return Candidates(
         boxes=boxes[:, :4],
         labels=labels,
         scores=scores,
         masks=None if masks is None else _chosen(masks),
         masks_fill_boxes=masks is None or masks.shape[1:] != size,
+        origins=(
+            ScoreOrigin(match.roles["scores"], numbers)
+            if apart
+            else ScoreOrigin(match.roles["boxes"], numbers * columns + 4),
+        ),
     )
 
 

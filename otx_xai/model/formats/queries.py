@@ -18,7 +18,7 @@ from otx_xai.model.formats.dense import Chosen, Dense, proposals_of, require_sha
 from otx_xai.postprocess.box_coding import BoxCoding, decoded
 from otx_xai.postprocess.proposals import Proposals
 from otx_xai.postprocess.scores import sigmoid, softmax
-from otx_xai.records import FloatArray, Size, Task
+from otx_xai.records import FloatArray, ScoreOrigin, Size, Task
 
 Activation = Literal["sigmoid", "softmax"]
 
@@ -184,13 +184,14 @@ def _cut_off(origin: Piece, width: int | None) -> bool:
 def _decode(outputs: Arrays, match: Match, size: Size, threshold: float) -> Candidates:
     dense = _dense(outputs, match, size)
     places, labels = _pairs(dense.classes, match, threshold)
-    masks = dense.masks
+    logits, masks = outputs[match.roles["logits"]], dense.masks
     return Candidates(
         boxes=dense.boxes(places),
         labels=labels.astype(np.int64),
         scores=dense.classes[places, labels],
         masks=None if masks is None else lambda chosen: masks(places[chosen]),
         masks_fill_boxes=False,
+        origins=(ScoreOrigin(match.roles["logits"], places * np.asarray(logits).shape[-1] + labels),),
     )
 
 

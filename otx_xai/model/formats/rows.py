@@ -17,7 +17,7 @@ from otx_xai.model.formats.evidence import picking_operations
 from otx_xai.model.formats.prototypes import masks_of, prototypes_beside
 from otx_xai.postprocess.box_coding import CORNERS, BoxCoding, decoded
 from otx_xai.postprocess.turned_boxes import upright
-from otx_xai.records import FloatArray, Size, Task
+from otx_xai.records import FloatArray, ScoreOrigin, Size, Task
 
 _SIDES = 4
 
@@ -185,25 +185,28 @@ def _with_extra(outputs: DetectorOutputs, port: OutputPort, columns: Columns, ex
 
 def _decode(outputs: Arrays, match: Match, size: Size, threshold: float) -> Candidates:
     columns: Columns = match.details["columns"]
-    rows = _own_rows(np.asarray(outputs[match.roles["rows"]]), columns)
-    rows = rows[rows[:, columns.score] >= threshold]
+    output = np.asarray(outputs[match.roles["rows"]])
+    own = _own_rows(output, columns)
+    own = own[output.reshape(-1, output.shape[-1])[own, columns.score] >= threshold]
+    rows: FloatArray = output.reshape(-1, output.shape[-1])[own].astype(np.float32, copy=False)
     return Candidates(
         boxes=_boxes(rows, columns, size),
         labels=np.rint(rows[:, columns.label]).astype(np.int64),
         scores=rows[:, columns.score],
         masks=masks_of(outputs, match, rows[:, columns.width :], _boxes(rows, columns, size), size),
         masks_fill_boxes=False,
+        origins=(ScoreOrigin(match.roles["rows"], own * output.shape[-1] + columns.score),),
     )
 
 
-def _own_rows(output: NDArray[np.generic], columns: Columns) -> FloatArray:
-    """Return the rows of the first image; a negative image number ends them."""
+def _own_rows(output: NDArray[np.generic], columns: Columns) -> NDArray[np.intp]:
+    """Return the numbers of the rows of the first image; a negative image number ends them."""
     rows: FloatArray = output.reshape(-1, output.shape[-1]).astype(np.float32, copy=False)
     if columns.image is None:
-        return rows
+        return np.arange(len(rows))
     ends = np.flatnonzero(rows[:, columns.image] < 0)
-    rows = rows[: ends[0]] if ends.size else rows
-    return rows[rows[:, columns.image] < 1]
+    count = ends[0] if ends.size else len(rows)
+    return np.flatnonzero(rows[:count, columns.image] < 1)
 
 
 def _boxes(rows: FloatArray, columns: Columns, size: Size) -> FloatArray:

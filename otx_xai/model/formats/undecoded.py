@@ -12,7 +12,7 @@ from otx_xai.graph.columns import Piece, pieces_of, within
 from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match, OutputPort
 from otx_xai.model.formats.dense import Chosen, Dense, candidates_of, proposals_of, require_shares
 from otx_xai.model.formats.grid_places import boxes_around, grid, may_be_places, sides_of, strides_of
-from otx_xai.model.formats.yolo import SIDES, Layout, possible_layouts, rows_of, scores_in, told_layouts
+from otx_xai.model.formats.yolo import SIDES, Layout, origins_in, possible_layouts, rows_of, scores_in, told_layouts
 from otx_xai.postprocess.box_coding import corners
 from otx_xai.postprocess.proposals import Proposals
 from otx_xai.postprocess.scores import sigmoid
@@ -90,7 +90,7 @@ def _dense_yolox(outputs: Arrays, match: Match, size: Size) -> Dense:
         centres = rows[chosen, :2] * step + points[chosen]
         return corners(np.concatenate([centres, np.exp(rows[chosen, 2:SIDES]) * step], axis=1))
 
-    return Dense(scores, boxes, objectness)
+    return Dense(scores, boxes, objectness, origins=origins_in(match, scores, objectness))
 
 
 # --- NanoDet: classes, distributions over distances to the sides ------------------------------------------------------
@@ -112,7 +112,8 @@ def _match_nanodet(outputs: DetectorOutputs) -> Match | None:
 
 def _of_nanodet(outputs: DetectorOutputs, port: OutputPort, layout: Layout) -> Match:
     what = f"{layout.num_classes} classes, distances to the sides of a box"
-    return _of_layout(outputs, port, layout, what, raw=False)
+    match = _of_layout(outputs, port, layout, what, raw=False)
+    return replace(match, details={**match.details, "classes_at": 0})
 
 
 def _possible_nanodets(outputs: DetectorOutputs, port: OutputPort) -> Iterator[Layout]:
@@ -145,6 +146,7 @@ def _dense_nanodet(outputs: Arrays, match: Match, size: Size) -> Dense:
     return Dense(
         rows[:, :count],
         lambda chosen: boxes_around(points[chosen], sides_of(rows[chosen, count:]) * steps[chosen, None]),
+        origins=origins_in(match, rows[:, :count], None),
     )
 
 

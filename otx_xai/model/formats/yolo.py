@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,13 +12,13 @@ from otx_xai.graph.columns import Piece, pieces_of, within
 from otx_xai.graph.spans import span_of
 from otx_xai.graph.view import port_of
 from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match, OutputPort
-from otx_xai.model.formats.dense import Chosen, Dense, candidates_of, proposals_of, require_shares
+from otx_xai.model.formats.dense import Chosen, Dense, candidates_of, factor, proposals_of, require_shares
 from otx_xai.model.formats.prototypes import masks_of, prototypes_beside
 from otx_xai.postprocess.box_coding import BoxCoding, decoded
 from otx_xai.postprocess.proposals import Proposals
 from otx_xai.postprocess.scores import sigmoid
 from otx_xai.postprocess.turned_boxes import upright
-from otx_xai.records import FloatArray, Size, Task
+from otx_xai.records import FloatArray, IntArray, ScoreOrigin, Size, Task
 
 SIDES = 4
 _LITTLE = 2.0
@@ -285,9 +285,37 @@ def _dense(outputs: Arrays, match: Match, size: Size) -> Dense:
         assert make is not None
         return make(np.arange(len(chosen)))
 
+    dense = Dense(scores, boxes, objectness, origins=origins_in(match, scores, objectness))
     if match.details["oriented"]:
-        return Dense(scores, lambda chosen: upright(turned(chosen)), objectness, turned=turned)
-    return Dense(scores, boxes, objectness, masks if "prototypes" in match.roles else None)
+        return replace(dense, boxes=lambda chosen: upright(turned(chosen)), turned=turned)
+    return replace(dense, masks=masks if "prototypes" in match.roles else None)
+
+
+def origins_in(
+    match: Match, scores: FloatArray, objectness: FloatArray | None
+) -> Callable[[Chosen, IntArray], tuple[ScoreOrigin, ...]]:
+    """Return what tells where in the output of predictions the scores of places come from.
+
+    Args:
+        match: how it is read.
+        scores: class scores ``(P, K)``.
+        objectness: what multiplies them, ``(P,)``.
+    """
+    layout: Layout = match.details["layout"]
+    name, raw, count = match.roles["predictions"], match.details["raw"], len(scores)
+
+    def at(rows: Chosen, columns: IntArray | int) -> IntArray:
+        found: IntArray = rows * layout.width + columns if layout.axis == 2 else columns * count + rows
+        return found.astype(np.int64)
+
+    def origins(rows: Chosen, labels: IntArray) -> tuple[ScoreOrigin, ...]:
+        elements = at(rows, match.details.get("classes_at", layout.classes.start) + labels)
+        if objectness is None:
+            return (ScoreOrigin(name, elements),)
+        classes = factor(name, elements, scores[rows, labels], raw=raw)
+        return classes, factor(name, at(rows, SIDES), objectness[rows], raw=raw)
+
+    return origins
 
 
 def rows_of(outputs: Arrays, match: Match) -> FloatArray:

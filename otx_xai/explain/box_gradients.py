@@ -1,0 +1,88 @@
+"""The choice for detectors whose boxes are explained one by one in a second pass: maps of boxes or of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otx_xai.explain.box_choice import classes_without_map, predictions_of
+from otx_xai.explain.targets import Choice, Wanted, map_warning, require_finite
+from otx_xai.methods.spec import SecondPass
+from otx_xai.postprocess import min_max
+from otx_xai.records import Detections, FloatArray, Prediction
+from otx_xai.runtime import Session
+
+
+def choose_with_gradients(
+    starts: Mapping[str, NDArray[Any]],
+    found: Detections,
+    labels: Sequence[str],
+    wanted: Wanted,
+    second_pass: SecondPass,
+    session: Session,
+) -> Choice:
+    """Explain boxes of one image, each by itself, or classes by the boxes that were found of them.
+
+    The map of a class is the pixelwise maximum of the maps of its boxes, each in [0, 1]: what is not found is not lit.
+
+    Args:
+        starts: what the second pass starts from, by name.
+        found: what the model has found in the image.
+        labels: class names.
+        wanted: what to explain. The predicted classes are those of boxes from its threshold, the class of the best box
+            where none reaches it. Of classes that are chosen, those without a box get no map.
+        second_pass: what makes the maps.
+        session: the model of the first pass, compiled.
+
+    Raises:
+        ImageError: the maps are not finite.
+    """
+    predictions = predictions_of(found, labels)
+    missing = classes_without_map(predictions, wanted, labels)
+    classes = _classes(predictions, wanted)
+    numbers = [i for i, prediction in enumerate(predictions) if prediction.target in classes]
+    if not numbers:
+        return Choice(predictions, (), np.zeros((0, 1, 1), np.float32), found, missing)
+    maps = second_pass.maps(session.beside(second_pass.second), dict(starts), _some(found, numbers))
+    require_finite(maps, "gradients")
+    boxes = [predictions[i] for i in numbers]
+    warnings = missing + _without_gradient(boxes, maps)
+    shown = min_max(maps)
+    if wanted.per_box:
+        return Choice(predictions, tuple(boxes), shown, found, warnings)
+    targets = tuple(next(box for box in boxes if box.target == target) for target in classes)
+    targets = tuple(Prediction(target.target, target.label, target.score) for target in targets)
+    return Choice(predictions, targets, _of_classes(shown, boxes, classes), found, warnings)
+
+
+def _classes(predictions: Sequence[Prediction], wanted: Wanted) -> list[int]:
+    """Return the classes that are explained and have boxes, in the order of their maps."""
+    present = list(dict.fromkeys(prediction.target for prediction in predictions))  # they come best first
+    if wanted.indices is not None:
+        return [target for target in wanted.indices if target in present]
+    if wanted.per_box:
+        return present
+    sure = {prediction.target for prediction in predictions if prediction.score >= wanted.threshold}
+    return [target for target in present if target in sure] or present[:1]
+
+
+def _some(found: Detections, numbers: Sequence[int]) -> Detections:
+    """Return some boxes, without their masks."""
+    kept = np.array(numbers, np.intp)
+    origins = tuple(origin.of(kept) for origin in found.origins)
+    return Detections(found.boxes[kept], found.labels[kept], found.scores[kept], origins=origins)
+
+
+def _of_classes(maps: FloatArray, boxes: Sequence[Prediction], classes: Sequence[int]) -> FloatArray:
+    own = [[i for i, box in enumerate(boxes) if box.target == target] for target in classes]
+    return np.stack([maps[rows].max(axis=0) for rows in own])
+
+
+def _without_gradient(boxes: Sequence[Prediction], maps: FloatArray) -> tuple[str, ...]:
+    """Return a warning of boxes whose maps are all zeros; mostly nothing."""
+    dead = [box for box, one in zip(boxes, maps, strict=True) if not one.any()]
+    why = "no place of the features raises the score: it is saturated, or lies behind an activation that gives 0"
+    return map_warning(dead, f"the map is empty, since {why}", f"the maps are empty, since {why}")

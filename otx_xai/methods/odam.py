@@ -1,0 +1,296 @@
+"""ODAM: a map of each box of a detector, by the gradient of its score.
+
+Which boxes there are is decided on the host: it decodes and suppresses them. So the gradients take a second pass, over
+a model of its own: the part of the graph behind the backbone's first used stage, and its way back. The first pass gives
+the tensors that it starts from as further outputs. What is seeded are the very numbers of the outputs that a box has
+its score from, a seed a box; a few boxes share each run of the second model, which bounds its memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+from openvino import opset15
+
+from otx_xai.errors import GraphError
+from otx_xai.gradients.gradient import gradients, missing_rules
+from otx_xai.gradients.stages import stage_ends
+from otx_xai.gradients.tail import Tail, tail_of
+from otx_xai.graph.axes import label_axes
+from otx_xai.graph.features import Features, as_features
+from otx_xai.graph.input_layout import image_input
+from otx_xai.graph.surgery import Twin, add_outputs, forbid_dynamic_quantisation, reshape
+from otx_xai.graph.view import View
+from otx_xai.methods.spec import BOX_FINDERS, Fit, MethodSpec, SecondPass
+from otx_xai.model.facts import ANY_SIZE
+from otx_xai.model.opened import Model
+from otx_xai.records import Detections, FloatArray, Method, ScoreOrigin, Size
+from otx_xai.runtime import Arrays, Session
+
+PREFIX = f"xai/{Method.ODAM.value}"
+
+_SEEDS = 4
+"""Boxes that share a run of the second model."""
+
+_FACTORS = 2
+"""Numbers of one output at most that a score is a product of."""
+
+_NOISE = 1e-4
+"""Part of the contribution of another level below which a level is left out."""
+
+_BLUR = 0.025
+"""Standard deviation of the smoothing, as a part of the mean side of the input: 8 pixels of 320."""
+
+
+def _fits(model: Model, target_layers: Sequence[str]) -> Fit:
+    """Fit detectors whose scores lead back to features with places by operations that gradients can pass."""
+    try:
+        scored = _scored(model, target_layers)
+    except GraphError as error:
+        return Fit(False, str(error))
+    missing = missing_rules(scored.ends, [features.output for features in scored.features])
+    if missing:
+        return Fit(False, f"gradients cannot pass from its scores to its features: {'; '.join(missing[:4])}")
+    layers = ", ".join(repr(one.output.get_node().get_friendly_name()) for one in scored.features)
+    return Fit(True, f"gradients of its scores reach {layers}", automatic=False)
+
+
+# --- what is differentiated -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A detector for one image.
+
+    Args:
+        view: its graph, static.
+        names: of the outputs that scores are read from.
+        ends: these outputs.
+        features: what their gradients are taken with respect to, the finest first.
+    """
+
+    view: View
+    names: tuple[str, ...]
+    ends: tuple[ov.Output, ...]
+    features: tuple[Features, ...]
+
+
+def _scored(model: Model, target_layers: Sequence[str]) -> _Scored:
+    """Find where scores and features of a detector are.
+
+    Raises:
+        GraphError: there are none, or a layer that the user names has no places.
+    """
+    if model.boxes is None or model.read_by_caller:
+        raise GraphError(
+            "Its boxes are read by a postprocess_fn, so that it is not known which numbers of its outputs their scores "
+            "come from."
+        )
+    if model.facts.geometry.size == ANY_SIZE:
+        raise GraphError("It takes images of any size; gradients need one. Give it by --input.size.")
+    view = _of_one_image(model)
+    labels = model.structure.axes if view is model.structure.view else label_axes(view, model.structure.layout)
+    names = model.boxes.match.scored
+    number = {min(port.get_names(), default=str(i)): i for i, port in enumerate(view.model.outputs)}
+    ends = tuple(view.model.get_results()[number[name]].input_value(0) for name in names)
+    if target_layers:
+        features = [_named(view, as_features(labels, _layer(view, name)), name) for name in target_layers]
+    else:
+        features = stage_ends(view, labels, model.facts.geometry.size, ends)
+    if not features:
+        raise GraphError("No tensor with places between its first layer and its scores was found.")
+    return _Scored(view, names, ends, tuple(features))
+
+
+def _layer(view: View, name: str) -> ov.Output:
+    output = view.by_layer_name.get(name)
+    if output is None:
+        raise GraphError(f"--target_layer {name!r} is no layer or tensor of the model.")
+    return output
+
+
+def _named(view: View, features: Features | None, name: str) -> Features:
+    if features is None:
+        raise GraphError(
+            f"--target_layer {name!r} of shape {_layer(view, name).get_partial_shape()} has no axes that are known to "
+            "be channels and places."
+        )
+    return features
+
+
+def _of_one_image(model: Model) -> View:
+    """Return the graph as it is run with one image, with all sizes fixed."""
+    given = image_input(model.graph).output(0).get_partial_shape()
+    sizes = dict(zip("NHW", (1, *model.facts.geometry.size), strict=True))
+    layout = model.facts.input_layout
+    shape = ov.PartialShape([sizes.get(axis, length) for axis, length in zip(layout, given, strict=True)])
+    if given == shape:
+        return model.structure.view
+    clone = model.graph.clone()
+    try:
+        clone.reshape({image_input(clone).output(0): shape})
+    except RuntimeError as error:
+        raise GraphError(
+            f"It cannot take one image of {shape}: {str(error).strip().splitlines()[-1]}. Export it for single images."
+        ) from error
+    return View(clone, model.structure.view.left_out)
+
+
+# --- the two models ---------------------------------------------------------------------------------------------------
+
+
+def _second_pass(model: Model, target_layers: Sequence[str]) -> SecondPass:
+    """Split a detector into the model of the first pass and that of the second."""
+    scored = _scored(model, target_layers)
+    tail = tail_of(scored.view, scored.ends, [features.output for features in scored.features])
+    names = [f"{PREFIX}/{i}" for i in range(len(tail.starts))]
+    second = _second_model(scored, tail, names)
+    view, position = model.structure.view, scored.view.position
+    starts = {
+        name: view.nodes[position[start.get_node().get_name()]].output(start.get_index())
+        for name, start in zip(names, tail.starts, strict=True)
+    }
+    maps = partial(_maps, scored.names, model.facts.geometry.size)
+    return SecondPass(_first_model(model, starts), tuple(names), second, maps)
+
+
+def _first_model(model: Model, starts: Mapping[str, ov.Output]) -> ov.Model:
+    """Return a copy of the model that gives some of its tensors, too."""
+    main = Twin(model.structure.view)
+    known = {node.get_name() for node in main.model.get_ordered_ops()}
+    outputs = {}
+    for name, start in starts.items():
+        value = main.output(start)
+        # a tensor that is an output already keeps its names
+        outputs[name] = ops.convert(value, value.get_element_type()).output(0)
+    forbid_dynamic_quantisation(main)
+    return add_outputs(model.graph, main.model, outputs, known, PREFIX)
+
+
+def _second_model(scored: _Scored, tail: Tail, names: Sequence[str]) -> ov.Model:
+    """Return the model of the second pass.
+
+    Its inputs are, for each output with scores, the numbers of elements to be seeded, ``int64`` ``(S, 2)``, and their
+    slopes, ``float32`` ``(S, 2)``; then the tensors that it starts from. Its outputs are maps ``(S, h, w)``, one for
+    each of the features: ``Σ relu(gradient) · features`` over channels, twice.
+    """
+    seeded, inputs = [], []
+    for name, end in zip(scored.names, tail.ends, strict=True):
+        elements = ops.parameter([_SEEDS, _FACTORS], np.int64, name=f"elements/{name}")
+        slopes = ops.parameter([_SEEDS, _FACTORS], np.float32, name=f"slopes/{name}")
+        seeded.append((end, _seeds(end, elements, slopes)))
+        inputs += [elements, slopes]
+    found = gradients(seeded, tail.wrt, several=True)
+    maps = [_layer_cam(*pair) for pair in zip(scored.features, tail.wrt, found, strict=True)]
+    results = []
+    for i, value in enumerate(maps):
+        value.get_tensor().set_names({f"maps/{i}"})
+        results.append(ops.result(value))
+    for name, parameter in zip(names, tail.parameters, strict=True):
+        parameter.output(0).get_tensor().set_names({name})
+    made = ov.Model(results, [*inputs, *tail.parameters], PREFIX)
+    forbid_dynamic_quantisation(tail.twin, made)
+    return made
+
+
+def _seeds(end: ov.Output, elements: ov.Node, slopes: ov.Node) -> ov.Output:
+    """Return seeds ``(S, *shape)`` that are slopes at some elements of an output, and 0 elsewhere."""
+    shape = ops.shape_of(end, output_type="i64")
+    first, zero = ops.constant(np.array([0], np.int64)), ops.constant(np.float32(0))
+    count = ops.reduce_prod(shape, first, keep_dims=True)
+    seeds = ops.constant(np.array([_SEEDS], np.int64))
+    nothing = ops.broadcast(zero, ops.concat([seeds, count], 0))
+    axis = ops.constant(np.int64(1))
+    flat = opset15.scatter_elements_update(nothing, elements, slopes, axis, reduction="sum", use_init_val=True)
+    value = ops.reshape(flat, ops.concat([seeds, shape], 0), special_zero=False).output(0)
+    kind = end.get_element_type()
+    return value if kind == ov.Type.f32 else ops.convert(value, kind).output(0)
+
+
+def _layer_cam(features: Features, tensor: ov.Output, gradient: ov.Output) -> ov.Output:
+    """Return LayerCAM maps ``(S, h, w)`` of features of one image and their gradients, but for the outer ReLU.
+
+    What is not finite stays so, which it would not in a ReLU: ``relu(g) = (g + |g|) / 2``.
+    """
+    weighted = ops.multiply(ops.add(gradient, ops.abs(gradient)), tensor)
+    channels = ops.constant(np.array([features.channel_axis], np.int64))
+    maps = ops.reduce_sum(weighted, channels, keep_dims=False).output(0)
+    rows, columns = features.grid
+    if features.tokens is not None:
+        ahead, everything = ops.constant(np.array([features.prefix], np.int64)), ops.constant(np.array([2**62]))
+        one, axis = ops.constant(np.array([1], np.int64)), ops.constant(np.array([1], np.int64))
+        maps = ops.slice(maps, ahead, everything, one, axis).output(0)
+    maps = reshape(maps, (_SEEDS, rows or 1, columns or 1))
+    return maps if maps.get_element_type() == ov.Type.f32 else ops.convert(maps, "f32").output(0)
+
+
+# --- maps -------------------------------------------------------------------------------------------------------------
+
+
+def _maps(names: Sequence[str], size: Size, session: Session, starts: Arrays, found: Detections) -> FloatArray:
+    """Return a map of each box, ``float32`` ``(M, h, w)``, not negative; see :class:`SecondPass`."""
+    chunks = []
+    for first in range(0, len(found), _SEEDS):
+        boxes = np.arange(first, min(first + _SEEDS, len(found)))
+        seeds: list[NDArray[np.generic]] = []
+        for name in names:
+            seeds += _seed_inputs([origin.of(boxes) for origin in found.origins if origin.output == name])
+        outputs = session.run([*seeds, *starts.values()])
+        chunks.append([outputs[f"maps/{i}"][: len(boxes)] for i in range(len(outputs))])
+    return combined([np.concatenate(level) for level in zip(*chunks, strict=True)], size)
+
+
+def _seed_inputs(origins: Sequence[ScoreOrigin]) -> tuple[NDArray[np.int64], FloatArray]:
+    """Return what the second model is told of one output: elements and slopes, filled up with zeros."""
+    elements, slopes = np.zeros((_SEEDS, _FACTORS), np.int64), np.zeros((_SEEDS, _FACTORS), np.float32)
+    for i, origin in enumerate(origins):
+        count = len(origin.elements)
+        elements[:count, i] = origin.elements
+        slopes[:count, i] = 1 if origin.slopes is None else origin.slopes
+    return elements, slopes
+
+
+def combined(levels: Sequence[FloatArray], size: Size) -> FloatArray:
+    """Add up maps of several resolutions, each smoothed and scaled by its largest value.
+
+    Args:
+        levels: ``float32`` ``(M, h, w)`` each, over the whole of the network's input; what is negative counts as 0.
+            Each is what its places contribute to a score, so that those of a box compare: one that is nothing but
+            rounding noise beside another is left out.
+        size: ``(height, width)`` of the network's input in pixels.
+
+    Returns:
+        ``float32`` ``(M, h, w)`` in the finest resolution of all; all zeros where a box has nothing but zeros, and NaN
+        where a level is not finite.
+    """
+    levels = [np.maximum(level, 0) for level in levels]
+    weights = np.stack([level.sum(axis=(1, 2)) for level in levels])
+    counts = weights > _NOISE * weights.max(axis=0)
+    rows, columns = max((level.shape[1:] for level in levels), key=lambda shape: shape[0] * shape[1])
+    blur = _BLUR * (size[0] * size[1]) ** 0.5
+    spread = {"sigmaX": blur * columns / size[1], "sigmaY": blur * rows / size[0]}
+    total = np.zeros((len(levels[0]), rows, columns), np.float32)
+    total[~np.isfinite(weights).all(axis=0)] = np.nan
+    for level, used in zip(levels, counts, strict=True):
+        for number in np.flatnonzero(used):
+            one = level[number]
+            enlarged = cv2.resize(one / one.max(), (columns, rows), interpolation=cv2.INTER_LINEAR)
+            smooth = cv2.GaussianBlur(enlarged, (0, 0), borderType=cv2.BORDER_REPLICATE, **spread)
+            total[number] += smooth / max(float(smooth.max()), np.finfo(np.float32).tiny)
+    return total
+
+
+SPEC = MethodSpec(
+    "odam",
+    "ODAM: which places the score of each box has its gradient at; detectors that gradients can pass",
+    BOX_FINDERS,
+    _fits,
+    second_pass=_second_pass,
+)

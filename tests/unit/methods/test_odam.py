@@ -1,0 +1,348 @@
+"""ODAM against the gradients of torch, box by box, and what must hold whatever the detector."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import openvino as ov
+import pytest
+import torch
+from detectors import FAMILIES, SIZE, Case, case
+from doors import prepare
+from openvino import opset13 as ops
+
+from otx_xai import Engine, Explainer, insert_xai
+from otx_xai.errors import ConfigError, GraphError, ImageError
+from otx_xai.explain.box_gradients import choose_with_gradients
+from otx_xai.explain.plan import Plan
+from otx_xai.explain.targets import BOXES, Choice
+from otx_xai.methods.odam import combined
+from otx_xai.postprocess import min_max
+from otx_xai.records import InputOptions, ScoreOrigin
+from otx_xai.runtime import Session
+
+FAMILY_NAMES = tuple(FAMILIES)
+SLOW_OR_OTHER = ("fcos", "retinanet", "ssd", "fastestdet", "classes_first")
+"""Families that are like another one, weigh their factors, or need to be told their format."""
+
+LABELS = ",".join("abcde")
+
+
+@cache
+def ready(name: str, targets: str = BOXES) -> tuple[Case, Plan, Session]:
+    """A detector, what explains it, and the same compiled."""
+    built = case(name)
+    made = prepare(built.model, labels=LABELS, targets=targets, method="odam", confidence_threshold=0.05)
+    return built, made, Session(made.model, latency=True)
+
+
+def explained(name: str, targets: str = BOXES) -> tuple[Case, Plan, Choice]:
+    built, made, session = ready(name, targets)
+    return built, made, made.choose(session.infer(built.image.numpy()), SIZE, session)
+
+
+@contextmanager
+def stages_of(module: torch.nn.Module) -> Iterator[dict[int, list[torch.Tensor]]]:
+    """What each stage gives, by its width; these detectors run their backbone once for every purpose."""
+    backbone = module.net.backbone if hasattr(module, "net") else module.pyramid
+    caught: dict[int, list[torch.Tensor]] = {}
+
+    def catch(_: object, __: object, output: torch.Tensor) -> None:
+        caught.setdefault(output.shape[3], []).append(output)
+
+    hooks = [stage.register_forward_hook(catch) for stage in backbone.stages]
+    yield caught
+    for hook in hooks:
+        hook.remove()
+
+
+def layer_cams(score: torch.Tensor, stages: dict[int, list[torch.Tensor]]) -> list[np.ndarray]:
+    """LayerCAM of a score at each stage, ``(1, h, w)``."""
+    levels = []
+    for copies in stages.values():
+        found = torch.autograd.grad(score, copies, retain_graph=True, allow_unused=True)
+        gradient = sum(torch.zeros_like(copies[0]) if one is None else one for one in found)
+        levels.append((gradient.relu() * copies[0]).sum(1).relu().detach().numpy())
+    return levels
+
+
+def expected_maps(
+    built: Case, score_of: Callable[[int, tuple[torch.Tensor, ...]], torch.Tensor], count: int
+) -> np.ndarray:
+    """The maps of the first boxes, in [0, 1], by torch."""
+    with stages_of(built.module) as stages:
+        given = built.module(built.image.clone().requires_grad_())
+    given = given if isinstance(given, tuple) else (given,)
+    boxes = [layer_cams(score_of(box, given), stages) for box in range(count)]
+    return min_max(combined([np.concatenate(level) for level in zip(*boxes, strict=True)], SIZE))
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILY_NAMES if name not in SLOW_OR_OTHER])
+def test_maps_equal_those_of_torch(name: str) -> None:
+    """For every family: raw heads with and without objectness, soft-max with background, boxes selected inside."""
+    built, made, choice = explained(name)
+    assert choice.detections is not None
+    assert len(choice.detections) >= 2
+    names = [min(port.get_names(), default=str(i)) for i, port in enumerate(built.model.outputs)]
+    origins = choice.detections.origins
+
+    def score(box: int, given: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        return math.prod(given[names.index(one.output)].flatten()[one.elements[box]] for one in origins)
+
+    count = min(len(choice.detections), 6)  # more than share a run
+    np.testing.assert_allclose(choice.maps[:count], expected_maps(built, score, count), atol=2e-3)
+    assert made.method == "odam"
+    assert choice.maps[:count].max() == 1
+
+
+def test_boxes_of_a_weighted_product() -> None:
+    """FastestDet weighs objectness and class score by powers: the gradient is that of the logarithm."""
+    built, _, choice = explained("fastestdet")
+    found = choice.detections
+    assert found is not None
+    assert len(found.origins) == 2
+
+    def score(box: int, given: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        objectness, share = (given[0].flatten()[origin.elements[box]] for origin in found.origins)
+        return objectness**0.6 * share**0.4
+
+    np.testing.assert_allclose(choice.maps[:2], expected_maps(built, score, 2), atol=2e-3)
+
+
+def test_maps_do_not_depend_on_other_boxes() -> None:
+    """A box has the same map alone, in another order, and in another run of the second model."""
+    built, made, session = ready("yolov8")
+    outputs = session.infer(built.image.numpy())
+    choice = made.choose(outputs, SIZE, session)
+    assert made.second_pass is not None
+    assert choice.detections is not None
+    found = choice.detections
+    order = np.arange(len(found))[::-1]
+    turned = replace(
+        found,
+        boxes=found.boxes[order],
+        labels=found.labels[order],
+        scores=found.scores[order],
+        origins=tuple(origin.of(order) for origin in found.origins),
+    )
+    starts = {name: outputs[name] for name in made.second_pass.starts}
+    again = choose_with_gradients(starts, turned, made.facts.labels, made.wanted, made.second_pass, session)
+    np.testing.assert_allclose(again.maps[order], choice.maps, atol=1e-5)
+
+
+def test_classes_are_lit_where_their_boxes_are() -> None:
+    """The map of a class is the largest of those of its boxes, place by place; best classes first."""
+    _, _, boxes = explained("yolov8")
+    _, _, classes = explained("yolov8", "predicted")
+    sure = list(dict.fromkeys(target.target for target in boxes.targets if target.score >= 0.3))
+    assert [target.target for target in classes.targets] == (sure or [boxes.targets[0].target])
+    for target, one in zip(classes.targets, classes.maps, strict=True):
+        own = [i for i, box in enumerate(boxes.targets) if box.target == target.target]
+        np.testing.assert_allclose(one, boxes.maps[own].max(axis=0), atol=1e-5)
+
+
+def test_chosen_classes_without_a_box_are_told() -> None:
+    built, plain, session = ready("yolov8")
+    best = explained("yolov8")[2].targets[0]
+    facts = replace(plain.facts, confidence_threshold=best.score)
+    wanted = replace(plain.wanted, indices=((best.target + 1) % 5,), per_box=False)
+    choice = replace(plain, facts=facts, wanted=wanted).choose(session.infer(built.image.numpy()), SIZE, session)
+    assert choice.targets == ()
+    assert len(choice.maps) == 0
+    assert "there is no map of it" in choice.warnings[0]
+
+
+def test_no_box_no_map() -> None:
+    built, made, session = ready("yolov8")
+    outputs = session.infer(built.image.numpy())
+    nothing = replace(made, facts=replace(made.facts, confidence_threshold=1.0))
+    choice = nothing.choose(outputs, SIZE, session)
+    assert choice.predictions == ()
+    assert choice.targets == ()
+    assert len(choice.maps) == 0
+
+
+def test_two_colours_apart_are_lit_apart() -> None:
+    """Boxes far from each other have maps whose peaks lie in them."""
+    model = two_stages()
+    image = np.full((1, 3, 64, 128), 0.1, np.float32)
+    image[0, 0, 16:32, 16:32] = 1  # a red square on the left, a green one on the right
+    image[0, 1, 32:48, 96:112] = 1
+    made = prepare(model, labels="red,green", targets=BOXES, method="odam")
+    session = Session(made.model)
+    choice = made.choose(session.infer(image), (64, 128), session)
+    assert {target.label for target in choice.targets} == {"red", "green"}
+    for target, one in zip(choice.targets, choice.maps, strict=True):
+        row, column = np.unravel_index(one.argmax(), one.shape)
+        y, x = (row + 0.5) * 64 / one.shape[0], (column + 0.5) * 128 / one.shape[1]
+        assert target.box is not None
+        left, top, right, bottom = target.box
+        assert left <= x <= right
+        assert top <= y <= bottom
+        inside = one[:, : one.shape[1] // 2] if target.label == "red" else one[:, one.shape[1] // 2 :]
+        assert inside.sum() > 0.99 * one.sum()
+
+
+def two_stages(*, dead: bool = False, scale: float = 1.0) -> ov.Model:
+    """A detector of cells of 16 × 16 pixels that sees red and green: mean colours at strides 8 and 16, then rows."""
+    image = ops.parameter([1, 3, 64, 128], np.float32, name="image")
+    image.output(0).get_tensor().set_names({"image"})
+    mean = np.zeros((3, 3, 8, 8), np.float32)
+    mean[range(3), range(3)] = 1 / 64
+    fine = ops.relu(ops.convolution(image, mean, [8, 8], [0, 0], [0, 0], [1, 1]))
+    coarse = np.zeros((3, 3, 2, 2), np.float32)
+    coarse[range(3), range(3)] = 1 / 4
+    deep = ops.relu(ops.convolution(fine, coarse, [2, 2], [0, 0], [0, 0], [1, 1]))
+    mix = np.array([[1, -1, -1], [-1, 1, -1]], np.float32).reshape(2, 3, 1, 1)
+    logits = ops.convolution(deep, mix * np.float32(12 * scale), [1, 1], [0, 0], [0, 0], [1, 1])
+    if dead:
+        logits = ops.minimum(logits, np.float32(0.5))
+    flat = ops.reshape(ops.subtract(logits, np.float32(0 if dead else 4 * scale)), np.array([1, 2, 32]), False)
+    y, x = np.mgrid[:4, :8].reshape(2, 32).astype(np.float32) * 16 + 8
+    boxes = ops.convolution(deep, np.zeros((4, 3, 1, 1), np.float32), [1, 1], [0, 0], [0, 0], [1, 1])
+    side = np.full_like(x, 16)
+    places = ops.add(ops.reshape(boxes, np.array([1, 4, 32]), False), np.stack([x, y, side, side])[None])
+    output = ops.concat([places, ops.sigmoid(flat)], 1)
+    output.output(0).get_tensor().set_names({"output0"})
+    return ov.Model([ops.result(output)], [image], "cells")
+
+
+def test_a_dead_score_is_told() -> None:
+    """Where nothing raises the score any more, the map is empty, and a warning says so."""
+    image = np.zeros((1, 3, 64, 128), np.float32)
+    image[0, 0, 16:32, 16:32] = 1
+    made = prepare(two_stages(dead=True), labels="red,green", targets=BOXES, method="odam")
+    session = Session(made.model)
+    choice = made.choose(session.infer(image), (64, 128), session)
+    dead = [i for i, target in enumerate(choice.targets) if target.box == (16, 16, 32, 32)]
+    assert len(dead) == 1
+    assert not choice.maps[dead[0]].any()
+    assert any(
+        "box 0" in warning and "no place of the features raises the score" in warning for warning in choice.warnings
+    )
+
+
+def test_gradients_that_are_not_finite() -> None:
+    built, made, session = ready("yolov8")
+    outputs = session.infer(built.image.numpy())
+    assert made.second_pass is not None
+    broken = {name: np.full_like(outputs[name], np.inf) for name in made.second_pass.starts}
+    with pytest.raises(ImageError, match="gradients are NaN or infinite"):
+        made.choose({**outputs, **broken}, SIZE, session)
+
+
+def test_layers_can_be_named() -> None:
+    built = case("yolov8")
+    names = [node.get_friendly_name() for node in built.model.get_ordered_ops() if node.get_type_name() == "Relu"]
+    made = prepare(built.model, labels=LABELS, targets=BOXES, method="odam", target_layer=names[-1])
+    session = Session(made.model)
+    choice = made.choose(session.infer(built.image.numpy()), SIZE, session)
+    assert choice.maps.shape[1:] == (3, 4)
+    with pytest.raises(GraphError, match="'nowhere' is no layer or tensor"):
+        prepare(built.model, labels=LABELS, method="odam", target_layer="nowhere")
+
+
+def test_what_gradients_cannot_pass_is_named() -> None:
+    """An operation without a rule is told by its name, and the next method is taken."""
+    image = ops.parameter([1, 3, 64, 64], np.float32, name="image")
+    features = ops.convolution(image, np.ones((4, 3, 8, 8), np.float32), [8, 8], [0, 0], [0, 0], [1, 1])
+    odd = ops.acosh(ops.add(ops.relu(features), np.float32(2)))
+    odd.set_friendly_name("odd")
+    heads = [ops.convolution(odd, np.ones((n, 4, 1, 1), np.float32), [1, 1], [0, 0], [0, 0], [1, 1]) for n in (4, 2)]
+    rows = [ops.reshape(head, np.array([1, -1, 64]), False) for head in heads]
+    output = ops.concat([ops.add(rows[0], np.float32(20)), ops.sigmoid(rows[1])], 1)
+    output.output(0).get_tensor().set_names({"output0"})
+    model = ov.Model([ops.result(output)], [image], "odd")
+    with pytest.raises(GraphError, match="Acosh 'odd' has no rule"):
+        prepare(model, labels="a,b", method="odam")
+    assert prepare(model, labels="a,b").method != "odam"
+
+
+def test_there_is_no_branch_to_insert() -> None:
+    with pytest.raises(ConfigError, match="explains boxes in a second pass"):
+        insert_xai(case("yolov8").model, "detection", "odam")
+
+
+def test_a_reader_of_the_caller_hides_where_scores_come_from() -> None:
+    def read(outputs: object) -> tuple[np.ndarray, ...]:
+        return np.zeros((1, 4)), np.ones(1), np.zeros(1, np.int64)
+
+    with pytest.raises(GraphError, match="read by a postprocess_fn"):
+        Explainer(case("yolov8").model, "detection", postprocess_fn=read, explain_method="odam", labels=LABELS)
+
+
+def test_explainer() -> None:
+    """The same maps by the door for notebooks, from the network's input and from an image."""
+    built, _, choice = explained("yolov8")
+    explainer = Explainer(built.model, "detection", explain_method="odam", labels=LABELS)
+    explanation = explainer(built.image.numpy(), targets="predicted", resize=False, colormap=False)
+    assert explanation.method.startswith("odam")
+    for key, picture in explanation.saliency_map.items():
+        assert picture.shape == choice.maps.shape[1:], key
+        assert picture.max() == 255, key
+
+
+def test_an_open_batch(caplog: pytest.LogCaptureFixture) -> None:
+    """A model that takes any number of images is explained one image at a time."""
+    built = case("yolov8")
+    model = built.model.clone()
+    model.reshape([-1, 3, *SIZE])
+    explainer = Explainer(model, "detection", explain_method="odam", labels=LABELS)
+    with caplog.at_level(logging.WARNING):
+        two = explainer(np.concatenate([built.image.numpy()] * 2), targets="predicted", resize=False, colormap=False)
+    assert isinstance(two, list)
+    assert len(two) == 2
+    for key, picture in two[0].saliency_map.items():
+        np.testing.assert_array_equal(picture, two[1].saliency_map[key])
+
+
+def test_levels_are_added_up() -> None:
+    """Each level counts alike, whatever its scale, and an empty one for nothing."""
+    fine, coarse = np.zeros((2, 8, 16), np.float32), np.zeros((2, 4, 8), np.float32)
+    fine[0, 2, 3], coarse[0, 1, 6] = 5, 0.1
+    total = combined([fine, coarse], (64, 128))
+    assert total.shape == (2, 8, 16)
+    assert not total[1].any()
+    assert total[0, 2, 3] == pytest.approx(1, abs=1e-3)
+    assert total[0, 2:4, 12:14].max() == pytest.approx(1, abs=1e-3)
+
+
+def test_origins_of_levels_in_several_outputs() -> None:
+    """A box that has its score from another output is seeded with 0 in this one."""
+    origin = ScoreOrigin("a", np.array([3, 0]), np.array([1, 0], np.float32))
+    assert origin.of(np.array([1])).slopes == np.float32(0)
+
+
+def test_a_run_of_pictures(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """From files to overlays, in the threads of a run; there is no branch to be saved."""
+    image = np.full((64, 128, 3), 25, np.uint8)
+    image[16:32, 16:32, 0] = image[32:48, 96:112, 1] = 255
+    (tmp_path / "pictures").mkdir()
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / "pictures" / f"{number}.png"), image[..., ::-1])
+    ov.save_model(two_stages(), tmp_path / "cells.xml")
+    with caplog.at_level(logging.WARNING):
+        run = Engine(work_dir=tmp_path / "run").explain(
+            checkpoint=tmp_path / "cells.xml",
+            data_root=tmp_path / "pictures",
+            explain_method="odam",
+            targets="predicted",
+            labels="red,green",
+            input=InputOptions(scale="255"),
+            output_model=tmp_path / "with_map.xml",
+        )
+    assert "explains boxes in a second pass" in caplog.text
+    assert not (tmp_path / "with_map.xml").exists()
+    assert run.explained == 3
+    for explanation in run.explanations:
+        red, green = (explanation.maps[label] for label in (0, 1))
+        assert red[:, :8].sum() > 0.99 * red.sum()
+        assert green[:, 8:].sum() > 0.99 * green.sum()
