@@ -171,19 +171,23 @@ def speed(passes: int, rounds: int) -> None:
 
 def quality(arguments: argparse.Namespace) -> None:
     """Print the table of quality against passes."""
-    from quality import cases_of, read_subject, zero_of
+    from otx_xai.data import find_images
+    from otx_xai.judging.cases import JudgedCase, Network
+    from otx_xai.methods.class_branch import insert_scores
+    from otx_xai.metrics import judge
+    from otx_xai.model import ModelOptions, embed_preprocessing, open_model
+    from otx_xai.records import InputOptions
 
-    from otx_xai.data import find_images, read_image
-    from otx_xai.metrics import judge, session_scores
-    from otx_xai.model import embed_preprocessing
-
-    source = read_subject(arguments)
-    prepared = source.prepared()
-    session = Session(embed_preprocessing(prepared.model, prepared.facts))
+    names = ("mean", "scale", "resize_type")
+    options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    options |= {"reverse_input_channels": True} if arguments.reverse_input_channels else {}
+    model = open_model(arguments.checkpoint, ModelOptions(labels=arguments.labels, input=InputOptions(**options)))
+    network = Network(model, "CPU")
+    session = Session(embed_preprocessing(insert_scores(model), model.facts))
     infos = list(find_images(arguments.data_root))
     chosen = infos[arguments.first :: max(1, len(infos) // arguments.images)][: arguments.images]
-    cases = cases_of(iter([(read_image(info.path), None) for info in chosen]), prepared, session)
-    zero = zero_of(source, prepared)
+    cases = [case for _, case in network.cases(chosen, {}, truth=False) if isinstance(case, JudgedCase)]
+    zero = network.zero
     scorer = Scorer(session, scores_of, (SCORES,))
     maps: dict[str, list[np.ndarray]] = {}
 
@@ -197,7 +201,7 @@ def quality(arguments: argparse.Namespace) -> None:
         return maps_of
 
     methods = {name: maker(name, explain) for name, explain in contenders(scorer, arguments.published).items()}
-    scores = judge(cases, methods, session_scores(session), steps=arguments.steps, zero=zero, remap=False)
+    scores = judge(cases, methods, network.forward, steps=arguments.steps, zero=zero, remap=False)
     best = next(iter(methods))
     print(f"\n{len(cases)} images of {arguments.data_root}\n")
     print(
@@ -261,7 +265,6 @@ def main() -> None:
     parser.add_argument("--scale")
     parser.add_argument("--resize_type")
     parser.add_argument("--reverse_input_channels", action="store_true")
-    parser.add_argument("--zero", help="r,g,b that is 0 behind the normalisation, where the model does not tell")
     arguments = parser.parse_args()
     if bool(arguments.checkpoint) != bool(arguments.data_root):
         parser.error("--checkpoint and --data_root go together")

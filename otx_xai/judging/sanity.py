@@ -72,10 +72,12 @@ class MethodSanity:
     Args:
         layers: a stage each: maps of a network with so many random layers against those of the network as it is.
         labels: maps of another class against those of the judged one; ``None`` where there is but one class.
+        is_whole: the last stage has been reached, in which all layers are random.
     """
 
     layers: tuple[Alike, ...]
     labels: Alike | None
+    is_whole: bool
 
     @property
     def all(self) -> tuple[Alike, ...]:
@@ -85,8 +87,7 @@ class MethodSanity:
     @property
     def unchanged(self) -> tuple[str, ...]:
         """What may change without that the maps do: ``layers`` (all of them random), ``labels``."""
-        last = self.layers[-1:]
-        found = [("layers", last[0] if last else None), ("labels", self.labels)]
+        found = [("layers", self.layers[-1] if self.layers and self.is_whole else None), ("labels", self.labels)]
         return tuple(name for name, alike in found if alike is not None and alike.is_unchanged)
 
 
@@ -175,31 +176,28 @@ def check_sanity(
     Returns:
         What was found up to where it ended: a run that is stopped has fewer stages.
     """
-    layers, classes = count_layers(model), len(model.facts.labels)
-    targets = sorted({case.target for case in cases})
+    layers = count_layers(model)
     stages = stages_of(layers)
     before: dict[str, list[PlainMap | None]] = {}
     labels: dict[str, Alike] = {}
-    curves: dict[str, list[Alike]] = {name: [] for name in methods}
-    done = 0
+    curves: list[dict[str, Alike]] = []
+    others = _others(cases, len(model.facts.labels), seed)
     try:
         for name in methods:
-            others = _others(cases, classes, seed)
             maker = maker_of(model, name)
-            maker.prepare([*targets, *(case.target for case in others)])
+            maker.prepare([case.target for case in (*cases, *others)])
             before[name] = [_explained(maker, case, advance) for case in cases]
-            if classes > 1:
+            if others:
                 labels[name] = _compare(before[name], [_explained(maker, case, advance) for case in others], model)
         for count in stages:
             drawn = redrawn(model, count, seed)
             found = {name: _redone(drawn, name, cases, maker_of, advance) for name in methods}
-            for name, maps in found.items():
-                curves[name].append(_compare(before[name], maps, model))
-            done += 1
+            curves.append({name: _compare(before[name], maps, model) for name, maps in found.items()})
     except Stopped:
         pass
-    own = {name: MethodSanity(tuple(curves[name][:done]), labels.get(name)) for name in before}
-    return Sanity(layers, stages[:done], len(cases), own)
+    whole = len(curves) == len(stages)
+    own = {name: MethodSanity(tuple(stage[name] for stage in curves), labels.get(name), whole) for name in before}
+    return Sanity(layers, stages[: len(curves)], len(cases), own)
 
 
 def passes_of(model: Model, methods: int, cases: int) -> int:
