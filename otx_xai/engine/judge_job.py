@@ -21,7 +21,7 @@ from otx_xai.judging.plot import draw_judgement
 from otx_xai.judging.trial import Trial, evenly, named_methods, nominate
 from otx_xai.model import Model
 from otx_xai.records import ImageInfo, JudgedClass
-from otx_xai.report.files import write_json, write_picture
+from otx_xai.report.files import write_drawing, write_json
 from otx_xai.report.manifest import plain, versions
 from otx_xai.settings import JudgeSettings, absolute
 
@@ -122,7 +122,7 @@ def run_trial(work_dir: Path, model: Model, settings: JudgeSettings, data: Judge
     judgement = trial.run(_sources(data.images, chosen), len(chosen), len(data.images.images))
     write_json(work_dir / JUDGEMENT, judgement.content())
     if judgement.scores:
-        write_picture(work_dir / PLOT, draw_judgement(judgement))
+        write_drawing(work_dir / PLOT, draw_judgement(judgement))
     return judgement
 
 

@@ -23,6 +23,7 @@ from otx_xai.methods.drise import BoxTargets, box_targets, similarity
 from otx_xai.metrics import Case, Forward, session_scores, session_values
 from otx_xai.metrics.stream import class_score
 from otx_xai.model import Model, embed_preprocessing
+from otx_xai.model.formats.box_format import Found
 from otx_xai.model.formats.box_reading import read_proposals
 from otx_xai.perturb import image_subject
 from otx_xai.postprocess import fit
@@ -168,18 +169,21 @@ class Network:
         return JudgedCase(image, int(labels[0]), boxes[:1], name, boxes[0], best)
 
     def _proposals(self, outputs: Arrays) -> Proposals:
-        facts = self.facts
-        assert self._boxes is not None
-        return read_proposals(
-            outputs, self._boxes, facts.geometry.size, len(facts.labels), first_label=facts.first_label
-        )
+        return proposals_in(outputs, self.facts, self._boxes)
 
 
-def found_boxes(outputs: Arrays, facts: ModelFacts, format: Any) -> tuple[FloatArray, IntArray]:
+def found_boxes(outputs: Arrays, facts: ModelFacts, format: Found | None) -> tuple[FloatArray, IntArray]:
     """Return what a detector finds in its input: boxes in its pixels, ``(M, 4)``, and labels ``(M,)``, best first."""
+    assert format is not None
     size = facts.geometry.size
     found = find_boxes(outputs, size, replace(facts, geometry=InputGeometry(size)), format)
     return found.boxes, found.labels
+
+
+def proposals_in(outputs: Arrays, facts: ModelFacts, format: Found | None) -> Proposals:
+    """Return all that a detector proposes in its input."""
+    assert format is not None
+    return read_proposals(outputs, format, facts.geometry.size, len(facts.labels), first_label=facts.first_label)
 
 
 def faint(facts: ModelFacts) -> ModelFacts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -11,12 +12,13 @@ import numpy as np
 
 from otx_xai.explain.plan import How, Plan, plan
 from otx_xai.explain.targets import BOXES, Choice, Wanted
-from otx_xai.judging.cases import JudgedCase, faint
+from otx_xai.judging.cases import JudgedCase, faint, proposals_in
+from otx_xai.methods.spec import BoxJob
 from otx_xai.methods.table import find_method
 from otx_xai.metrics import Case, Stopped
 from otx_xai.model import Model, embed_preprocessing
 from otx_xai.perturb import Watch, image_subject
-from otx_xai.postprocess import to_image
+from otx_xai.postprocess import min_max, to_image
 from otx_xai.postprocess.overlaps import overlaps
 from otx_xai.records import PER_IMAGE_TARGET, FloatArray, InputGeometry, MapGrid, Size
 from otx_xai.runtime import Arrays, Session
@@ -146,6 +148,8 @@ class MapMaker:
         if made.black_box is None:
             assert self._session is not None
             choice = made.choose(self._outputs(case, made), size, self._session)
+        elif self._by_class and isinstance(case, JudgedCase) and case.box is not None:
+            return self._perturbed_for(case.box, made, case)
         else:
             choice = self._perturbed(made, case, size)
         number = self._place(choice, case)
@@ -168,6 +172,19 @@ class MapMaker:
         if self._stop.is_set():  # the map would rest on some of the passes only
             raise Stopped
         return choice
+
+    def _perturbed_for(self, box: FloatArray, made: Plan, case: Case) -> PlainMap:
+        """Explain a box by perturbation whether or not the network finds it: random weights find none."""
+        assert made.black_box is not None
+        assert made.black_box.spec.explain_boxes is not None
+        assert self._session is not None
+        subject = image_subject(case.image, made.facts)
+        read = partial(proposals_in, facts=made.facts, format=made.boxes)
+        job = BoxJob(self._session, read, subject, box[None], np.array([case.target]))
+        result = made.black_box.spec.explain_boxes(job, made.black_box.options, Watch(stop=self._stop))
+        if self._stop.is_set():
+            raise Stopped
+        return PlainMap(min_max(result.maps)[0])
 
     def _place(self, choice: Choice, case: Case) -> int | None:
         """Return which of the maps is the one of the case."""

@@ -230,7 +230,7 @@ def _others(cases: Sequence[JudgedCase], classes: int, seed: int) -> list[Judged
         return []
     steps = np.random.default_rng(seed).integers(1, classes, len(cases)).tolist()
     return [
-        JudgedCase(case.image, (case.target + step) % classes, name=case.name)
+        JudgedCase(case.image, (case.target + step) % classes, name=case.name, box=case.box)
         for case, step in zip(cases, steps, strict=True)
     ]
 

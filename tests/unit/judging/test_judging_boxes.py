@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ import pytest
 import toy_boxes
 
 from otx_xai import Engine
+from otx_xai.data import find_images
 from otx_xai.errors import ConfigError
 from otx_xai.judging import Judgement
+from otx_xai.judging.cases import JudgedCase, Network
+from otx_xai.judging.map_makers import MapMaker
+from otx_xai.model import open_model
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +85,22 @@ def test_weights_in_another_order_give_other_maps(judgement: Judgement) -> None:
     own = judgement.sanity.methods["detclassprobabilitymap"]
     assert own.layers[-1].rank.count > 0
     assert "layers" not in own.unchanged
+
+
+def test_perturbation_explains_a_box_that_is_not_found(desk: Path) -> None:
+    """Of the judged box with the label of the other class, no network finds any; its map is of the box all the same."""
+    opened = open_model(desk / "model.xml")
+    ((_, case),) = Network(opened, "CPU").cases(find_images(desk / "photos" / "0.png"), {}, truth=False)
+    assert isinstance(case, JudgedCase)
+    maker = MapMaker(opened, "drise", {"num_masks": 60}, by_class=True)
+    maker.prepare([0, 1])
+    red, green = maker.explain(case), maker.explain(replace(case, target=1))
+    assert red is not None
+    assert green is not None
+    rows, columns = red.values.shape
+    peak = np.unravel_index(red.values.argmax(), red.values.shape)
+    assert (peak[0] * 4 // rows, peak[1] * 4 // columns) == (0, 1)  # the red cell
+    assert not np.array_equal(red.values, green.values)
 
 
 def test_no_box_at_all(desk: Path, tmp_path: Path) -> None:

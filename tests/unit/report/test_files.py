@@ -38,6 +38,7 @@ from otx_xai.report import (
     write_picture,
     writers_of,
 )
+from otx_xai.report.files import write_drawing
 
 GEOMETRY = InputGeometry((32, 32), ResizeType.FIT_TO_WINDOW_LETTERBOX)
 LABELS = ("tabby cat", "St. Bernard", "tabby/cat")
@@ -417,3 +418,13 @@ def test_record(tmp_path):
     with Journal(tmp_path / "j.jsonl") as journal:
         journal.append(entry)
     assert read_journal(tmp_path / "j.jsonl") == [entry]
+
+
+def test_drawings_are_exact_and_small(tmp_path: Path) -> None:
+    drawing = np.full((400, 600, 3), 255, np.uint8)
+    drawing[::40] = (31, 119, 180)
+    write_drawing(tmp_path / "plot.png", drawing)
+    write_picture(tmp_path / "picture.png", drawing)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "plot.png"))[..., ::-1], drawing)
+    sizes = [(tmp_path / name).stat().st_size for name in ("plot.png", "picture.png")]
+    assert sizes[0] < sizes[1] / 4
