@@ -90,6 +90,11 @@ class MethodSanity:
         found = [("layers", self.layers[-1] if self.layers and self.is_whole else None), ("labels", self.labels)]
         return tuple(name for name, alike in found if alike is not None and alike.is_unchanged)
 
+    @property
+    def untold(self) -> bool:
+        """Whether no image has a map in a network of random layers, so that there is nothing to compare."""
+        return self.is_whole and bool(self.layers) and not self.layers[-1].rank.count
+
 
 @dataclass(frozen=True)
 class Sanity:
@@ -114,7 +119,7 @@ class Sanity:
         for name, own in self.methods.items():
             shown = [*own.layers, *([own.labels] if own.labels else [])]
             words = [str(alike.rank) for alike in shown] + ["-"] * (len(cells[0]) - 2 - len(shown))
-            cells.append([name, *words, ", ".join(own.unchanged)])
+            cells.append([name, *words, ", ".join([*own.unchanged, *(["(layers: no maps)"] if own.untold else [])])])
         head = f"Sanity, {self.images} images: maps with so many random layers, from the output, against those without"
         return [head, *("  ".join(line).rstrip() for line in lined_up(cells)), *self.warnings()]
 

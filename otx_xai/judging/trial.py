@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -25,7 +26,7 @@ from otx_xai.judging.sanity import Sanity, check_sanity, passes_of
 from otx_xai.methods import table
 from otx_xai.methods.table import find_method, named_method
 from otx_xai.metrics import Case, MapsOf, Scores, Stopped, blurred, judge
-from otx_xai.metrics.judge import CONTROLS, joined
+from otx_xai.metrics.judge import CONTROLS
 from otx_xai.model import Model
 from otx_xai.process import interruptible, one_thread_each, progress
 from otx_xai.records import ExplainMode, FloatArray, ImageInfo, JudgedClass, Size
@@ -41,6 +42,7 @@ _PART = 8
 
 _SANITY_IMAGES = 8
 _CELLS = (7, 7)
+_BASELINES = ("image", "blurred", "zero")
 _STOPPING = "Stopping: the image in hand is left out; Ctrl-C again ends at once."
 
 
@@ -95,12 +97,27 @@ def nominate(model: Model, settings: JudgeSettings) -> Ballot:
 
 @dataclass
 class _Tally:
-    """What is known so far."""
+    """What is known so far: of an image that was judged nothing but its numbers, four bytes each."""
 
-    scores: dict[str, list[Scores]] = field(default_factory=dict)
-    baselines: list[FloatArray] = field(default_factory=list)
+    scores: dict[str, dict[str, array[float]]] = field(default_factory=dict)
+    baselines: array[float] = field(default_factory=lambda: array("f"))
     failures: dict[str, str] = field(default_factory=dict)
     without_target: list[str] = field(default_factory=list)
+
+    def add(self, scores: Mapping[str, Scores], baselines: FloatArray) -> None:
+        """Add an image: the scores of every row, and what it scores in its baselines."""
+        for name, own in scores.items():
+            columns = self.scores.setdefault(name, {metric.name: array("f") for metric in fields(Scores)})
+            for metric, column in columns.items():
+                column.extend(getattr(own, metric).tolist())
+        self.baselines.extend(baselines.tolist())
+
+    def all_scores(self) -> dict[str, Scores]:
+        """Return the scores of all images by row."""
+        return {
+            name: Scores(**{metric: np.array(column, np.float32) for metric, column in columns.items()})
+            for name, columns in self.scores.items()
+        }
 
 
 class Trial:
@@ -230,9 +247,7 @@ class Trial:
         except ImageError as error:
             self._leave_out(source.name, source, error)
             return False
-        for name, own in scores.items():
-            self._tally.scores.setdefault(name, []).append(own)
-        self._tally.baselines.append(baselines)
+        self._tally.add(scores, baselines)
         return True
 
     def _leave_out(self, name: str, source: Source, why: ImageError | None) -> None:
@@ -276,15 +291,15 @@ class Trial:
         self, found: int, chosen: int, seconds: float, sanity: Sanity | None, *, interrupted: bool
     ) -> Judgement:
         tally = self._tally
-        judged = len(tally.baselines)
-        means = np.mean(tally.baselines, axis=0).tolist() if judged else []
+        judged = len(tally.baselines) // len(_BASELINES)
+        means = np.array(tally.baselines).reshape(judged, -1).mean(axis=0).tolist() if judged else []
         return Judgement(
             self._work_dir,
             self._rows(),
-            {name: joined(parts) for name, parts in tally.scores.items()},
+            tally.all_scores(),
             Counts(found, chosen, judged, tally.failures, tuple(tally.without_target)),
             self._refused,
-            dict(zip(("image", "blurred", "zero"), means, strict=False)),
+            dict(zip(_BASELINES, means, strict=False)),
             self._about,
             seconds,
             sanity,

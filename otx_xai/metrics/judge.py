@@ -85,7 +85,7 @@ def judge(
             found[name].append(_scores(part, own, agreement[name], curves, place, reach))
     if not found[RANDOM]:
         raise ConfigError("There is no image to judge maps on; expected at least one case.")
-    return {name: joined(parts) for name, parts in found.items()}
+    return {name: _joined(parts) for name, parts in found.items()}
 
 
 def _common_size(part: Sequence[Case]) -> Size:
@@ -130,8 +130,7 @@ def _scores(
     )
 
 
-def joined(parts: Sequence[Scores]) -> Scores:
-    """Put the scores of one method on several parts of the images together, in their order."""
+def _joined(parts: Sequence[Scores]) -> Scores:
     return Scores(
         **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Scores)}
     )

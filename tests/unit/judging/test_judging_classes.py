@@ -12,9 +12,10 @@ from typing import Any
 import classifiers
 import cv2
 import numpy as np
+import openvino as ov
 import pytest
 
-from otx_xai import Engine, OTXDataModule
+from otx_xai import Engine, OTXDataModule, insert_xai
 from otx_xai.data import read_image
 from otx_xai.errors import ConfigError, DataError, GraphError
 from otx_xai.judging import Judgement
@@ -257,6 +258,39 @@ def test_ctrl_c_keeps_what_was_judged(
     content = json.loads((found.work_dir / "judge.json").read_text())
     assert (content["status"], content["images"]["judged"]) == ("interrupted", 2)
     assert "Interrupted" in found.summary()
+
+
+def test_maps_that_a_model_brings_along(model: Path, photos: Path, tmp_path: Path, judgement: Judgement) -> None:
+    ov.save_model(insert_xai(model), tmp_path / "own.xml", compress_to_fp16=False)
+    found = judge(tmp_path / "own.xml", photos, tmp_path / "out")
+    first = found.methods[0]
+    assert (first.name, first.kind, first.is_default) == ("embedded", "embedded", True)
+    for metric in ("insertion_zero", "deletion_blur", "coherency", "pointing_game"):
+        same = getattr(judgement.scores["reciprocam"], metric)
+        np.testing.assert_allclose(getattr(found.scores["embedded"], metric), same, atol=0.01)
+    both = judge(tmp_path / "own.xml", photos, tmp_path / "out", methods="rise,reciprocam", num_masks=16, images=1)
+    assert list(both.not_judged) == ["reciprocam"]
+    assert "carries its own saliency_map" in both.not_judged["reciprocam"]
+
+
+def test_a_model_of_a_fixed_batch(photos: Path, tmp_path: Path, judgement: Judgement) -> None:
+    info: dict[str, object] = {"task_type": "classification", "labels": "red green blue mix"}
+    four = classifiers.colour_classifier((4, 3, 64, 96), strength=0.6, model_info=info)
+    ov.save_model(four, tmp_path / "four.xml", compress_to_fp16=False)
+    found = judge(tmp_path / "four.xml", photos, tmp_path / "out", methods="reciprocam,rise", num_masks=40)
+    for name in ("reciprocam", "rise", "random"):
+        for metric in ("insertion_zero", "coherency"):
+            same = getattr(judgement.scores[name], metric)
+            np.testing.assert_allclose(getattr(found.scores[name], metric), same, atol=1e-4)
+
+
+def test_an_open_batch_may_be_closed(photos: Path, tmp_path: Path, judgement: Judgement) -> None:
+    info: dict[str, object] = {"task_type": "classification", "labels": "red green blue mix"}
+    any_number = classifiers.colour_classifier((-1, 3, 64, 96), strength=0.6, model_info=info)
+    ov.save_model(any_number, tmp_path / "open.xml", compress_to_fp16=False)
+    found = judge(tmp_path / "open.xml", photos, tmp_path / "out", methods="reciprocam", batch_size=3)
+    same = judgement.scores["reciprocam"].insertion_zero
+    np.testing.assert_allclose(found.scores["reciprocam"].insertion_zero, same, atol=1e-4)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

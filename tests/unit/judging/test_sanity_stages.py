@@ -85,3 +85,18 @@ def test_maps_of_a_redrawn_model_are_those_of_its_graph(opened: Model, cases: li
     again = MapMaker(opened, "reciprocam", {})
     again.prepare([case.target for case in cases])
     np.testing.assert_array_equal(again(cases), before)
+
+
+def test_where_nothing_can_be_compared_the_table_says_so(opened: Model, cases: list[JudgedCase]) -> None:
+    def nothing(model: Model, name: str) -> MapMaker:
+        maker = MapMaker(model, name, {})
+        if model is not opened:
+            maker.explain = lambda case: None  # type: ignore[method-assign]
+        return maker
+
+    found = check_sanity(opened, METHODS, cases, nothing)
+    assert found.methods["reciprocam"].untold
+    assert found.methods["reciprocam"].unchanged == ()
+    row = next(line for line in found.lines() if line.startswith("activationmap"))
+    assert row.endswith("labels, (layers: no maps)")
+    assert found.content()["methods"][0]["layers"][0]["rank_correlation"]["images"] == 0
