@@ -59,7 +59,7 @@ def _fits(model: Model, target_layers: Sequence[str]) -> Fit:
     if missing:
         return Fit(False, f"gradients cannot pass from its scores to its features: {'; '.join(missing[:4])}")
     layers = ", ".join(repr(one.output.get_node().get_friendly_name()) for one in scored.features)
-    return Fit(True, f"gradients of its scores reach {layers}", automatic=False)
+    return Fit(True, f"gradients of its scores reach {layers}")
 
 
 # --- what is differentiated -------------------------------------------------------------------------------------------

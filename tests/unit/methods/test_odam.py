@@ -15,16 +15,17 @@ import numpy as np
 import openvino as ov
 import pytest
 import torch
-from detectors import FAMILIES, SIZE, Case, case
+from detectors import FAMILIES, SIZE, Case, Pyramid, case, convert, images
 from doors import prepare
 from openvino import opset13 as ops
 
 from otx_xai import Engine, Explainer, insert_xai
 from otx_xai.errors import ConfigError, GraphError, ImageError
 from otx_xai.explain.box_gradients import choose_with_gradients
-from otx_xai.explain.plan import Plan
+from otx_xai.explain.plan import How, Plan, plan
 from otx_xai.explain.targets import BOXES, Choice
 from otx_xai.methods.odam import combined
+from otx_xai.model import ModelOptions, open_model
 from otx_xai.postprocess import min_max
 from otx_xai.records import InputOptions, ScoreOrigin
 from otx_xai.runtime import Session
@@ -346,3 +347,41 @@ def test_a_run_of_pictures(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
         red, green = (explanation.maps[label] for label in (0, 1))
         assert red[:, :8].sum() > 0.99 * red.sum()
         assert green[:, 8:].sum() > 0.99 * green.sum()
+
+
+class Queries(torch.nn.Module):
+    """A detector of queries that attend to the places of one map, as in DETR."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pyramid = Pyramid((32,))
+        self.queries = torch.nn.Parameter(torch.randn(1, 8, 32))
+        self.keys, self.values = torch.nn.Linear(32, 32), torch.nn.Linear(32, 32)
+        self.logits, self.boxes = torch.nn.Linear(32, 5), torch.nn.Linear(32, 4)
+
+    def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = self.pyramid(batch)["0"].flatten(2).transpose(1, 2)
+        attention = (self.queries @ self.keys(tokens).transpose(1, 2)).softmax(-1)
+        found = self.queries + attention @ self.values(tokens)
+        return self.logits(found), self.boxes(found).sigmoid()
+
+
+def test_queries_are_explained_by_default() -> None:
+    """Queries have no class scores of places: auto mode takes the gradients of their logits."""
+    torch.manual_seed(0)
+    module = Queries().eval()
+    image = images(1)
+    model = convert(module, image, ("logits", "pred_boxes"))
+    opened = open_model(model, ModelOptions(labels=LABELS, format="queries", confidence_threshold=0.3))
+    made = plan(opened, How(), targets=BOXES)
+    assert made.method == "odam"
+    assert {reason.partition(":")[0] for reason in made.refusals} == {"detclassprobabilitymap", "activationmap"}
+    session = Session(made.model)
+    choice = made.choose(session.infer(image.numpy()), SIZE, session)
+    assert choice.detections is not None
+    (origin,) = choice.detections.origins
+    built = Case(FAMILIES["yolov8"], module, model, image, np.zeros(0))
+    expected = expected_maps(built, lambda box, given: given[0].flatten()[origin.elements[box]], 3)
+    np.testing.assert_allclose(choice.maps[:3], expected, atol=2e-3)
+    with pytest.raises(GraphError, match="class heads"):  # there is still no branch
+        insert_xai(model, "detection", labels=LABELS)
