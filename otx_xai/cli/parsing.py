@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
 from otx_xai.cli import VERBS
+from otx_xai.cli.faults import told_plainly
 from otx_xai.errors import ConfigError
 from otx_xai.options import Kind, options_of
 from otx_xai.recipe import read_recipe
@@ -29,6 +29,7 @@ def make_parser(verb: str, examples: str | None = None) -> Any:
         epilog=examples,
         formatter_class=_Help,
         exit_on_error=False,
+        allow_abbrev=False,
     )
     parser.add_argument(
         "--config", action="config", metavar="NAME|FILE", help="a recipe (`otx find`), or a YAML file of these options"
@@ -98,8 +99,7 @@ def parse(parser: Any, verb: str, argv: Sequence[str]) -> dict[str, Any]:
     try:
         options: dict[str, Any] = parser.parse_args(list(argv)).as_dict()
     except argparse.ArgumentError as error:
-        reason = re.sub(r'^Parser key "(.+?)":', r"--\1:", " ".join(str(error).split()).rstrip("."))
-        reason = re.sub(r"a <class '(\w+)'>", r"\1", reason)
+        reason = told_plainly(error, (name for action in parser._actions for name in action.option_strings))
         raise ConfigError(f"{reason}. `otx {verb} --help` lists all options.") from error
     options.pop("config")
     return {name: _listed(value) if name in _LIST_KEYS else value for name, value in options.items()}

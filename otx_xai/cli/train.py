@@ -38,6 +38,8 @@ def _with_data(verb: str, argv: list[str]) -> int:
         raise ConfigError("No data was given; expected a folder of images and annotations. Pass it as --data_root.")
     data = OTXDataModule(options["data_root"], options["task"], **(options["data"] or {}))
     trainer = {name: value for name, value in (options["trainer"] or {}).items() if value is not None}
+    if options.get("max_epochs") is not None:
+        trainer["max_epochs"] = options["max_epochs"]
     engine = Engine(options["model"], data, options["task"], options["work_dir"], options["checkpoint"], **trainer)
     if verb == "train":
         _report(engine.train(checkpoint=options["checkpoint"], seed=options["seed"]))
@@ -62,6 +64,8 @@ def data_parser(verb: str) -> Any:
     add(parser, "task", "TASK", "what the model does, where data of several uses leaves it open")
     add(parser, "work_dir", "FOLDER", "folder of runs; otx-workspace by default")
     add(parser, "seed", "N", "of weights, order and augmentation", 0)
+    if verb == "train":
+        add(parser, "max_epochs", "N", "epochs of training; short for --trainer.max_epochs", kind=int)
     parser.add_subclass_arguments(OTXModel, "model", required=False, instantiate=False)
     parser.add_class_arguments(OTXDataModule, "data", instantiate=False, skip={"data_root", "task"})
     parser.add_class_arguments(lightning.Trainer, "trainer", instantiate=False, skip={"default_root_dir"})
