@@ -116,7 +116,7 @@ class Judgement:
 
     def _notes(self) -> list[str]:
         counts, lines = self.counts, []
-        lines += [f"{name} is not judged: {why}" for name, why in self.not_judged.items()]
+        lines += [f"{name} is not judged: {why.split('. ')[0].rstrip('.')}." for name, why in self.not_judged.items()]
         if counts.without_target:
             lines.append(f"{len(counts.without_target)} images show nothing to judge; {JUDGEMENT} lists them.")
         if counts.failures:
