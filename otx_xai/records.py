@@ -64,18 +64,22 @@ class Method(Word):
     VITRECIPROCAM = "vitreciprocam"
     DETCLASSPROBABILITYMAP = "detclassprobabilitymap"
     INSTSEGEXPLAINALGO = "instsegexplainalgo"
+    MULTISTRIDECAM = "multistridecam"
     LAYERCAM = "layercam"
     GRADCAM = "gradcam"
     HIRESCAM = "hirescam"
+    INTEGRATEDGRADIENTS = "integratedgradients"
+    SMOOTHGRAD = "smoothgrad"
     RISE = "rise"
     AISE = "aise"
+    GUIDEDRISE = "guidedrise"
     DRISE = "drise"
     ODAM = "odam"
 
     @property
     def is_white_box(self) -> bool:
         """Whether the method reads the model's graph (else it perturbs the input)."""
-        return self not in (Method.RISE, Method.AISE, Method.DRISE)
+        return self not in (Method.RISE, Method.AISE, Method.DRISE, Method.GUIDEDRISE)
 
 
 class ExplainMode(Word):
@@ -87,7 +91,7 @@ class ExplainMode(Word):
 
 
 class Preset(Word):
-    """How much work a black-box method puts into a map."""
+    """How much work is put into a map: one pass, about two, about sixty; of black-box methods more."""
 
     SPEED = "speed"
     BALANCE = "balance"

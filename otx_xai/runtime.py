@@ -57,6 +57,7 @@ class Session:
 
     Attributes:
         batch: number of images of one inference; 1 for a model whose batch is dynamic.
+        guide: another model that takes the same input and is asked once an image; mostly none.
 
     Raises:
         ConfigError: OpenVINO cannot compile for the device.
@@ -78,6 +79,7 @@ class Session:
         self.batch = 1 if size.is_dynamic else int(size.get_length())
         self._requests = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._free: deque[ov.InferRequest] = deque()
+        self.guide: Session | None = None
         self._device, self._latency = device, latency
         self._beside: dict[int, tuple[ov.Model, Session]] = {}
         self._lock = Lock()

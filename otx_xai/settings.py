@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _MODEL = "Model"
 _INPUT = "Model input, where the model does not tell"
 _BLACK_BOX = "Black box"
+_PIXELS = "Gradients of pixels"
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,11 @@ class RunSettings:
         EXPLAINED,
     )
     preset: Preset | None = option(
-        None, "WORD", f"effort of RISE, D-RISE and AISE: {words(Preset)} (balance by default)", _BLACK_BOX
+        None,
+        "WORD",
+        f"effort: {words(Preset)}; a classifier takes one pass (the default), multistridecam, or guidedrise; RISE, "
+        "D-RISE and AISE balance by default",
+        _BLACK_BOX,
     )
     num_masks: int | None = option(
         None, "N", "forward passes at most an image of RISE and D-RISE; the preset decides", _BLACK_BOX
@@ -96,7 +101,13 @@ class RunSettings:
     tolerance: float | None = option(
         None, "X", "end at this standard error of a map, a part of its range, such as 0.05", _BLACK_BOX
     )
-    seed: int = option(0, "N", "of the masks", _BLACK_BOX)
+    seed: int = option(0, "N", "of the masks, and of the noise of smoothgrad", _BLACK_BOX)
+    num_steps: int | None = option(
+        None, "N", "gradients an image of integratedgradients (50 by default) and smoothgrad (25)", _PIXELS
+    )
+    noise: float | None = option(
+        None, "0-1", "standard deviation of the noise of smoothgrad, as a part of the image's range; 0.15", _PIXELS
+    )
     work_dir: str | Path | None = option(
         None,
         "FOLDER",
@@ -123,13 +134,15 @@ class RunSettings:
         made = {name: makers[name](**options[name]) for name in inner}
         return cls(**{**options, **made})
 
-    def of_black_box(self) -> dict[str, Any]:
-        """Return the options of a black-box method by name, ``None`` where it decides."""
+    def of_method(self) -> dict[str, Any]:
+        """Return the options of single methods by name, ``None`` where the method decides."""
         return {
             "preset": self.preset,
             "num_masks": self.num_masks,
             "tolerance": self.tolerance,
             "seed": self.seed or None,
+            "num_steps": self.num_steps,
+            "noise": self.noise,
         }
 
     def arguments(self) -> dict[str, Any]:

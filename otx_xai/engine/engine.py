@@ -313,6 +313,8 @@ class Engine:
         output_model: str | Path | None = None,
         resume: bool = True,
         seed: int = 0,
+        num_steps: int | None = None,
+        noise: float | None = None,
         keep_explanations: bool = True,
         **trainer_kwargs: Any,
     ) -> ExplainRun:
@@ -341,20 +343,26 @@ class Engine:
             input: what to feed the model, where it does not tell.
             explain_mode: ``whitebox``: a branch in the graph; ``blackbox``: perturbed images; ``auto``: the first where
                 the analysis of the graph finds a place for it, else the second. Log and ``run.json`` tell.
-            explain_method: ``reciprocam``, ``vitreciprocam``, ``detclassprobabilitymap``, ``instsegexplainalgo`` or
-                ``activationmap``; ``rise``, ``aise`` or ``drise``; chosen by task and graph by default.
+            explain_method: ``reciprocam``, ``vitreciprocam``, ``multistridecam``, ``layercam``, ``gradcam``,
+                ``hirescam``, ``integratedgradients``, ``smoothgrad``, ``detclassprobabilitymap``,
+                ``instsegexplainalgo``, ``odam`` or ``activationmap``; ``rise``, ``guidedrise``, ``aise`` or ``drise``;
+                chosen by task and graph by default.
             target_layer: layer to perturb, by name; found by default.
             targets: ``predicted`` (the default: classes above the threshold, the best one where none is), ``-1`` for
                 all classes, ``boxes`` of a detector, class names or indices. Overrides
                 ``explain_config.target_explain_group``.
-            preset: ``speed``, ``balance`` or ``quality`` of a black-box method.
+            preset: ``speed``, ``balance`` or ``quality``. In auto mode classifiers are explained by a method of one
+                pass (the default), by ``multistridecam`` in about two, or by ``guidedrise`` in about 60, where the
+                graph allows it. Of other black-box methods it decides how many passes they take.
             num_masks: forward passes at most an image of RISE and D-RISE; the preset decides by default.
             tolerance: standard error of a map, as a part of its range, from which RISE and D-RISE end before.
             batch_size: images an inference, where the model leaves its batch open.
             output_model: also save the model with its ``saliency_map`` output (all classes) to this ``.xml``.
             resume: go on with an interrupted run of the same settings; else begin anew. A run that has explanations
                 to return always begins anew.
-            seed: of the masks of RISE and D-RISE.
+            seed: of the masks of RISE and D-RISE, and of the noise of SmoothGrad.
+            num_steps: gradients an image of ``integratedgradients`` (50 by default) and ``smoothgrad`` (25).
+            noise: standard deviation of SmoothGrad's noise, as a part of the image's range; 0.15 by default.
             keep_explanations: without ``dump``, return the explanations. Their memory grows with the number of images.
             trainer_kwargs: accepted for the sake of OTX scripts; inference runs in OpenVINO.
 
@@ -388,6 +396,8 @@ class Engine:
             num_masks=num_masks,
             tolerance=tolerance,
             seed=seed,
+            num_steps=num_steps,
+            noise=noise,
             work_dir=self.work_dir,
             dump=dump,
             explain_config=explain_config or ExplainConfig(),
@@ -418,6 +428,8 @@ class Engine:
         tolerance: float | None = None,
         batch_size: int = 1,
         seed: int = 0,
+        num_steps: int | None = None,
+        noise: float | None = None,
     ) -> Judgement:
         """Say how good the maps of several methods are, side by side on the same images.
 
@@ -450,6 +462,8 @@ class Engine:
             tolerance: see :meth:`explain`.
             batch_size: images an inference, where the model leaves its batch open.
             seed: of masks, of the random control, and of random weights.
+            num_steps: see :meth:`explain`.
+            noise: see :meth:`explain`.
 
         Returns:
             What was found, which prints as a table.
@@ -475,6 +489,8 @@ class Engine:
             num_masks=num_masks,
             tolerance=tolerance,
             seed=seed,
+            num_steps=num_steps,
+            noise=noise,
             work_dir=self.work_dir,
             methods=methods,
             images=images,
@@ -518,7 +534,7 @@ class Engine:
         layers = split_layers(settings.target_layer)
         options = self._model_options(settings, data, config.confidence_threshold)
         model = named_as_data(open_model(source, options, batch=settings.batch_size), data.labels)
-        how = How(settings.explain_mode, method, settings.target_layer, settings.of_black_box())
+        how = How(settings.explain_mode, method, settings.target_layer, settings.of_method())
         planned = plan(model, how, targets=wanted, threshold=config.predicted_maps_conf_thr)
         session = open_session(planned, settings.device, normalised=data.normalised)
         work_dir = explain_run(self.work_dir)

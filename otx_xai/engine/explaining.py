@@ -20,7 +20,7 @@ from otx_xai.explain.plan import Plan
 from otx_xai.explain.run import Run
 from otx_xai.explain.targets import BOXES
 from otx_xai.methods.spec import Order
-from otx_xai.model import Model, ModelOptions, embed_preprocessing, open_for_insertion
+from otx_xai.model import Model, ModelOptions, open_for_insertion
 from otx_xai.openvino_core import first_line
 from otx_xai.records import ExplainMode, ImageInfo, Method, Size, TargetExplainGroup, Targets
 from otx_xai.report.manifest import Manifest, write_config
@@ -136,7 +136,7 @@ def _names(labels: Sequence[str], most: int = 12) -> str:
 
 def open_session(plan: Plan, device: str, *, normalised: bool) -> Session:
     """Compile a model for an OpenVINO device, with its pre-processing inside unless images come normalised."""
-    return Session(plan.model if normalised else embed_preprocessing(plan.model, plan.facts), device)
+    return plan.compiled(device, as_images=not normalised, latency=False)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

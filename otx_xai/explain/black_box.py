@@ -14,15 +14,15 @@ from tqdm import tqdm
 
 from otx_xai.errors import ImageError
 from otx_xai.explain.box_choice import classes_without_map, find_boxes, predictions_of
-from otx_xai.explain.targets import Choice, Wanted, map_names, not_finite
-from otx_xai.methods.spec import BoxJob, ClassJob, MethodSpec
+from otx_xai.explain.targets import Choice, Wanted, map_names, not_finite, require_finite
+from otx_xai.methods.spec import BoxJob, Branch, ClassJob, MethodSpec
 from otx_xai.model.formats.box_format import Found
 from otx_xai.model.formats.box_reading import read_proposals
 from otx_xai.perturb import PerturbationMaps, Progress, Scorer, Subject, Watch
 from otx_xai.perturb.passes import scores_of
 from otx_xai.postprocess import min_max, predict
 from otx_xai.postprocess.detections import boxes_on_input
-from otx_xai.records import SCORES, Detections, ModelFacts, Prediction, Size
+from otx_xai.records import SALIENCY_MAP, SALIENCY_TARGETS, SCORES, Detections, FloatArray, ModelFacts, Prediction, Size
 from otx_xai.runtime import Arrays, Session
 
 
@@ -33,10 +33,12 @@ class BlackBox:
     Args:
         spec: the method.
         options: its own record of options.
+        guide: a copy of the model whose maps guide the method; ``None`` of most.
     """
 
     spec: MethodSpec
     options: Any
+    guide: Branch | None = None
 
 
 @contextmanager
@@ -92,9 +94,28 @@ def explain_classes(
     if not indices:
         return Choice(predictions, (), np.zeros((0, 1, 1), np.float32))
     assert box.spec.explain_classes is not None
-    result = box.spec.explain_classes(ClassJob(scorer, subject, indices), box.options, watch)
+    guide = _guiding_maps(session.guide, subject, wanted, len(facts.labels))
+    job = ClassJob(scorer, subject, indices, guide, None if box.guide is None else box.guide.grid)
+    result = box.spec.explain_classes(job, box.options, watch)
     targets = tuple(Prediction(i, facts.labels[i], float(plain[i])) for i in indices)
     return _choice(predictions, targets, result, None)
+
+
+def _guiding_maps(guide: Session | None, subject: Subject, wanted: Wanted, count: int) -> dict[int, FloatArray]:
+    """Return the maps of a branch by class; none where there is no branch.
+
+    Raises:
+        ImageError: a map is not finite.
+    """
+    if guide is None:
+        return {}
+    outputs = guide.by_name(guide.raw(np.repeat(subject.image[None], guide.batch, axis=0)))
+    maps = outputs[SALIENCY_MAP][0]
+    require_finite(maps, "saliency maps")
+    if SALIENCY_TARGETS in outputs:
+        return {int(target): own for target, own in zip(outputs[SALIENCY_TARGETS][0], maps, strict=True)}
+    of_all = wanted.indices is None or len(maps) == count
+    return dict(zip(range(count) if of_all else wanted.indices or (), maps, strict=True))
 
 
 def explain_boxes(

@@ -15,22 +15,23 @@ from numpy.typing import NDArray
 
 from otx_xai.data.arrays import AnyImage
 from otx_xai.errors import ConfigError, LabelError
-from otx_xai.explain.black_box import BlackBox, progress_of_passes
+from otx_xai.explain.black_box import progress_of_passes
 from otx_xai.explain.explanation import Explanation, map_keys
 from otx_xai.explain.feeding import Inputs, as_given, as_scores, canvas_of, channels_last, fed_image, over
 from otx_xai.explain.insertion import split_layers
 from otx_xai.explain.look import Canvas, Look, show
 from otx_xai.explain.plan import How, Plan, plan
-from otx_xai.explain.targets import Choice, resolve_wanted
+from otx_xai.explain.targets import PREDICTED, Choice, Wanted, resolve_wanted
 from otx_xai.explain.tiled import TiledImage
-from otx_xai.methods.table import method_name, method_options
-from otx_xai.model import Model, ModelOptions, embed_preprocessing, open_model
+from otx_xai.methods.table import find_method, method_name, method_options
+from otx_xai.model import Model, ModelOptions, open_model
 from otx_xai.model.facts import ANY_SIZE
 from otx_xai.model.formats.choice import READ_BY_CALLER
 from otx_xai.perturb import Subject, image_subject
 from otx_xai.postprocess import fit
 from otx_xai.records import (
     SALIENCY_MAP,
+    SALIENCY_TARGETS,
     SCORES,
     XAI_OUTPUTS,
     ExplainMode,
@@ -56,6 +57,8 @@ logger = logging.getLogger("otx_xai")
 Preprocess = Callable[[NDArray[Any]], NDArray[Any]]
 Postprocess = Callable[[Any], Any]
 _Explained = tuple[Canvas, InputGeometry, Choice]
+_Key = tuple[How, int | str | tuple[int, ...]]
+"""How a model is explained, and the targets that its graph has maps of: all, the predicted ones, or these."""
 
 
 class Explainer:
@@ -125,8 +128,8 @@ class Explainer:
         self._how = How(ExplainMode(explain_mode), method, target_layer, embed_scaling=embed_scaling)
         self._lock = RLock()
         self._opened: Model | None = None
-        self._plans: dict[How, Plan] = {}
-        self._sessions: dict[tuple[How, bool], Session] = {}
+        self._plans: dict[_Key, Plan] = {}
+        self._sessions: dict[tuple[_Key, bool], Session] = {}
         self._plan(self._how)
 
     def __call__(
@@ -171,7 +174,7 @@ class Explainer:
             explain_method: see the constructor.
             target_layer: see the constructor.
             embed_scaling: see the constructor.
-            method_kwargs: parameters of black-box methods; white-box methods have none.
+            method_kwargs: options of the method, such as ``num_masks`` of RISE and ``num_steps`` of SmoothGrad.
 
         Returns:
             The explanation, with maps in the order of ``targets``, none where ``targets`` is empty; a list of
@@ -183,12 +186,15 @@ class Explainer:
                 (TargetError); names that are not one for each class (LabelError).
         """
         how = self._how_of_call(explain_mode, explain_method, target_layer, embed_scaling)
+        if how.method is not None and find_method(how.method).is_white_box and find_method(how.method).option_names:
+            how = replace(how, options=method_kwargs)
         look = Look(output_size, resize, colormap, overlay, overlay_weight)
         wanted = targets if target_explain_labels is None else target_explain_labels
         made = self._plan_of_call(how, wanted, label_names, method_kwargs)
         given = np.asarray(data) if self._preprocess_fn is not None else as_given(data, made.facts)
         inputs = over(original_input_image, self._inputs(given, made), made.facts.channels)
-        explanations = [_explanation(made, look, *one) for one in self._choices(inputs, how, made)]
+        key = _key(how, made.wanted)
+        explanations = [_explanation(made, look, *one) for one in self._choices(inputs, key, made)]
         return explanations[0] if len(explanations) == 1 else explanations
 
     def _how_of_call(
@@ -221,13 +227,15 @@ class Explainer:
             self._opened = open_model(self._source, options, keep_open=True)
         return self._opened
 
-    def _plan(self, how: How) -> Plan:
+    def _plan(self, how: How, wanted: Wanted | None = None) -> Plan:
+        """Return the plan with maps of all classes, or of those that are wanted where each of them costs."""
+        key = _key(how, wanted)
         with self._lock:
-            if how not in self._plans:
-                made = plan(self._model(), how, targets=-1)
+            if key not in self._plans:
+                made = plan(self._model(), how, targets=key[1])
                 by_caller = made.boxes is not None and self._postprocess_fn is not None
-                self._plans[how] = replace(made, boxes=READ_BY_CALLER) if by_caller else made
-            return self._plans[how]
+                self._plans[key] = replace(made, boxes=READ_BY_CALLER) if by_caller else made
+            return self._plans[key]
 
     def _plan_of_call(
         self, how: How, targets: Targets, label_names: Sequence[str] | None, given: Mapping[str, Any]
@@ -235,14 +243,14 @@ class Explainer:
         """Return the plan with the names, targets and options of a black-box method that a call gives."""
         made = self._plan(how)
         has_boxes = not made.facts.task.is_classification
-        if made.black_box is not None:
-            spec = made.black_box.spec
-            options = method_options(spec, given, named=how.method is not None)
-            made = replace(made, black_box=BlackBox(spec, options))
-        elif given:
-            logger.warning("%s: no effect with %s.", ", ".join(given), made.method)
         labels = _names(label_names, made)
         wanted = resolve_wanted(targets, labels, made.wanted.threshold, has_boxes=has_boxes)
+        made = self._plan(how, wanted) if _each_class_costs(how) and wanted.indices != () else made
+        if made.black_box is not None:
+            options = method_options(made.black_box.spec, given, named=how.method is not None)
+            made = replace(made, black_box=replace(made.black_box, options=options))
+        elif given and not how.options:
+            logger.warning("%s: no effect with %s.", ", ".join(given), made.method)
         return replace(made, facts=replace(made.facts, labels=labels), wanted=wanted)
 
     def _inputs(self, data: NDArray[Any], made: Plan) -> Inputs:
@@ -272,31 +280,31 @@ class Explainer:
         canvas = replace(canvas, geometry=geometry)
         return Inputs(fit(image, geometry)[None], [canvas], as_images=True)
 
-    def _choices(self, inputs: Inputs, how: How, made: Plan) -> Iterator[_Explained]:
+    def _choices(self, inputs: Inputs, key: _Key, made: Plan) -> Iterator[_Explained]:
         """Yield for each image what it is laid over, how it lies in what its maps cover, what is explained of it."""
         if inputs.tiling is not None:
             (canvas,), (image,) = inputs.canvases, inputs.tensor
             tiled = TiledImage(made, inputs.tiling, canvas.image_size)
             for number in range(len(tiled.grid)):
                 tile = replace(inputs, tensor=tiled.tensor(image, number)[None])
-                for outputs in self._infer(tile, how, made):
+                for outputs in self._infer(tile, key, made):
                     tiled.add(number, outputs)
             yield canvas, tiled.geometry, tiled.choose()
             return
         if made.black_box is not None:
-            yield from self._perturbed(inputs, how, made)
+            yield from self._perturbed(inputs, key, made)
             return
-        for canvas, outputs in zip(inputs.canvases, self._infer(inputs, how, made), strict=True):
+        for canvas, outputs in zip(inputs.canvases, self._infer(inputs, key, made), strict=True):
             geometry = canvas.geometry or InputGeometry((inputs.tensor.shape[1], inputs.tensor.shape[2]))
             facts = replace(made.facts, geometry=geometry)
-            session = self._session(how, made, as_images=inputs.as_images)
+            session = self._session(key, made, as_images=inputs.as_images)
             choice = replace(made, facts=facts).choose(outputs, canvas.image_size, session)
             # Where the caller fitted the image in, the maps cover the picture: it was stretched to the tensor
             yield replace(canvas, geometry=geometry, grid=made.grid), geometry, choice
 
-    def _infer(self, inputs: Inputs, how: How, made: Plan) -> Iterator[Arrays]:
+    def _infer(self, inputs: Inputs, key: _Key, made: Plan) -> Iterator[Arrays]:
         """Yield the scores and maps of each image."""
-        session = self._session(how, made, as_images=inputs.as_images)
+        session = self._session(key, made, as_images=inputs.as_images)
         layout, kind = made.facts.input_layout, made.model.inputs[0].get_element_type().to_dtype()
         if inputs.as_images:
             layout, kind = "NHWC", np.dtype(np.uint8)
@@ -315,9 +323,9 @@ class Explainer:
                     own = slice(None) if batch == 1 else slice(i, i + 1)
                     yield {name: np.array(values[own]) for name, values in outputs.items()}
 
-    def _perturbed(self, inputs: Inputs, how: How, made: Plan) -> Iterator[_Explained]:
+    def _perturbed(self, inputs: Inputs, key: _Key, made: Plan) -> Iterator[_Explained]:
         """Explain each image by perturbing what the network is fed of it."""
-        session = self._session(how, made, as_images=inputs.as_images)
+        session = self._session(key, made, as_images=inputs.as_images)
         kind = made.model.inputs[0].get_element_type().to_dtype()
         layout = made.facts.input_layout.replace("N", "")
         read = None if self._postprocess_fn is None else self._reader(session, made)
@@ -346,7 +354,8 @@ class Explainer:
 
     def _scored(self, raw: Any, session: Session, made: Plan) -> Arrays:
         """Return scores and maps of a batch, the scores from the caller's ``postprocess_fn`` where there is one."""
-        outputs = {name: raw[name] for name in (SCORES, SALIENCY_MAP)}
+        names = {name for output in made.model.outputs for name in output.get_names()}
+        outputs = {name: raw[name] for name in (SCORES, SALIENCY_MAP, SALIENCY_TARGETS) if name in names}
         if self._postprocess_fn is not None:
             given = _postprocessed(self._postprocess_fn, raw, session)
             outputs[SCORES] = as_scores(given, outputs[SCORES].shape, independent=made.facts.multilabel)
@@ -366,13 +375,23 @@ class Explainer:
         outputs = {"boxes": boxes, "scores": scores, "labels": labels.astype(np.int64)}
         return outputs | ({SALIENCY_MAP: raw[SALIENCY_MAP]} if SALIENCY_MAP in raw else {})
 
-    def _session(self, how: How, made: Plan, *, as_images: bool) -> Session:
-        key = (how, as_images)
+    def _session(self, key: _Key, made: Plan, *, as_images: bool) -> Session:
         with self._lock:
-            if key not in self._sessions:
-                model = embed_preprocessing(made.model, made.facts) if as_images else made.model
-                self._sessions[key] = Session(model, self._device, latency=made.black_box is None)
-            return self._sessions[key]
+            if (key, as_images) not in self._sessions:
+                self._sessions[key, as_images] = made.compiled(self._device, as_images=as_images)
+            return self._sessions[key, as_images]
+
+
+def _each_class_costs(how: How) -> bool:
+    return how.method is not None and find_method(how.method).each_class_costs
+
+
+def _key(how: How, wanted: Wanted | None) -> _Key:
+    """Return what tells plans apart: how, and the targets that its graph has maps of."""
+    if not _each_class_costs(how):
+        return how, -1
+    indices = None if wanted is None else wanted.indices
+    return how, PREDICTED if indices is None else indices
 
 
 def _postprocessed(function: Postprocess, outputs: Any, session: Session) -> Any:

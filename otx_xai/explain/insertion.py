@@ -16,7 +16,7 @@ from otx_xai.methods.table import Chosen, candidates, find_method, method_name, 
 from otx_xai.model.model_options import ModelOptions
 from otx_xai.model.opened import Model
 from otx_xai.model.opening import open_for_insertion
-from otx_xai.records import SALIENCY_MAP, ExplainMode, Labels, Method, Targets, Task
+from otx_xai.records import SALIENCY_MAP, ExplainMode, Labels, Method, Preset, Targets, Task
 
 logger = logging.getLogger("otx_xai")
 
@@ -42,9 +42,10 @@ def insert_xai(
         task: ``Task.CLASSIFICATION`` or one of its flavours, ``Task.DETECTION`` or ``Task.INSTANCE_SEGMENTATION``.
         explain_method: of classifiers ``Method.RECIPROCAM`` (the default for CNNs and pooled transformers) or
             ``Method.VITRECIPROCAM`` (the default for transformers with a class token), or one made of gradients:
-            ``Method.LAYERCAM``, ``Method.GRADCAM``, ``Method.HIRESCAM``; of one-stage detectors
-            ``Method.DETCLASSPROBABILITYMAP`` (their default); of instance segmentation ``Method.INSTSEGEXPLAINALGO``
-            (the default); of all of them ``Method.ACTIVATIONMAP`` (the default of two-stage detectors).
+            ``Method.MULTISTRIDECAM``, ``Method.LAYERCAM``, ``Method.GRADCAM``, ``Method.HIRESCAM``; of one-stage
+            detectors ``Method.DETCLASSPROBABILITYMAP`` (their default); of instance segmentation
+            ``Method.INSTSEGEXPLAINALGO`` (the default); of all of them ``Method.ACTIVATIONMAP`` (the default of
+            two-stage detectors).
         target_layer: layer whose features are perturbed or averaged, by name; found from the graph by default. Of a
             one-stage detector its class heads, a sequence or ``"a,b,c"``.
         embed_scaling: scale each map to [0, 255] in the graph; else maps hold class scores before soft-max (of
@@ -114,9 +115,17 @@ def why_no_branch(method: str) -> str:
 
 
 def first_that_works(
-    model: Model, named: MethodSpec | None, mode: ExplainMode, order: Order, *, branches_only: bool = False
+    model: Model,
+    named: MethodSpec | None,
+    mode: ExplainMode,
+    order: Order,
+    *,
+    branches_only: bool = False,
+    preset: Preset | None = None,
 ) -> tuple[Chosen, Branch | None]:
     """Return the first method of the table that gets to work, and its branch; ``None`` where it has none.
+
+    The branch of a black-box method is what guides it.
 
     Args:
         model: the model.
@@ -124,18 +133,21 @@ def first_that_works(
         mode: white box, black box, or both.
         order: what the branch is to give.
         branches_only: nothing but a branch will do.
+        preset: the effort, where the user says so.
 
     Raises:
         GraphError: the graph gives no place for the method that is named, or for any.
     """
     refusals: list[str] = []
-    for chosen in candidates(model, method=named, mode=mode, target_layers=order.target_layers, refusals=refusals):
+    layers = order.target_layers
+    for chosen in candidates(model, method=named, mode=mode, target_layers=layers, refusals=refusals, preset=preset):
         if branches_only and chosen.spec.insert is None:
             continue
-        if chosen.spec.insert is None:
+        edit = chosen.spec.insert or chosen.spec.guide
+        if edit is None:
             return chosen, None
         try:
-            return chosen, chosen.spec.insert(model, order)
+            return chosen, edit(model, order)
         except GraphError as error:  # the graph's analysis says that it has no place for the branch
             if named is not None:
                 raise

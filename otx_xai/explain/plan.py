@@ -21,6 +21,7 @@ from otx_xai.methods.spec import Branch, Classes, Order, SecondPass
 from otx_xai.methods.table import Chosen, find_method, method_options, named_method
 from otx_xai.model.formats.box_format import Found
 from otx_xai.model.opened import Model
+from otx_xai.model.preprocessing import embed_preprocessing
 from otx_xai.perturb import Subject, Watch
 from otx_xai.records import (
     SALIENCY_MAP,
@@ -152,6 +153,27 @@ class Plan:
             session, subject, self.facts, self.wanted, self.black_box, image_size, self.boxes, found=read, watch=watch
         )
 
+    def compiled(self, device: str = "CPU", *, as_images: bool = True, latency: bool | None = None) -> Session:
+        """Compile the model, and with it what guides its perturbation.
+
+        Args:
+            device: OpenVINO device.
+            as_images: it takes images fitted into its input, and pre-processes them itself.
+            latency: one request at a time; by default where images are not perturbed.
+
+        Raises:
+            ConfigError: OpenVINO cannot compile it for the device.
+        """
+        guide = None if self.black_box is None else self.black_box.guide
+        wanted = self.black_box is None if latency is None else latency
+        session = Session(self._fed(self.model, as_images=as_images), device, latency=wanted)
+        if guide is not None:
+            session.guide = session.beside(self._fed(guide.model, as_images=as_images))
+        return session
+
+    def _fed(self, graph: ov.Model, *, as_images: bool) -> ov.Model:
+        return embed_preprocessing(graph, self.facts) if as_images else graph
+
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the model's outputs that :meth:`choose` reads; all of them where empty."""
@@ -194,15 +216,17 @@ def _planned(model: Model, how: How, wanted: Wanted) -> Plan:
     named = named_method(how.method, model.facts.task, how.mode)
     layers = split_layers(how.target_layer)
     order = _order(model, wanted, layers, embed_scaling=how.embed_scaling)
-    chosen, branch = first_that_works(model, named, how.mode, order)
+    if named is not None:
+        order = replace(order, options=method_options(named, how.options, named=True))
+    chosen, branch = first_that_works(model, named, how.mode, order, preset=how.options.get("preset"))
     options = method_options(chosen.spec, how.options, named=named is not None)
-    if branch is not None:
+    if branch is not None and chosen.spec.is_white_box:
         return _with_branch(model, chosen, branch, wanted, scaled=order.embed_scaling)
     if chosen.spec.second_pass is not None:
         return _in_two_passes(model, chosen, layers, wanted)
     if layers:
         logger.warning("target_layer: no effect with %s.", chosen.spec.name)
-    return _perturbing(model, chosen, options, wanted)
+    return _perturbing(model, chosen, BlackBox(chosen.spec, options, branch), wanted)
 
 
 def _order(model: Model, wanted: Wanted, layers: tuple[str, ...], *, embed_scaling: bool) -> Order:
@@ -259,7 +283,7 @@ def _in_two_passes(model: Model, chosen: Chosen, layers: tuple[str, ...], wanted
     )
 
 
-def _perturbing(model: Model, chosen: Chosen, options: Any, wanted: Wanted) -> Plan:
+def _perturbing(model: Model, chosen: Chosen, black_box: BlackBox, wanted: Wanted) -> Plan:
     """Leave the graph as it is, but for the scores of a classifier: it is explained by perturbing the image."""
     return Plan(
         insert_scores(model) if model.facts.task.is_classification else model.graph,
@@ -268,7 +292,7 @@ def _perturbing(model: Model, chosen: Chosen, options: Any, wanted: Wanted) -> P
         chosen.spec.name,
         reason=chosen.reason,
         refusals=chosen.refusals,
-        black_box=BlackBox(chosen.spec, options),
+        black_box=black_box,
         boxes=model.boxes,
         batch=model.batch,
     )

@@ -84,7 +84,7 @@ def find_features(view: View, labels: dict[Port, Labels], logits: Logits) -> Ana
     Raises:
         GraphError: nothing with places lies on every path to the class scores.
     """
-    places = _places(view, labels, logits)
+    places = places_before(view, labels, logits)
     if not places:
         raise GraphError(
             f"Nothing with places was found in model {view.model.get_friendly_name()!r}: no tensor on every "
@@ -95,7 +95,7 @@ def find_features(view: View, labels: dict[Port, Labels], logits: Logits) -> Ana
     return Anatomy(view, labels, logits, places[0])
 
 
-def _places(view: View, labels: dict[Port, Labels], logits: Logits) -> list[Features]:
+def places_before(view: View, labels: dict[Port, Labels], logits: Logits) -> list[Features]:
     """Return every tensor whose places can be perturbed, from the class scores backwards; pixels are no features."""
     layers = [node for node in view.nodes if kind(node) in LAYERS and node.get_name() in view.data]
     learned = view.descendants(node.output(0) for node in layers) | {node.get_name() for node in layers}
@@ -117,7 +117,7 @@ def at_layer(anatomy: Anatomy, target_layer: str) -> Anatomy:
     output = view.by_layer_name.get(target_layer)
     reason = "no layer or tensor of the model has this name"
     if output is not None:
-        for features in _places(view, anatomy.labels, anatomy.logits):
+        for features in places_before(view, anatomy.labels, anatomy.logits):
             if port_of(features.output) == port_of(output):
                 return replace(anatomy, features=features)
         reason = (
@@ -132,7 +132,7 @@ def at_layer(anatomy: Anatomy, target_layer: str) -> Anatomy:
 
 def target_layers(anatomy: Anatomy) -> str:
     """Return the names of layers that :func:`at_layer` takes, for error messages."""
-    places = _places(anatomy.view, anatomy.labels, anatomy.logits)
+    places = places_before(anatomy.view, anatomy.labels, anatomy.logits)
     names = [repr(features.output.get_node().get_friendly_name()) for features in places[:_CANDIDATES]]
     more = len(places) - len(names)
     return (", ".join(names) or "none") + (f" and {more} earlier ones" if more > 0 else "")

@@ -62,17 +62,20 @@ def map_grid(view: View, labels: dict[Port, Labels], output: ov.Output) -> MapGr
     Returns:
         The grid, or ``None`` where some operation on the way cannot be followed.
     """
+    return map_grids(view, labels, output).get(port_of(output))
+
+
+def map_grids(view: View, labels: dict[Port, Labels], output: ov.Output) -> dict[Port, MapGrid]:
+    """Find where the places lie of all tensors that ``output`` depends on, itself included; see :func:`map_grid`."""
     known: dict[Port, _Axes] = {}
     for node in view.ordered(view.ancestors([output])):
         for port in node.outputs():
             axes = _axes_of(view, labels, known, node, port)
             if axes is not None:
                 known[port_of(port)] = axes
-    found = known.get(port_of(output))
-    if found is None or min(axis.step for axis in found) <= 0:
-        return None
-    y, x = found
-    return MapGrid((y.start, x.start), (y.step, x.step))
+    return {
+        port: MapGrid((y.start, x.start), (y.step, x.step)) for port, (y, x) in known.items() if min(y.step, x.step) > 0
+    }
 
 
 def _axes_of(

@@ -16,7 +16,7 @@ from otx_xai.judging.cases import JudgedCase, faint, proposals_in
 from otx_xai.methods.spec import BoxJob
 from otx_xai.methods.table import find_method
 from otx_xai.metrics import Case, Stopped
-from otx_xai.model import Model, embed_preprocessing
+from otx_xai.model import Model
 from otx_xai.perturb import Watch, image_subject
 from otx_xai.postprocess import min_max, to_image
 from otx_xai.postprocess.overlaps import overlaps
@@ -110,7 +110,8 @@ class MapMaker:
         """
         wanted = tuple(sorted(set(classes)))
         count = len(self._facts.labels)
-        if count <= _ALL_CLASSES or (self._plan is not None and self.is_black_box):
+        free = self._plan is not None and self._plan.black_box is not None and self._plan.black_box.guide is None
+        if count <= _ALL_CLASSES or free:
             wanted = tuple(range(count))
         if not self._by_class:
             wanted = ()
@@ -119,8 +120,7 @@ class MapMaker:
         model = replace(self._model, facts=self._facts)
         self._session = None  # one less in memory while the next is compiled
         made = plan(model, self._how, targets=list(wanted) if self._by_class else BOXES, told=False)
-        fed = embed_preprocessing(made.model, made.facts)
-        self._session = Session(fed, self._device, latency=made.black_box is None)
+        self._session = made.compiled(self._device)
         self._plan, self._prepared = made, wanted
 
     def __call__(self, cases: Sequence[Case]) -> FloatArray:

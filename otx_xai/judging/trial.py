@@ -263,7 +263,7 @@ class Trial:
         return MapMaker(
             model,
             None if name == EMBEDDED else name,
-            settings.of_black_box(),
+            settings.of_method(),
             target_layer=settings.target_layer,
             device=settings.device,
             by_class=by_class,

@@ -68,22 +68,27 @@ def class_slopes(site: Site, layers: Sequence[Features]) -> list[Slope]:
         GraphError: gradients cannot pass an operation between, or more classes are wanted than one inference can give.
     """
     logits = site.main.output(site.anatomy.logits.port)
-    count = _count(site)
-    if count > MOST_CLASSES:
-        raise GraphError(
-            f"The gradients of {count} classes at once take about as many forward passes an image, and as many times "
-            f"the memory; expected at most {MOST_CLASSES} classes. Name fewer --targets, or take reciprocam or "
-            "vitreciprocam, which give maps of all classes in one pass."
-        )
     tensors = [site.main.output(layer.output) for layer in layers]
-    seeds = _seeds(site, logits)
-    if count == 1:
-        seed = ops.squeeze(seeds, ops.constant(np.array([0]))).output(0)
-        found = [ops.unsqueeze(value, ops.constant(0)).output(0) for value in gradients([(logits, seed)], tensors)]
-    else:
-        stacked = gradients([(logits, seeds)], tensors, several=True)
-        found = [_with_image_axis(tensor, value) for tensor, value in zip(tensors, stacked, strict=True)]
+    found = class_gradients(logits, class_seeds(site, logits), tensors)
     return [_slope(*parts) for parts in zip(layers, tensors, found, strict=True)]
+
+
+def class_gradients(logits: ov.Output, seeds: ov.Output, tensors: Sequence[ov.Output]) -> list[ov.Output]:
+    """Write the gradients of class scores into the graph.
+
+    Args:
+        logits: the class scores.
+        seeds: one a wanted class, as :func:`class_seeds` makes them.
+        tensors: what they are differentiated with respect to.
+
+    Returns:
+        For each tensor ``(K, *shape)``.
+    """
+    if (dimensions(seeds) or [0])[0] == 1:
+        seed = ops.squeeze(seeds, ops.constant(np.array([0]))).output(0)
+        return [ops.unsqueeze(value, ops.constant(0)).output(0) for value in gradients([(logits, seed)], tensors)]
+    stacked = gradients([(logits, seeds)], tensors, several=True)
+    return [_with_image_axis(tensor, value) for tensor, value in zip(tensors, stacked, strict=True)]
 
 
 def gradient_obstacle(anatomy: Anatomy, layers: Sequence[Features]) -> str | None:
@@ -125,9 +130,19 @@ def _count(site: Site) -> int:
     return min(site.classes, total) if isinstance(site.classes, int) else len(site.classes)
 
 
-def _seeds(site: Site, logits: ov.Output) -> ov.Output:
-    """Return a seed for each wanted class of each image, ``(K, *shape)`` of the class scores."""
+def class_seeds(site: Site, logits: ov.Output) -> ov.Output:
+    """Return a seed for each wanted class of each image, ``(K, *shape)`` of the class scores.
+
+    Raises:
+        GraphError: more classes are wanted than one inference can give.
+    """
     count, total = _count(site), site.anatomy.logits.num_classes
+    if count > MOST_CLASSES:
+        raise GraphError(
+            f"The gradients of {count} classes at once take about as many forward passes an image, and as many times "
+            f"the memory; expected at most {MOST_CLASSES} classes. Name fewer --targets, or take reciprocam or "
+            "vitreciprocam, which give maps of all classes in one pass."
+        )
     images = size_of(reshape(logits, (-1, total)), 0)
     best = site.best()
     if best is not None:

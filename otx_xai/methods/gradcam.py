@@ -46,4 +46,5 @@ SPEC = MethodSpec(
     CLASSIFIERS,
     _fits,
     insert=_insert,
+    each_class_costs=True,
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import openvino as ov
+from openvino import opset13 as ops
 
 from otx_xai.errors import GraphError
 from otx_xai.graph.features import Anatomy, Features, prefix_picks
@@ -59,10 +61,10 @@ def fit_of_gradients(model: Model, names: Sequence[str], maps: LayerMaps) -> Fit
         anatomy = maps.anatomy(model)
         layers = maps.layers(anatomy, names)
     except GraphError as error:
-        return Fit(False, str(error))
+        return Fit(False, str(error), automatic=False)
     obstacle = gradient_obstacle(anatomy, layers)
     if obstacle is not None:
-        return Fit(False, f"{maps.name} does not fit: {obstacle}")
+        return Fit(False, f"{maps.name} does not fit: {obstacle}", automatic=False)
     return Fit(True, f"gradients reach {', '.join(map(title, layers))}", automatic=False)
 
 
@@ -76,5 +78,14 @@ def insert_gradient_branch(model: Model, order: Order, maps: LayerMaps) -> Branc
     layers = maps.layers(anatomy, order.target_layers)
     site = Site(anatomy, Twin(anatomy.view), order.classes, f"xai/{maps.name}")
     known = {node.get_name() for node in site.main.model.get_ordered_ops()}
-    drawn = Drawn(layers[0], maps.draw(site, class_slopes(site, layers)), known)
+    slopes = class_slopes(site, layers)
+    drawn = Drawn(layers[0], broken_with(maps.draw(site, slopes), slopes), known)
     return finish_branch(model, site, order, drawn, prefix_picks(anatomy))
+
+
+def broken_with(maps: ov.Output, slopes: Sequence[Slope]) -> ov.Output:
+    """Make maps NaN whose gradients are not finite, which taking positive parts would hide: then it is told."""
+    for slope in slopes:
+        total = ops.reduce_sum(slope.over_channels(slope.gradient), ops.constant(np.array([-1])), keep_dims=True)
+        maps = ops.add(maps, ops.multiply(total, ops.constant(np.float32(0)))).output(0)
+    return maps

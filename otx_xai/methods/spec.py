@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import openvino as ov
@@ -11,7 +11,7 @@ import openvino as ov
 from otx_xai.model.opened import Model
 from otx_xai.perturb import PerturbationMaps, Scorer, Subject, Watch
 from otx_xai.postprocess.proposals import Proposals
-from otx_xai.records import Detections, FloatArray, IntArray, MapGrid, Task
+from otx_xai.records import Detections, FloatArray, IntArray, MapGrid, Preset, Task
 from otx_xai.runtime import Arrays, Session
 
 CLASSIFIERS = frozenset(task for task in Task if task.is_classification)
@@ -28,7 +28,7 @@ class Fit:
     Args:
         fits: whether it does.
         reason: why, or why not, in words.
-        automatic: auto mode may choose it; else it fits, and has to be asked for.
+        automatic: auto mode may choose it; else it has to be asked for, and nobody need be told that it does not fit.
         passed_over: why auto mode does not choose a method that it might expect; empty: nobody would expect it.
     """
 
@@ -48,6 +48,7 @@ class Order:
         embed_scaling: scale each map to [0, 255] in the graph.
         scores: add the output ``saliency_scores`` of a classifier: probabilities.
         feature_vector: add the output ``feature_vector`` of a classifier: the pooled features.
+        options: the record of the method's own options; ``None``: as they are by default.
     """
 
     target_layers: tuple[str, ...] = ()
@@ -55,6 +56,7 @@ class Order:
     embed_scaling: bool = True
     scores: bool = False
     feature_vector: bool = False
+    options: Any = None
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,16 @@ class ClassJob:
         scorer: how the network scores an input.
         subject: the image.
         targets: class indices.
+        guide: maps of classes by a branch in the graph, ``float32`` ``(h, w)``, of a method that asks for such; none
+            of classes that the graph has none of.
+        grid: where the places of these maps lie in the network's input.
     """
 
     scorer: Scorer
     subject: Subject
     targets: Sequence[int]
+    guide: Mapping[int, FloatArray] = field(default_factory=dict)
+    grid: MapGrid | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +151,9 @@ class MethodSpec:
         second_pass: makes what explains boxes once they have been read, given the layers that the user names.
         explain_classes: explains classes of one image by perturbation.
         explain_boxes: explains boxes of one image by perturbation.
+        each_class_costs: maps of several classes by its branch take several times as long as one.
+        guide: of a black-box method: puts a branch into a copy of the model, whose maps guide it.
+        presets: efforts of which auto mode asks for it first.
     """
 
     name: str
@@ -155,6 +165,9 @@ class MethodSpec:
     second_pass: Callable[[Model, Sequence[str]], SecondPass] | None = None
     explain_classes: Callable[[ClassJob, Any, Watch | None], PerturbationMaps] | None = None
     explain_boxes: Callable[[BoxJob, Any, Watch | None], PerturbationMaps] | None = None
+    each_class_costs: bool = False
+    guide: Callable[[Model, Order], Branch] | None = None
+    presets: frozenset[Preset] = frozenset()
 
     @property
     def is_white_box(self) -> bool:

@@ -14,17 +14,21 @@ from otx_xai.methods import (
     det_class_probability_map,
     drise,
     gradcam,
+    guidedrise,
     hirescam,
     inst_seg_explain_algo,
+    integratedgradients,
     layercam,
+    multistridecam,
     odam,
     recipro_cam,
     rise,
+    smoothgrad,
     vit_recipro_cam,
 )
 from otx_xai.methods.spec import MethodSpec
 from otx_xai.model.opened import Model
-from otx_xai.records import ExplainMode, Task
+from otx_xai.records import ExplainMode, Preset, Task
 
 logger = logging.getLogger("otx_xai")
 
@@ -34,11 +38,15 @@ METHODS: tuple[MethodSpec, ...] = (
     inst_seg_explain_algo.SPEC,
     det_class_probability_map.SPEC,
     activation_map.SPEC,
+    multistridecam.SPEC,
     layercam.SPEC,
     gradcam.SPEC,
     hirescam.SPEC,
+    integratedgradients.SPEC,
+    smoothgrad.SPEC,
     odam.SPEC,
     rise.SPEC,
+    guidedrise.SPEC,
     drise.SPEC,
     aise.SPEC,
 )
@@ -112,12 +120,13 @@ def candidates(
     mode: ExplainMode,
     refusals: list[str],
     target_layers: Sequence[str] = (),
+    preset: Preset | None = None,
 ) -> Iterator[Chosen]:
     """Yield the methods that may explain a model, the best first; the caller takes the first that it gets to work.
 
-    A named method is the only candidate. Else the table is walked: every method of the task and the mode is asked
-    whether it fits, and those that do not are remembered with their reasons. Layers are named for white-box methods,
-    so that no other is yielded with them.
+    A named method is the only candidate. Else the table is walked, in auto mode that of the wanted effort first: every
+    method of the task and the mode is asked whether it fits, and those that do not are remembered with their reasons.
+    Layers are named for white-box methods, so that no other is yielded with them.
 
     Raises:
         GraphError: the named method does not fit, or none does.
@@ -128,12 +137,15 @@ def candidates(
             raise GraphError(fit.reason)
         yield Chosen(method, "asked for")
         return
-    for spec in METHODS:
+    preset = preset if mode is ExplainMode.AUTO else None
+    for spec in sorted(METHODS, key=lambda row: preset not in row.presets):
         if model.facts.task not in spec.tasks or not _allowed(spec, mode, target_layers):
             continue
-        fit = spec.fits(model, target_layers)
+        fit, preferred = spec.fits(model, target_layers), preset in spec.presets
         if not fit.fits:
-            refusals.append(f"{spec.name}: {fit.reason}")
+            refusals += [f"{spec.name}: {fit.reason}"] if fit.automatic or preferred else []
+        elif preferred:
+            yield Chosen(spec, f"preset {preset}", tuple(refusals))
         elif fit.automatic:
             yield Chosen(spec, _reason(spec, mode, refusals), tuple(refusals))
         elif fit.passed_over:
@@ -154,6 +166,8 @@ def method_options(spec: MethodSpec, values: Mapping[str, Any], *, named: bool) 
         ConfigError: an option that the chosen method does not have, or a value that is out of range.
     """
     given = {name: value for name, value in values.items() if value is not None}
+    if _is_met(spec, given.get("preset")):
+        del given["preset"]
     unknown = sorted(given.keys() - spec.option_names - _UNIVERSAL)
     if unknown and named:
         own = ", ".join(sorted(spec.option_names)) or "none"
@@ -170,6 +184,11 @@ def _allowed(spec: MethodSpec, mode: ExplainMode, target_layers: Sequence[str]) 
     if mode is ExplainMode.AUTO:
         return spec.is_white_box or not target_layers
     return spec.is_white_box is (mode is ExplainMode.WHITEBOX)
+
+
+def _is_met(spec: MethodSpec, preset: Preset | None) -> bool:
+    """Whether a method that auto mode has chosen is all that an effort asks for; those of one pass are of speed."""
+    return preset in spec.presets or (preset is Preset.SPEED and spec.is_white_box)
 
 
 def _reason(spec: MethodSpec, mode: ExplainMode, refusals: Sequence[str]) -> str:

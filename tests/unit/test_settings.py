@@ -121,5 +121,6 @@ def test_values_are_checked_when_the_record_is_made(options: dict[str, object], 
 
 
 def test_black_box_options_leave_to_the_method_what_is_not_given() -> None:
-    assert ExplainSettings().of_black_box() == dict.fromkeys(("preset", "num_masks", "tolerance", "seed"))
-    assert SETTINGS.of_black_box() == {"preset": None, "num_masks": None, "tolerance": 0.05, "seed": 3}
+    names = ("preset", "num_masks", "tolerance", "seed", "num_steps", "noise")
+    assert ExplainSettings().of_method() == dict.fromkeys(names)
+    assert SETTINGS.of_method() == dict.fromkeys(names) | {"tolerance": 0.05, "seed": 3}

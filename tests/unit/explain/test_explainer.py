@@ -394,3 +394,17 @@ def test_a_saliency_map_of_the_model_that_does_not_fit(model: ov.Model):
 def test_a_constant_map_is_all_zeros(explainer: Explainer):
     explanation = explainer(np.zeros((*SIZE, 3), np.uint8), targets=0, colormap=False)
     assert not explanation.saliency_map[0].any()
+
+
+def test_a_method_whose_classes_cost_is_asked_for_the_wanted_ones_only() -> None:
+    model = classifiers.colour_classifier(classes=150, strength=20.0)
+    explainer = Explainer(model, explain_method="layercam")
+    image = classifiers.coloured_image((64, 96), "green")
+    predicted = explainer(image, "predicted")
+    assert predicted.predictions[0].target == 1
+    assert list(predicted.saliency_map) == [1]
+    several = explainer(image, [0, 1])
+    assert list(several.saliency_map) == [0, 1]
+    np.testing.assert_array_equal(several.saliency_map[1], predicted.saliency_map[1])
+    with pytest.raises(GraphError, match="The gradients of 150 classes at once"):
+        explainer(image)

@@ -28,10 +28,10 @@ def test_one_explainer_serves_many_threads(mode: str) -> None:
 
 
 def test_threads_open_a_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from otx_xai.explain import explainer as module
+    from otx_xai.explain import plan as planning
 
     opened = []
-    monkeypatch.setattr(module, "embed_preprocessing", _counting(module.embed_preprocessing, opened))
+    monkeypatch.setattr(planning, "embed_preprocessing", _counting(planning.embed_preprocessing, opened))
     explainer = Explainer(classifiers.colour_classifier((1, 3, 64, 96)))
     picture = np.zeros((64, 96, 3), np.uint8)
     with ThreadPoolExecutor(8) as pool:
