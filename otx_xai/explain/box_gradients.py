@@ -46,7 +46,7 @@ def choose_with_gradients(
     numbers = [i for i, prediction in enumerate(predictions) if prediction.target in classes]
     if not numbers:
         return Choice(predictions, (), np.zeros((0, 1, 1), np.float32), found, missing)
-    maps = second_pass.maps(session.beside(second_pass.second), dict(starts), _some(found, numbers))
+    maps = second_pass.maps(session, dict(starts), _some(found, numbers))
     require_finite(maps, "gradients")
     boxes = [predictions[i] for i in numbers]
     warnings = missing + _without_gradient(boxes, maps)

@@ -13,11 +13,14 @@ from otx_xai.graph.labels import Labels
 from otx_xai.graph.traits import LAYERS
 from otx_xai.graph.view import Port, View, kind, port_of
 
-_FINEST, _COARSEST = 6, 48
-"""Pixels from one place to the next that a stage has: stages of strides 8, 16 and 32, and of windows of 14."""
+_FINEST, _COARSEST = 3, 48
+"""Pixels from one place to the next that a stage has: stages of strides 4, 8, 16 and 32, and of windows of 14."""
 
 _SAME = 1.01
 """How far the distances of places of one stage may differ, by rounding."""
+
+_FINER = 2.5
+"""How much finer than the finest level of a detector a stage may be: by one stage, that is by 2, and rounding."""
 
 _COARSER = 1.5
 """How many times the distance of places grows at least from one stage to the next."""
@@ -45,7 +48,8 @@ def stage_ends(
 
     A stage is what has one resolution. Its end is the last tensor that has never been enlarged and that a coarser stage
     is computed from, if possible by every path; of the coarsest stage the last one that is enlarged later on, or that
-    all that is made of it depends on. Stages of steps of 6 to 48 pixels count, or the coarsest without any of these.
+    all that is made of it depends on. Stages count from one finer than the finest level that the detector scores, up to
+    steps of 48 pixels; or the coarsest without any of these.
 
     Args:
         view: the detector, static.
@@ -64,8 +68,20 @@ def stage_ends(
         last = last or _last_cut(view, own, ends, start=own[0].output)
         if last is not None:
             found[round(step)] = last
-    usual = [features for step, features in found.items() if _FINEST <= step <= _COARSEST]
+    finest = max(_FINEST, _finest_level(view, stages, ends) / _FINER)
+    usual = [features for step, features in found.items() if finest <= step <= _COARSEST]
     return usual or list(found.values())[-1:]
+
+
+def _finest_level(view: View, stages: Sequence[_Stage], ends: Sequence[ov.Output]) -> float:
+    """Return the smallest step of tensors that no other tensor with places is computed from."""
+    placed = {stage.features.output.get_node().get_name() for stage in stages}
+    goes_on: set[str] = set()
+    for node in reversed(view.ordered(view.ancestors(ends))):
+        if node.get_name() in placed | goes_on:
+            goes_on.update(value.get_node().get_name() for value in view.data_inputs(node))
+    last = [stage.step for stage in stages if stage.features.output.get_node().get_name() not in goes_on]
+    return min(last, default=0.0)
 
 
 def _stages(

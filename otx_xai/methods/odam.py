@@ -1,16 +1,17 @@
 """ODAM: a map of each box of a detector, by the gradient of its score.
 
 Which boxes there are is decided on the host: it decodes and suppresses them. So the gradients take a second pass, over
-a model of its own: the part of the graph behind the backbone's first used stage, and its way back. The first pass gives
-the tensors that it starts from as further outputs. What is seeded are the very numbers of the outputs that a box has
-its score from, a seed a box; a few boxes share each run of the second model, which bounds its memory.
+models of their own: the part of the graph behind the backbone's first used stage, and its way back. The first pass
+gives the tensors that they start from as further outputs. What is seeded are the very numbers that a box has its score
+from, followed back to the layers that gave them, so that a level's boxes need the way back of this level only. A few
+boxes share each run of a second model, which bounds its memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -21,17 +22,20 @@ from openvino import opset15
 
 from otx_xai.errors import GraphError
 from otx_xai.gradients.gradient import gradients, missing_rules
+from otx_xai.gradients.leaves import Leaf, leaves_of
 from otx_xai.gradients.stages import stage_ends
-from otx_xai.gradients.tail import Tail, tail_of
+from otx_xai.gradients.sweep import find_way
+from otx_xai.gradients.tail import tail_of
 from otx_xai.graph.axes import label_axes
 from otx_xai.graph.features import Features, as_features
 from otx_xai.graph.input_layout import image_input
 from otx_xai.graph.surgery import Twin, add_outputs, forbid_dynamic_quantisation, reshape
-from otx_xai.graph.view import View
+from otx_xai.graph.view import Port, View, port_of
 from otx_xai.methods.spec import BOX_FINDERS, Fit, MethodSpec, SecondPass
 from otx_xai.model.facts import ANY_SIZE
+from otx_xai.model.formats.box_format import Match
 from otx_xai.model.opened import Model
-from otx_xai.records import Detections, FloatArray, Method, ScoreOrigin, Size
+from otx_xai.records import Detections, FloatArray, Method, Size
 from otx_xai.runtime import Arrays, Session
 
 PREFIX = f"xai/{Method.ODAM.value}"
@@ -55,7 +59,7 @@ def _fits(model: Model, target_layers: Sequence[str]) -> Fit:
         scored = _scored(model, target_layers)
     except GraphError as error:
         return Fit(False, str(error))
-    missing = missing_rules(scored.ends, [features.output for features in scored.features])
+    missing = missing_rules(_outputs(scored.leaves), [features.output for features in scored.features])
     if missing:
         return Fit(False, f"gradients cannot pass from its scores to its features: {'; '.join(missing[:4])}")
     layers = ", ".join(repr(one.output.get_node().get_friendly_name()) for one in scored.features)
@@ -71,15 +75,21 @@ class _Scored:
 
     Args:
         view: its graph, static.
-        names: of the outputs that scores are read from.
-        ends: these outputs.
-        features: what their gradients are taken with respect to, the finest first.
+        size: ``(height, width)`` of its input.
+        leaves: the tensors that outputs with scores take their numbers from, such as the class heads of all levels.
+        names: of these outputs, one a leaf.
+        features: what gradients are taken with respect to, the finest first.
     """
 
     view: View
+    size: Size
+    leaves: tuple[Leaf, ...]
     names: tuple[str, ...]
-    ends: tuple[ov.Output, ...]
     features: tuple[Features, ...]
+
+
+def _outputs(leaves: Iterable[Leaf]) -> list[ov.Output]:
+    return [leaf.output for leaf in leaves]
 
 
 def _scored(model: Model, target_layers: Sequence[str]) -> _Scored:
@@ -106,7 +116,19 @@ def _scored(model: Model, target_layers: Sequence[str]) -> _Scored:
         features = stage_ends(view, labels, model.facts.geometry.size, ends)
     if not features:
         raise GraphError("No tensor with places between its first layer and its scores was found.")
-    return _Scored(view, names, ends, tuple(features))
+    # a single sigmoid in front of a score changes its gradient by a factor only
+    through = frozenset({"Sigmoid"}) if _is_plain(model.boxes.match) else frozenset()
+    parts = [(leaf, name) for name, end in zip(names, ends, strict=True) for leaf in leaves_of(view, end, through)]
+    reached = [part for part in parts if find_way([part[0].output], [one.output for one in features]).nodes]
+    if not reached:
+        raise GraphError("No gradient of its scores reaches its features: they do not depend on them by real numbers.")
+    leaves, owners = zip(*reached, strict=True)
+    return _Scored(view, model.facts.geometry.size, leaves, owners, tuple(features))
+
+
+def _is_plain(match: Match) -> bool:
+    """Whether a score comes from one class score, which nothing multiplies."""
+    return match.scores is not None and match.scores.objectness is None
 
 
 def _layer(view: View, name: str) -> ov.Output:
@@ -143,22 +165,20 @@ def _of_one_image(model: Model) -> View:
     return View(clone, model.structure.view.left_out)
 
 
-# --- the two models ---------------------------------------------------------------------------------------------------
+# --- the models of both passes ----------------------------------------------------------------------------------------
 
 
 def _second_pass(model: Model, target_layers: Sequence[str]) -> SecondPass:
-    """Split a detector into the model of the first pass and that of the second."""
+    """Split a detector into the model of the first pass and those of the second."""
     scored = _scored(model, target_layers)
-    tail = tail_of(scored.view, scored.ends, [features.output for features in scored.features])
-    names = [f"{PREFIX}/{i}" for i in range(len(tail.starts))]
-    second = _second_model(scored, tail, names)
+    tail = tail_of(scored.view, _outputs(scored.leaves), [features.output for features in scored.features])
+    names = {port_of(start): f"{PREFIX}/{i}" for i, start in enumerate(tail.starts)}
     view, position = model.structure.view, scored.view.position
     starts = {
-        name: view.nodes[position[start.get_node().get_name()]].output(start.get_index())
-        for name, start in zip(names, tail.starts, strict=True)
+        names[port_of(start)]: view.nodes[position[start.get_node().get_name()]].output(start.get_index())
+        for start in tail.starts
     }
-    maps = partial(_maps, scored.names, model.facts.geometry.size)
-    return SecondPass(_first_model(model, starts), tuple(names), second, maps)
+    return SecondPass(_first_model(model, starts), tuple(starts), _Gradients(scored, names).maps)
 
 
 def _first_model(model: Model, starts: Mapping[str, ov.Output]) -> ov.Model:
@@ -174,30 +194,48 @@ def _first_model(model: Model, starts: Mapping[str, ov.Output]) -> ov.Model:
     return add_outputs(model.graph, main.model, outputs, known, PREFIX)
 
 
-def _second_model(scored: _Scored, tail: Tail, names: Sequence[str]) -> ov.Model:
-    """Return the model of the second pass.
+@dataclass(frozen=True)
+class _Second:
+    """A model of the second pass, for boxes whose scores come from the same leaves.
 
-    Its inputs are, for each output with scores, the numbers of elements to be seeded, ``int64`` ``(S, 2)``, and their
-    slopes, ``float32`` ``(S, 2)``; then the tensors that it starts from. Its outputs are maps ``(S, h, w)``, one for
-    each of the features: ``Σ relu(gradient) · features`` over channels, twice.
+    Its inputs are, for each leaf, the numbers of elements to be seeded, ``int64`` ``(S, 2)``, and their slopes,
+    ``float32`` ``(S, 2)``; then what it starts from. Its outputs are maps ``(S, h, w)``, one for each of the features
+    that the leaves depend on: ``Σ relu(gradient) · features`` over channels, twice.
+
+    Args:
+        model: the model.
+        starts: names of what it starts from.
+        levels: which of the features.
     """
+
+    model: ov.Model
+    starts: tuple[str, ...]
+    levels: tuple[int, ...]
+
+
+def _second_model(scored: _Scored, leaves: Sequence[int], names: Mapping[Port, str]) -> _Second | None:
+    """Return the model for some leaves; ``None`` where no gradient of theirs reaches any features."""
+    ends = _outputs([scored.leaves[leaf] for leaf in leaves])
+    levels = [i for i, features in enumerate(scored.features) if find_way(ends, [features.output]).nodes]
+    if not levels:
+        return None
+    features = [scored.features[level] for level in levels]
+    tail = tail_of(scored.view, ends, [one.output for one in features])
     seeded, inputs = [], []
-    for name, end in zip(scored.names, tail.ends, strict=True):
-        elements = ops.parameter([_SEEDS, _FACTORS], np.int64, name=f"elements/{name}")
-        slopes = ops.parameter([_SEEDS, _FACTORS], np.float32, name=f"slopes/{name}")
+    for end in tail.ends:
+        elements = ops.parameter([_SEEDS, _FACTORS], np.int64)
+        slopes = ops.parameter([_SEEDS, _FACTORS], np.float32)
         seeded.append((end, _seeds(end, elements, slopes)))
         inputs += [elements, slopes]
     found = gradients(seeded, tail.wrt, several=True)
-    maps = [_layer_cam(*pair) for pair in zip(scored.features, tail.wrt, found, strict=True)]
     results = []
-    for i, value in enumerate(maps):
-        value.get_tensor().set_names({f"maps/{i}"})
+    for level, *pair in zip(levels, features, tail.wrt, found, strict=True):
+        value = _layer_cam(*pair)
+        value.get_tensor().set_names({f"maps/{level}"})
         results.append(ops.result(value))
-    for name, parameter in zip(names, tail.parameters, strict=True):
-        parameter.output(0).get_tensor().set_names({name})
     made = ov.Model(results, [*inputs, *tail.parameters], PREFIX)
     forbid_dynamic_quantisation(tail.twin, made)
-    return made
+    return _Second(made, tuple(names[port_of(start)] for start in tail.starts), tuple(levels))
 
 
 def _seeds(end: ov.Output, elements: ov.Node, slopes: ov.Node) -> ov.Output:
@@ -234,26 +272,85 @@ def _layer_cam(features: Features, tensor: ov.Output, gradient: ov.Output) -> ov
 # --- maps -------------------------------------------------------------------------------------------------------------
 
 
-def _maps(names: Sequence[str], size: Size, session: Session, starts: Arrays, found: Detections) -> FloatArray:
-    """Return a map of each box, ``float32`` ``(M, h, w)``, not negative; see :class:`SecondPass`."""
-    chunks = []
-    for first in range(0, len(found), _SEEDS):
-        boxes = np.arange(first, min(first + _SEEDS, len(found)))
-        seeds: list[NDArray[np.generic]] = []
-        for name in names:
-            seeds += _seed_inputs([origin.of(boxes) for origin in found.origins if origin.output == name])
-        outputs = session.run([*seeds, *starts.values()])
-        chunks.append([outputs[f"maps/{i}"][: len(boxes)] for i in range(len(outputs))])
-    return combined([np.concatenate(level) for level in zip(*chunks, strict=True)], size)
+@dataclass(frozen=True)
+class _Seed:
+    """A number that the score of a box comes from.
+
+    Args:
+        leaf: number of the leaf that holds it.
+        element: which of its elements.
+        slope: by how much the score grows with it.
+    """
+
+    leaf: int
+    element: int
+    slope: float
 
 
-def _seed_inputs(origins: Sequence[ScoreOrigin]) -> tuple[NDArray[np.int64], FloatArray]:
-    """Return what the second model is told of one output: elements and slopes, filled up with zeros."""
+class _Gradients:
+    """Makes the maps of boxes, and a model for each set of leaves that their scores come from; safe in threads.
+
+    Args:
+        scored: the detector.
+        names: of the outputs of the first pass by the tensors that they give.
+    """
+
+    def __init__(self, scored: _Scored, names: Mapping[Port, str]) -> None:
+        self._scored, self._names = scored, names
+        self._lock = Lock()
+        self._seconds: dict[tuple[int, ...], _Second | None] = {}
+
+    def maps(self, session: Session, starts: Arrays, found: Detections) -> FloatArray:
+        """Return a map of each box, ``float32`` ``(M, h, w)``, not negative; see :class:`SecondPass`."""
+        seeds = self._seeds(found)
+        levels = [np.zeros((len(found), *_grid(features)), np.float32) for features in self._scored.features]
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for box, own in enumerate(seeds):
+            groups.setdefault(tuple(sorted({seed.leaf for seed in own})), []).append(box)
+        for leaves, boxes in groups.items():
+            second = self._second(leaves)
+            if second is None:
+                continue
+            compiled, given = session.beside(second.model), [starts[name] for name in second.starts]
+            for first in range(0, len(boxes), _SEEDS):
+                some = boxes[first : first + _SEEDS]
+                inputs = [part for leaf in leaves for part in _seed_inputs([seeds[box] for box in some], leaf)]
+                outputs = compiled.run([*inputs, *given])
+                for level in second.levels:
+                    levels[level][some] = outputs[f"maps/{level}"][: len(some)]
+        return combined(levels, self._scored.size)
+
+    def _second(self, leaves: tuple[int, ...]) -> _Second | None:
+        with self._lock:
+            if leaves not in self._seconds:
+                self._seconds[leaves] = _second_model(self._scored, leaves, self._names)
+            return self._seconds[leaves]
+
+    def _seeds(self, found: Detections) -> list[list[_Seed]]:
+        """Return the numbers that the score of each box comes from."""
+        seeds: list[list[_Seed]] = [[] for _ in range(len(found))]
+        for origin in found.origins:
+            slopes = np.ones(len(found), np.float32) if origin.slopes is None else origin.slopes
+            for i, (name, leaf) in enumerate(zip(self._scored.names, self._scored.leaves, strict=True)):
+                if name != origin.output:
+                    continue
+                elements = origin.elements if leaf.elements is None else leaf.elements[origin.elements]
+                for box in np.flatnonzero((elements >= 0) & (slopes != 0)):
+                    seeds[box].append(_Seed(i, int(elements[box]), float(slopes[box])))
+        return seeds
+
+
+def _grid(features: Features) -> Size:
+    rows, columns = features.grid
+    return rows or 1, columns or 1
+
+
+def _seed_inputs(boxes: Sequence[Sequence[_Seed]], leaf: int) -> tuple[NDArray[np.int64], FloatArray]:
+    """Return what a second model is told of one leaf: elements and slopes, filled up with zeros."""
     elements, slopes = np.zeros((_SEEDS, _FACTORS), np.int64), np.zeros((_SEEDS, _FACTORS), np.float32)
-    for i, origin in enumerate(origins):
-        count = len(origin.elements)
-        elements[:count, i] = origin.elements
-        slopes[:count, i] = 1 if origin.slopes is None else origin.slopes
+    for row, seeds in enumerate(boxes):
+        for column, seed in enumerate(seed for seed in seeds if seed.leaf == leaf):
+            elements[row, column], slopes[row, column] = seed.element, seed.slope
     return elements, slopes
 
 

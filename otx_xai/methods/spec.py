@@ -113,19 +113,17 @@ class BoxJob:
 
 @dataclass(frozen=True)
 class SecondPass:
-    """What explains the boxes of an image once they have been read: a second model behind the first.
+    """What explains the boxes of an image once they have been read: second models behind the first.
 
     Args:
         first: a copy of the model that gives, behind its own outputs, what the second pass starts from.
-        starts: names of these outputs, in the order of the second model's inputs.
-        second: the model of the second pass.
+        starts: names of these outputs.
         maps: makes the maps of all boxes of one image, ``float32`` ``(M, h, w)``, not negative and unscaled, over the
-            whole of the network's input: ``(second model compiled, starts by name, boxes)``.
+            whole of the network's input: ``(first model compiled, starts by name, boxes)``.
     """
 
     first: ov.Model
     starts: tuple[str, ...]
-    second: ov.Model
     maps: Callable[[Session, Arrays, Detections], FloatArray]
 
 

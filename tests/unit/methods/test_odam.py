@@ -59,7 +59,7 @@ def stages_of(module: torch.nn.Module) -> Iterator[dict[int, list[torch.Tensor]]
     def catch(_: object, __: object, output: torch.Tensor) -> None:
         caught.setdefault(output.shape[3], []).append(output)
 
-    hooks = [stage.register_forward_hook(catch) for stage in backbone.stages]
+    hooks = [stage.register_forward_hook(catch) for stage in (backbone.stem, *backbone.stages)]
     yield caught
     for hook in hooks:
         hook.remove()
