@@ -33,9 +33,10 @@ bench: $(STAMP) ## measure the claims of speed, side by side in one run
 	$(BIN)/python benchmarks/black_box.py
 	$(BIN)/python benchmarks/detectors.py --out out/detectors
 
-clients: $(STAMP) .venv-clients/.installed ## show that Intel's Model API reads what is exported
+clients: $(STAMP) .venv-clients/.installed .peers/.installed ## Intel's Model API reads what is exported; maps equal Captum's
 	$(BIN)/python tests/clients/export_model.py out/clients
 	.venv-clients/bin/python tests/clients/read_with_model_api.py out/clients
+	PYTHONPATH=.peers $(BIN)/python tests/clients/compare_gradients.py
 
 models: .venv-models/.installed ## explain classifiers and detectors of other packages, and compare: out/models/table.md
 	.venv-models/bin/python tests/models_zoo/run.py out/models
@@ -51,6 +52,11 @@ clean: ## remove what the targets made, except environments
 .venv-clients/.installed:
 	$(PYTHON) -m venv .venv-clients
 	.venv-clients/bin/python -m pip install --quiet openvino-model-api
+	@touch $@
+
+# Without what they depend on: torch and the rest are in .venv, and stay as they are.
+.peers/.installed: $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-deps --target .peers captum grad-cam ttach
 	@touch $@
 
 # Ultralytics, which is under the AGPL, is in this environment only. It brings an OpenCV that clashes with ours.
