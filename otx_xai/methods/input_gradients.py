@@ -54,8 +54,8 @@ def pixels_of(anatomy: Anatomy) -> Features:
     """
     output = image_input(anatomy.view.model).output(0)
     while not output.get_element_type().is_real():
-        readers = [node for node, _ in anatomy.view.consumers.get(port_of(output), ())]
-        if len(readers) != 1 or kind(readers[0]) != "Convert":
+        readers = [node for node, _ in anatomy.view.consumers.get(port_of(output), ()) if kind(node) != "ShapeOf"]
+        if len(readers) != 1 or kind(readers[0]) not in ("Convert", "Transpose"):
             raise GraphError("The input of the model is made real numbers in several places; expected one Convert.")
         output = readers[0].output(0)
     found = as_features(anatomy.labels, output)

@@ -128,11 +128,15 @@ def test_moved_noise_is_independent() -> None:
     np.testing.assert_allclose(versions.mean(0).std(), 20**-0.5, rtol=0.05)
 
 
-def test_bytes_with_channels_last(net: Smooth, dynamic: ov.Model) -> None:
+@pytest.mark.parametrize("turned_first", [False, True])
+def test_bytes_with_channels_last(net: Smooth, dynamic: ov.Model, turned_first: bool) -> None:
     """A network as TensorFlow Lite has them: the image is made real numbers and turned inside."""
     inner = networks.reshaped(dynamic, (1, 3, *SIZE)).clone()
     image = ops.parameter([1, *SIZE, 3], np.uint8)
-    turned = ops.transpose(ops.convert(image, "f32"), np.array([0, 3, 1, 2]))
+    order = np.array([0, 3, 1, 2])
+    turned = ops.transpose(ops.convert(image, "f32"), order)
+    if turned_first:
+        turned = ops.convert(ops.transpose(image, order), "f32")
     for reader in inner.inputs[0].get_target_inputs():
         reader.replace_source_output(turned.output(0))
     model = ov.Model([result.input_value(0) for result in inner.get_results()], [image], "classifier")
