@@ -94,6 +94,12 @@ def as_numbers(condition: ov.Output, like: ov.Output) -> ov.Output:
     return ops.convert(condition, like.get_element_type()).output(0)
 
 
+def typed(tensor: ov.Output, like: ov.Output) -> ov.Output:
+    """Return a tensor in the type of another."""
+    same = tensor.get_element_type() == like.get_element_type()
+    return tensor if same else ops.convert(tensor, like.get_element_type()).output(0)
+
+
 def call(make: Callable[..., ov.Node], *terms: ov.Output | ov.Node | bool | int | str) -> ov.Output:
     """Return the first output of the operation that ``make`` makes."""
     return make(*terms).output(0)

@@ -23,6 +23,7 @@ from otx_xai.gradients.formulas import (
     shaped,
     sub,
     sum_over,
+    typed,
     zeros,
 )
 from otx_xai.gradients.fronts import is_one_image
@@ -57,7 +58,7 @@ def _side(step: Step, axis: int) -> Side:
     images = tensor_sizes(grid)[0]
     column = ops.gather(grid, ops.constant(np.int64(axis)), ops.constant(np.int64(3)))
     coordinate = shaped(column.output(0), [images, 1, -1])
-    length = _length(step.x, 3 - axis)
+    length = _length(step.x, 3 - axis, grid)
     last = sub(length, 1.0) if isinstance(length, ov.Output) else length - 1
     reach = mul(last if attributes["align_corners"] else length, number(0.5, grid))
     place = mul(add(coordinate, 1.0), reach)
@@ -73,11 +74,11 @@ def _side(step: Step, axis: int) -> Side:
     return Side(length, place, first, sub(place, first), slope)
 
 
-def _length(tensor: ov.Output, axis: int) -> Term:
+def _length(tensor: ov.Output, axis: int, like: ov.Output) -> Term:
     size = tensor_sizes(tensor)[axis]
     if isinstance(size, int):
         return float(size)
-    return as_numbers(ops.squeeze(size, ints([0])).output(0), tensor)
+    return as_numbers(ops.squeeze(size, ints([0])).output(0), like)
 
 
 def _term(value: Term, like: ov.Output) -> ov.Output:
@@ -127,7 +128,7 @@ def _spread_to(step: Step, shares: list[tuple[ov.Output, ov.Output]]) -> ov.Outp
     target = sizes(step, step.x)
     front = target[:-2]
     up = shaped(step.up, [*front, -1])
-    updates = ops.concat([mul(up, share) for _, share in shares], -1).output(0)
+    updates = ops.concat([mul(up, typed(share, up)) for _, share in shares], -1).output(0)
     indices = ops.concat([index for index, _ in shares], -1)
     where = ops.broadcast(indices, ops.shape_of(updates))
     height, width = target[-2:]
@@ -143,15 +144,15 @@ def _spread_to(step: Step, shares: list[tuple[ov.Output, ov.Output]]) -> ov.Outp
 
 
 def _moved(step: Step, columns: Side, rows: Side, corners: dict[tuple[int, int], Corner]) -> ov.Output:
-    """Return the gradient of the points: what changes as they move right, and down."""
+    """Return the gradient of the points, in their type: what changes as they move right, and down."""
     own = tensor_sizes(step.x)
-    features = shaped(step.x, [*own[:2], -1])
+    features = shaped(typed(step.x, columns.place), [*own[:2], -1])
     values = {}
     for name, corner in corners.items():
         where = ops.broadcast(corner.index, ops.shape_of(_points(step)))
         values[name] = mul(ops.gather_elements(features, where, 2).output(0), corner.is_there)
     target = sizes(step, step.node.input_value(1))
-    up = shaped(step.up, [*sizes(step, step.y)[:-2], -1])
+    up = shaped(typed(step.up, columns.place), [*sizes(step, step.y)[:-2], -1])
     right = [mul(sub(values[1, below], values[0, below]), corners[0, below].down) for below in (0, 1)]
     down = [mul(sub(values[right_, 1], values[right_, 0]), corners[right_, 0].across) for right_ in (0, 1)]
     parts = []
@@ -178,7 +179,7 @@ def _sampled_inputs(step: Step) -> Gradients:
     found = _sampled(step)
     if 1 in step.wanted and 1 not in found:  # the nearest pixel stays the same where a point moves a little
         target = sizes(step, step.node.input_value(1))
-        found = {**found, 1: zeros(target, step.up)}
+        found = {**found, 1: zeros(target, step.node.input_value(1))}
     return found
 
 
@@ -212,7 +213,7 @@ def _bins(step: Step, down: int, count: int) -> ov.Output:
         size = call(ops.maximum, size, number(1, size))
     steps = (np.arange(count * samples) + 0.5) / (samples * count)
     place = add(low, mul(size, array(steps[None].astype(np.float32), size)))  # (R, bins * samples)
-    length = _length(step.x, 2 + down)
+    length = _length(step.x, 2 + down, step.x)
     last = sub(length, 1.0) if isinstance(length, ov.Output) else number(length - 1, place)
     valid = both(greater(place, -1.0000001), greater(add(last, 1.0000001), place))
     inside = call(ops.minimum, call(ops.maximum, place, number(0, place)), last)

@@ -11,7 +11,7 @@ from otx_xai.errors import GraphError
 from otx_xai.gradients.formulas import add, is_broadcast
 from otx_xai.gradients.fronts import canonical, filled, folded, is_one_image, unfolded
 from otx_xai.gradients.rule_table import RULES
-from otx_xai.gradients.step import Front, Rule, Size, Step, rank
+from otx_xai.gradients.step import Front, Gradients, Rule, Size, Step, rank
 from otx_xai.graph.surgery import size_of
 from otx_xai.graph.traits import trait
 from otx_xai.graph.view import Port, dimensions, kind, port_of
@@ -171,10 +171,19 @@ def _pass(
         pairs = zip(outputs, full, strict=True)
         stacked = tuple(None if up is None else unfolded(output, up) for output, up in pairs)
         step = Step(node, stacked, wanted, front, step.count)
-    found = {i: value for i, value in rule.apply(step).items() if i in wanted}
+    found = {i: value for i, value in _applied(rule, step).items() if i in wanted}
     if front != "stacked":
         return found
     return {i: folded(node.input_value(i), value) for i, value in found.items()}
+
+
+def _applied(rule: Rule, step: Step) -> Gradients:
+    try:
+        return rule.apply(step)
+    except RuntimeError as error:  # such as types that a model mixes and a rule did not expect
+        reason = str(error).strip().splitlines()[-1]
+        title = f"{kind(step.node)} {step.node.get_friendly_name()!r}"
+        raise GraphError(f"The gradient of {title} cannot be written: OpenVINO says {reason!r}.") from error
 
 
 def _front(node: ov.Node, ups: Sequence[ov.Output | None], wanted: frozenset[int], count: Size | None) -> Front:

@@ -19,9 +19,11 @@ def ints(*values: int) -> ov.Node:
     return ops.constant(np.array(values, np.int64))
 
 
-def sampled(mode: str, padding: str, corners: bool) -> Case:
+def sampled(mode: str, padding: str, corners: bool, points: str = "f32") -> Case:
     return Case(
-        lambda x, grid: ops.grid_sample(x, grid, {"mode": mode, "padding_mode": padding, "align_corners": corners}),
+        lambda x, grid: ops.grid_sample(
+            x, ops.convert(grid, points), {"mode": mode, "padding_mode": padding, "align_corners": corners}
+        ),
         lambda x, grid: F.grid_sample(x, grid, mode, padding, corners),
         SAMPLED,
         -1.3,
@@ -55,6 +57,8 @@ CASES = {
     for padding in ("zeros", "border")
     for corners in (True, False)
 } | {
+    "grid of precise points": sampled("bilinear", "zeros", False, "f64"),
+    "grid of precise points, nearest": sampled("nearest", "zeros", False, "f64"),
     "regions": regions("asymmetric"),
     "regions, aligned": regions("half_pixel_for_nn"),
     "regions, aligned twice": regions("half_pixel"),
