@@ -29,7 +29,7 @@ from otx_xai.gradients.tail import tail_of
 from otx_xai.graph.axes import label_axes
 from otx_xai.graph.features import Features, as_features
 from otx_xai.graph.input_layout import image_input
-from otx_xai.graph.surgery import Twin, add_outputs, forbid_dynamic_quantisation, reshape
+from otx_xai.graph.surgery import Twin, add_outputs, forbid_dynamic_quantisation, reshape, size_of
 from otx_xai.graph.view import Port, View, port_of
 from otx_xai.methods.spec import BOX_FINDERS, Fit, MethodSpec, SecondPass
 from otx_xai.model.facts import ANY_SIZE
@@ -40,8 +40,8 @@ from otx_xai.runtime import Arrays, Session
 
 PREFIX = f"xai/{Method.ODAM.value}"
 
-_SEEDS = 4
-"""Boxes that share a run of the second model."""
+_SEEDS = 8
+"""Boxes that share a run of a second model, at most."""
 
 _FACTORS = 2
 """Numbers of one output at most that a score is a product of."""
@@ -223,8 +223,8 @@ def _second_model(scored: _Scored, leaves: Sequence[int], names: Mapping[Port, s
     tail = tail_of(scored.view, ends, [one.output for one in features])
     seeded, inputs = [], []
     for end in tail.ends:
-        elements = ops.parameter([_SEEDS, _FACTORS], np.int64)
-        slopes = ops.parameter([_SEEDS, _FACTORS], np.float32)
+        elements = ops.parameter([-1, _FACTORS], np.int64)
+        slopes = ops.parameter([-1, _FACTORS], np.float32)
         seeded.append((end, _seeds(end, elements, slopes)))
         inputs += [elements, slopes]
     found = gradients(seeded, tail.wrt, several=True)
@@ -243,7 +243,7 @@ def _seeds(end: ov.Output, elements: ov.Node, slopes: ov.Node) -> ov.Output:
     shape = ops.shape_of(end, output_type="i64")
     first, zero = ops.constant(np.array([0], np.int64)), ops.constant(np.float32(0))
     count = ops.reduce_prod(shape, first, keep_dims=True)
-    seeds = ops.constant(np.array([_SEEDS], np.int64))
+    seeds = size_of(elements.output(0), 0)
     nothing = ops.broadcast(zero, ops.concat([seeds, count], 0))
     axis = ops.constant(np.int64(1))
     flat = opset15.scatter_elements_update(nothing, elements, slopes, axis, reduction="sum", use_init_val=True)
@@ -265,7 +265,7 @@ def _layer_cam(features: Features, tensor: ov.Output, gradient: ov.Output) -> ov
         ahead, everything = ops.constant(np.array([features.prefix], np.int64)), ops.constant(np.array([2**62]))
         one, axis = ops.constant(np.array([1], np.int64)), ops.constant(np.array([1], np.int64))
         maps = ops.slice(maps, ahead, everything, one, axis).output(0)
-    maps = reshape(maps, (_SEEDS, rows or 1, columns or 1))
+    maps = reshape(maps, (-1, rows or 1, columns or 1))
     return maps if maps.get_element_type() == ov.Type.f32 else ops.convert(maps, "f32").output(0)
 
 
@@ -317,7 +317,7 @@ class _Gradients:
                 inputs = [part for leaf in leaves for part in _seed_inputs([seeds[box] for box in some], leaf)]
                 outputs = compiled.run([*inputs, *given])
                 for level in second.levels:
-                    levels[level][some] = outputs[f"maps/{level}"][: len(some)]
+                    levels[level][some] = outputs[f"maps/{level}"]
         return combined(levels, self._scored.size)
 
     def _second(self, leaves: tuple[int, ...]) -> _Second | None:
@@ -346,8 +346,8 @@ def _grid(features: Features) -> Size:
 
 
 def _seed_inputs(boxes: Sequence[Sequence[_Seed]], leaf: int) -> tuple[NDArray[np.int64], FloatArray]:
-    """Return what a second model is told of one leaf: elements and slopes, filled up with zeros."""
-    elements, slopes = np.zeros((_SEEDS, _FACTORS), np.int64), np.zeros((_SEEDS, _FACTORS), np.float32)
+    """Return what a second model is told of one leaf: elements and slopes, ``(S, 2)`` each."""
+    elements, slopes = np.zeros((len(boxes), _FACTORS), np.int64), np.zeros((len(boxes), _FACTORS), np.float32)
     for row, seeds in enumerate(boxes):
         for column, seed in enumerate(seed for seed in seeds if seed.leaf == leaf):
             elements[row, column], slopes[row, column] = seed.element, seed.slope
