@@ -543,7 +543,8 @@ class Engine:
         with locked(work_dir):
             if settings.output_model is not None:
                 said = replace(options, task=planned.facts.task)
-                save_explained(source, said, planned, layers, Path(settings.output_model).expanduser())
+                saved = Path(settings.output_model).expanduser()
+                save_explained(source, said, planned, layers, saved, method=method)
             run = begin_run(work_dir, found, planned, session, model.digest, data, keep=keep)
             return run.execute(session, resume=settings.resume and not keep and data.loader is None)
 

@@ -19,7 +19,9 @@ from otx_xai.explain.insertion import insert, why_no_branch
 from otx_xai.explain.plan import Plan
 from otx_xai.explain.run import Run
 from otx_xai.explain.targets import BOXES
+from otx_xai.methods.class_gradients import MOST_CLASSES
 from otx_xai.methods.spec import Order
+from otx_xai.methods.table import find_method
 from otx_xai.model import Model, ModelOptions, open_for_insertion
 from otx_xai.openvino_core import first_line
 from otx_xai.records import ExplainMode, ImageInfo, Method, Size, TargetExplainGroup, Targets
@@ -187,12 +189,30 @@ def _found_out(plan: Plan, session: Session) -> dict[str, Any]:
     }
 
 
+def _with_branch(opened: Model, plan: Plan, layers: tuple[str, ...], named: str | None) -> ov.Model:
+    spec = find_method(plan.method)
+    if named is None and spec.presets:
+        return insert(opened, Order(layers))
+    too_many = spec.each_class_costs and opened.structure.class_scores.num_classes > MOST_CLASSES
+    if too_many:
+        logger.info("--output_model: %s gives the map of the best class of each image.", spec.name)
+    return insert(opened, Order(layers, classes=1 if too_many else None), spec.name)
+
+
 def save_explained(
-    source: str | Path | ov.Model, options: ModelOptions, plan: Plan, layers: tuple[str, ...], output_model: Path
+    source: str | Path | ov.Model,
+    options: ModelOptions,
+    plan: Plan,
+    layers: tuple[str, ...],
+    output_model: Path,
+    *,
+    method: str | None = None,
 ) -> None:
     """Save the model with the branch that a run uses, for all classes.
 
-    The ``.xml``, which is written last, never lacks its ``.bin``.
+    The ``.xml``, which is written last, never lacks its ``.bin``. Where ``--preset`` has chosen the method of the run,
+    the model gets the published one of one pass; one that is named, and takes a pass for each of too many classes,
+    gives the map of the best class of each image.
 
     Args:
         source: the model.
@@ -200,6 +220,7 @@ def save_explained(
         plan: of the run; a model that is explained by perturbation has no branch, and is not saved, as the log tells.
         layers: that the user names.
         output_model: the ``.xml``.
+        method: that the user names.
 
     Raises:
         ConfigError: the name is no ``.xml``, or the checkpoint itself.
@@ -220,7 +241,7 @@ def save_explained(
         )
         return
     opened = open_for_insertion(source, options, any_names=True)
-    model = opened.graph if opened.own_map is not None else insert(opened, Order(layers), plan.method)
+    model = opened.graph if opened.own_map is not None else _with_branch(opened, plan, layers, method)
     part = output_model.with_name(f".{output_model.stem}.part.xml")
     try:
         output_model.parent.mkdir(parents=True, exist_ok=True)

@@ -64,3 +64,39 @@ def test_labels_that_nobody_tells() -> None:
         insert_xai(segmenter(), Task.INSTANCE_SEGMENTATION)
     explained = insert_xai(segmenter(), Task.INSTANCE_SEGMENTATION, labels=["cat", "cow", "dog"], targets="dog")
     assert explained.output("saliency_map").shape == (1, 1, *SIZE)
+
+
+def staged_classifier(classes: int) -> ov.Model:
+    """A network of two strides."""
+    rng = np.random.default_rng(0)
+    image = ops.parameter([1, 3, *SIZE], np.float32, name="image")
+    image.set_layout(ov.Layout("NCHW"))
+    x = image
+    for channels in (3, 4):
+        weights = rng.normal(size=(4, channels, 2, 2)).astype(np.float32)
+        x = ops.relu(ops.convolution(x, weights, [2, 2], [0, 0], [0, 0], [1, 1]))
+    pooled = ops.reduce_mean(x, np.array([2, 3]), keep_dims=False)
+    scores = ops.matmul(pooled, rng.normal(size=(4, classes)).astype(np.float32), False, False)
+    scores.output(0).set_names({"logits"})
+    return ov.Model([scores], [image], "classifier")
+
+
+@pytest.mark.parametrize(
+    ("classes", "said", "branch", "maps"),
+    [
+        (150, {"preset": "balance"}, "reciprocam", 150),
+        (5, {"explain_method": "multistridecam"}, "multistridecam", 5),
+        (150, {"explain_method": "multistridecam"}, "multistridecam", 1),
+    ],
+)
+def test_what_is_saved_of_a_method_whose_classes_cost(
+    classes: int, said: dict[str, str], branch: str, maps: int, tmp_path: Path
+) -> None:
+    ov.save_model(staged_classifier(classes), tmp_path / "model.xml", compress_to_fp16=False)
+    cv2.imwrite(str(tmp_path / "photo.png"), np.random.default_rng(2).integers(0, 256, (*SIZE, 3)).astype(np.uint8))
+    Engine(work_dir=tmp_path / "out").explain(
+        tmp_path / "model.xml", data_root=tmp_path / "photo.png", output_model=tmp_path / "saved.xml", **said
+    )
+    saved = core().read_model(tmp_path / "saved.xml")
+    assert saved.output("saliency_map").partial_shape[1] == maps
+    assert any(node.get_friendly_name().startswith(f"xai/{branch}/") for node in saved.get_ops())
