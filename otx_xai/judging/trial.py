@@ -326,7 +326,8 @@ def _default(model: Model, settings: JudgeSettings) -> str:
         return EMBEDDED
     facts = replace(model.facts, tiling=None)
     try:
-        return plan(replace(model, facts=facts), How(target_layer=settings.target_layer), told=False).method
+        how = How(target_layer=settings.target_layer, options={"preset": settings.preset})
+        return plan(replace(model, facts=facts), how, told=False).method
     except GraphError:
         return ""
 

@@ -11,16 +11,21 @@ from typing import Any
 
 import classifiers
 import cv2
+import networks
 import numpy as np
 import openvino as ov
 import pytest
+import torch
+from torch import nn
 
 from otx_xai import Engine, OTXDataModule, insert_xai
 from otx_xai.data import read_image
 from otx_xai.errors import ConfigError, DataError, GraphError
 from otx_xai.judging import Judgement
-from otx_xai.judging.trial import evenly
+from otx_xai.judging.trial import evenly, nominate
 from otx_xai.methods import recipro_cam, rise, table
+from otx_xai.model import open_model
+from otx_xai.settings import JudgeSettings
 
 pytestmark = pytest.mark.usefixtures("ctrl_c")
 
@@ -330,3 +335,12 @@ def test_a_method_that_does_not_change_is_named(
     # the last layer alone says nothing about where features are large
     assert rows["activationmap"]["layers"][0]["rank_correlation"]["mean"] == pytest.approx(1, abs=1e-5)
     assert rows["reciprocam"]["layers"][0]["rank_correlation"]["mean"] < 0.7
+
+
+@pytest.mark.parametrize(("preset", "method"), [(None, "reciprocam"), ("quality", "guidedrise")])
+def test_the_default_method_is_that_of_the_preset(preset: str | None, method: str) -> None:
+    torch.manual_seed(0)
+    stages = (nn.Conv2d(3, 8, 3, 4, 1), nn.ReLU(), nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+    network = nn.Sequential(*stages, nn.Flatten(), nn.Linear(12, 5)).eval()
+    opened = open_model(networks.convert(network, (1, 3, 48, 64)))
+    assert nominate(opened, JudgeSettings(preset=preset)).default == method  # type: ignore[arg-type]
