@@ -40,7 +40,7 @@ from otx_xai.runtime import Arrays, Session
 
 PREFIX = f"xai/{Method.ODAM.value}"
 
-_SEEDS = 8
+_SEEDS = 4
 """Boxes that share a run of a second model, at most."""
 
 _FACTORS = 2
