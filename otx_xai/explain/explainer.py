@@ -23,7 +23,7 @@ from otx_xai.explain.look import Canvas, Look, show
 from otx_xai.explain.plan import How, Plan, plan
 from otx_xai.explain.targets import PREDICTED, Choice, Wanted, resolve_wanted
 from otx_xai.explain.tiled import TiledImage
-from otx_xai.methods.table import find_method, method_name, method_options
+from otx_xai.methods.table import METHODS, find_method, method_name, method_options
 from otx_xai.model import Model, ModelOptions, open_model
 from otx_xai.model.facts import ANY_SIZE
 from otx_xai.model.formats.choice import READ_BY_CALLER
@@ -40,6 +40,7 @@ from otx_xai.records import (
     Labels,
     Method,
     Prediction,
+    Preset,
     Size,
     Targets,
     Task,
@@ -88,6 +89,8 @@ class Explainer:
         output: the output that is explained, by name or number, where a classifier has several.
         format: how the outputs of a detector spell boxes, where the graph leaves it open; the error lists the names.
         input_options: older name of ``input``.
+        preset: effort where no method is named: ``speed``, the default, takes one pass, ``balance`` about two, with a
+            finer map, ``quality`` about sixty; of a named black-box method its own preset.
 
     Raises:
         ModelError: the model cannot be read, or does something else (TaskError).
@@ -115,6 +118,7 @@ class Explainer:
         output: str | None = None,
         format: str | None = None,
         input_options: InputOptions | None = None,
+        preset: Preset | str | None = None,
     ) -> None:
         self._source = model
         self._task = None if task is None else Task(task)
@@ -125,7 +129,7 @@ class Explainer:
         self._input_options = input or input_options
         self._output, self._format = output, format
         method = method_name(explain_method)
-        self._how = How(ExplainMode(explain_mode), method, target_layer, embed_scaling=embed_scaling)
+        self._how = How(ExplainMode(explain_mode), method, target_layer, _effort(preset), embed_scaling)
         self._lock = RLock()
         self._opened: Model | None = None
         self._plans: dict[_Key, Plan] = {}
@@ -149,6 +153,7 @@ class Explainer:
         explain_method: Method | str | None = None,
         target_layer: str | None = None,
         embed_scaling: bool | None = None,
+        preset: Preset | str | None = None,
         **method_kwargs: Any,
     ) -> Explanation | list[Explanation]:
         """Explain one image, or a batch.
@@ -169,7 +174,7 @@ class Explainer:
             overlay: lay coloured maps over the image.
             overlay_weight: of the map in an overlay, in [0, 1].
             target_explain_labels: older name of ``targets``.
-            explain_mode: for this call only, as the following three. A setting that is new is prepared and compiled
+            explain_mode: for this call only, as the following four. A setting that is new is prepared and compiled
                 once, and kept.
             explain_method: see the constructor.
             target_layer: see the constructor.
@@ -185,9 +190,9 @@ class Explainer:
             ConfigError: ``data`` does not fit the model, or an argument has a wrong value; a target that is no class
                 (TargetError); names that are not one for each class (LabelError).
         """
-        how = self._how_of_call(explain_mode, explain_method, target_layer, embed_scaling)
+        how = self._how_of_call(explain_mode, explain_method, target_layer, embed_scaling, preset)
         if how.method is not None and find_method(how.method).is_white_box and find_method(how.method).option_names:
-            how = replace(how, options=method_kwargs)
+            how = replace(how, options={**how.options, **method_kwargs})
         look = Look(output_size, resize, colormap, overlay, overlay_weight)
         wanted = targets if target_explain_labels is None else target_explain_labels
         made = self._plan_of_call(how, wanted, label_names, method_kwargs)
@@ -203,12 +208,14 @@ class Explainer:
         method: Method | str | None,
         target_layer: str | None,
         embed_scaling: bool | None,
+        preset: Preset | str | None,
     ) -> How:
         own = self._how
         return How(
             mode=own.mode if mode is None else ExplainMode(mode),
             method=own.method if method is None else method_name(method),
             target_layer=own.target_layer if target_layer is None else target_layer,
+            options=own.options if preset is None and method is None else _effort(preset),
             embed_scaling=own.embed_scaling if embed_scaling is None else embed_scaling,
         )
 
@@ -246,11 +253,12 @@ class Explainer:
         labels = _names(label_names, made)
         wanted = resolve_wanted(targets, labels, made.wanted.threshold, has_boxes=has_boxes)
         made = self._plan(how, wanted) if _each_class_costs(how) and wanted.indices != () else made
+        without_effect = [name for name in given if name not in how.options]
         if made.black_box is not None:
-            options = method_options(made.black_box.spec, given, named=how.method is not None)
+            options = method_options(made.black_box.spec, {**how.options, **given}, named=how.method is not None)
             made = replace(made, black_box=replace(made.black_box, options=options))
-        elif given and not how.options:
-            logger.warning("%s: no effect with %s.", ", ".join(given), made.method)
+        elif without_effect:
+            logger.warning("%s: no effect with %s.", ", ".join(without_effect), made.method)
         return replace(made, facts=replace(made.facts, labels=labels), wanted=wanted)
 
     def _inputs(self, data: NDArray[Any], made: Plan) -> Inputs:
@@ -382,8 +390,14 @@ class Explainer:
             return self._sessions[key, as_images]
 
 
+def _effort(preset: Preset | str | None) -> dict[str, Any]:
+    return {} if preset is None else {"preset": Preset(preset)}
+
+
 def _each_class_costs(how: How) -> bool:
-    return how.method is not None and find_method(how.method).each_class_costs
+    if how.method is not None:
+        return find_method(how.method).each_class_costs
+    return any(spec.each_class_costs for spec in METHODS if how.options.get("preset") in spec.presets)
 
 
 def _key(how: How, wanted: Wanted | None) -> _Key:

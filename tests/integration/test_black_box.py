@@ -211,7 +211,11 @@ def test_boxes_are_explained_each_by_itself(method: str, photos: Path, tmp_path:
     [
         ({"explain_mode": "whitebox", "explain_method": "rise"}, ConfigError, "rise is no whitebox method"),
         ({"explain_mode": "blackbox", "explain_method": "reciprocam"}, ConfigError, "reciprocam is no blackbox method"),
-        ({"explain_method": "drise"}, ConfigError, "drise explains no classification; expected one of rise, guidedrise, aise"),
+        (
+            {"explain_method": "drise"},
+            ConfigError,
+            "drise explains no classification; expected one of rise, guidedrise, aise",
+        ),
     ],
 )
 def test_methods_that_do_not_fit(options: dict[str, str], error: type[Exception], words: str) -> None:

@@ -126,6 +126,8 @@ def _write(row: Row, network: nn.Module, folder: Path) -> Path:
 def _prepare(network: Any, images: Tensor, row: Row) -> None:
     """Let some boxes have high scores, in each of the networks' own ways."""
     settle(network, images)
+    if hasattr(network, "roi_heads"):  # regions about as large as their anchors
+        spread(network, images, network.rpn.head.bbox_pred, deviation=0.3)
     for layer in last_layers(_class_heads(network)):
         spread(network, images, layer, deviation=2.0, share=0.002 if row.first_label == 0 else None)
     if hasattr(network, "roi_heads"):
@@ -144,7 +146,7 @@ def _find_fewer(network: Any, images: Tensor) -> None:
 
 def _class_heads(network: Any) -> Iterable[nn.Module]:
     if hasattr(network, "roi_heads"):
-        return (network.rpn.head.bbox_pred, network.rpn.head.cls_logits, network.roi_heads.box_predictor.cls_score)
+        return (network.rpn.head.cls_logits, network.roi_heads.box_predictor.cls_score)
     head = network.head.classification_head
     return head.module_list if hasattr(head, "module_list") else (head.cls_logits,)
 

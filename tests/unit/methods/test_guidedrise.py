@@ -130,3 +130,15 @@ def test_too_many_classes_for_gradients() -> None:
 def test_options_out_of_range() -> None:
     with pytest.raises(ConfigError, match="num_masks is 1; expected a whole number from 2 on"):
         GuidedRiseOptions(num_masks=1)
+
+
+def test_an_explainer_takes_the_preset_for_all_calls_or_for_one(model: ov.Model, image: np.ndarray) -> None:
+    explainer = Explainer(model, preset="balance")
+    assert explainer(image, [1]).method.startswith("multistridecam (")
+    assert explainer(image, [1], preset="speed").method.startswith("reciprocam (")
+    assert explainer(image, [1], preset="quality").method.startswith("guidedrise (")
+    assert explainer(image, [1], explain_method="activationmap").method.startswith("activationmap (")
+    fine = Explainer(model, explain_method="multistridecam")(image, [3, 1])
+    np.testing.assert_array_equal(explainer(image, [3, 1]).maps, fine.maps)
+    with pytest.raises(ConfigError, match="is no Preset"):
+        Explainer(model, preset="best")
