@@ -122,7 +122,8 @@ def _declared(model: ov.Model, told: Told) -> tuple[Task | str | None, str]:
     # ``logits`` are what OTX calls the output of a classifier, whatever else there is
     if declared is None and has_named_logits(model):
         return Task.CLASSIFICATION, ""
-    if declared is None and told.hints.task is not None:
+    # Ultralytics calls all that it exports YOLO, classifiers too, but tells the task beside it
+    if told.hints.task is not None and (declared is None or source == _FAMILY):
         return told.hints.task, source_of(told.hints, "task")
     return declared, source
 
@@ -197,6 +198,8 @@ def _claimed_flavour(told: Told) -> tuple[Task | None, str]:
     """Return the flavour that somebody names; ``None`` with the source of plain "classification"."""
     options, info, hints = told.options, told.info, told.hints
     declared, source = (options.task, f"--task {options.task}") if options.task is not None else _written(info)
+    if isinstance(declared, Task) and not declared.is_classification:
+        declared = None  # no more than a family, which an exporter's word has overruled
     if isinstance(declared, Task) and declared is not Task.CLASSIFICATION:
         return declared, source
     if read_flag(info, "hierarchical"):

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import openvino as ov
 import pytest
+import yaml
+from classifiers import colour_classifier
 
 from otx_xai.errors import LabelError, ModelError
 from otx_xai.graph.box_classes import BoxClasses
+from otx_xai.model import open_model
 from otx_xai.model.image_input import describe_input
 from otx_xai.model.label_names import box_class_names, class_names, count_names
 from otx_xai.neighbours import Hints
-from otx_xai.records import InputGeometry, InputOptions, ResizeType
+from otx_xai.records import InputGeometry, InputOptions, ResizeType, Task
 
 SAID = Hints(
     labels=("a", "b", "c", "d"),
@@ -117,3 +121,20 @@ def test_names_of_a_detector():
     )
     # names that come with the model count from its first score on
     assert box_class_names(None, {}, BoxClasses(4, background_first=True), SAID)[2] == 0
+
+
+def test_the_task_that_an_exporter_names_outranks_a_family(tmp_path):
+    """Ultralytics writes the family YOLO into classifiers too."""
+    names = {number: f"thing {number}" for number in range(4)}
+    info: dict[str, object] = {
+        "model_type": "YOLO",
+        "labels": " ".join(name.replace(" ", "_") for name in names.values()),
+    }
+    ov.save_model(colour_classifier((1, 3, 64, 64), model_info=info), tmp_path / "yolo.xml")
+    metadata = {"description": "Ultralytics YOLO11n-cls model", "task": "classify", "stride": 1, "names": names}
+    (tmp_path / "metadata.yaml").write_text(yaml.safe_dump(metadata | {"imgsz": [64, 64]}))
+    facts = open_model(tmp_path).facts
+    assert (facts.task, facts.geometry.resize_type) == (Task.MULTI_CLASS_CLS, ResizeType.CROP)
+    (tmp_path / "metadata.yaml").unlink()
+    with pytest.raises(ModelError, match="outputs of the detector are of no known format"):
+        open_model(tmp_path / "yolo.xml")
