@@ -91,8 +91,8 @@ class RunSettings:
     preset: Preset | None = option(
         None,
         "WORD",
-        f"effort: {words(Preset)}; a classifier takes one pass (the default), multistridecam, or guidedrise; RISE, "
-        "D-RISE and AISE balance by default",
+        f"effort: {words(Preset)}; a classifier takes one pass (the default), multistridecam, or guidedrise, a "
+        "detector one pass (the default), or odam; RISE, D-RISE and AISE balance by default",
         _BLACK_BOX,
     )
     num_masks: int | None = option(

@@ -35,7 +35,7 @@ from otx_xai.methods.spec import BOX_FINDERS, Fit, MethodSpec, SecondPass
 from otx_xai.model.facts import ANY_SIZE
 from otx_xai.model.formats.box_format import Match
 from otx_xai.model.opened import Model
-from otx_xai.records import Detections, FloatArray, Method, Size
+from otx_xai.records import Detections, FloatArray, Method, Preset, Size
 from otx_xai.runtime import Arrays, Session
 
 PREFIX = f"xai/{Method.ODAM.value}"
@@ -390,4 +390,5 @@ SPEC = MethodSpec(
     BOX_FINDERS,
     _fits,
     second_pass=_second_pass,
+    presets=frozenset({Preset.BALANCE, Preset.QUALITY}),
 )

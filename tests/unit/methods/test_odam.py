@@ -27,7 +27,7 @@ from otx_xai.explain.targets import BOXES, Choice
 from otx_xai.methods.odam import combined
 from otx_xai.model import ModelOptions, open_model
 from otx_xai.postprocess import min_max
-from otx_xai.records import InputOptions, ScoreOrigin
+from otx_xai.records import InputOptions, Preset, ScoreOrigin
 from otx_xai.runtime import Session
 
 FAMILY_NAMES = tuple(FAMILIES)
@@ -385,3 +385,9 @@ def test_queries_are_explained_by_default() -> None:
     np.testing.assert_allclose(choice.maps[:3], expected, atol=2e-3)
     with pytest.raises(GraphError, match="class heads"):  # there is still no branch
         insert_xai(model, "detection", labels=LABELS)
+
+
+@pytest.mark.parametrize(("preset", "method"), [("speed", "detclassprobabilitymap"), ("balance", "odam")])
+def test_effort_gives_each_box_a_map(preset: str, method: str) -> None:
+    made = prepare(case("yolov8").model, labels=LABELS, method_options={"preset": Preset(preset)})
+    assert made.method == method
