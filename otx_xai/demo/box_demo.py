@@ -37,6 +37,7 @@ class _Plan:
         images: pictures to train on.
         epochs: passes over them.
         side: typical side of a picture in pixels.
+        method: that explains; ``None``: the one that the product would choose.
     """
 
     recipe: str
@@ -44,10 +45,12 @@ class _Plan:
     images: int
     epochs: int
     side: int = 128
+    method: str | None = None
 
 
 _PLANS = {
-    Task.DETECTION: _Plan("fcos_resnet18", "FCOS on a part of ResNet-18", images=800, epochs=8),
+    # maps of boxes light nothing that is not found
+    Task.DETECTION: _Plan("fcos_resnet18", "FCOS on a part of ResNet-18", images=800, epochs=8, method="odam"),
     Task.INSTANCE_SEGMENTATION: _Plan("maskrcnn_resnet18", "Mask R-CNN on a part of ResNet-18", images=800, epochs=7),
 }
 
@@ -93,7 +96,9 @@ def demonstrate_boxes(
     train_seconds = time.monotonic() - start
     report = engine.export()
     test = [file for file in files if file.split == "test"]
-    run = Engine(work_dir=work_dir).explain(checkpoint=report.path, data_root=test[0].path.parent, dump=True)
+    run = Engine(work_dir=work_dir).explain(
+        checkpoint=report.path, data_root=test[0].path.parent, explain_method=plan.method, dump=True
+    )
     if run.interrupted:
         raise KeyboardInterrupt
     if run.failures:
@@ -102,7 +107,7 @@ def demonstrate_boxes(
             f"{work_dir / 'run.json'} says why. Expected only pictures that the demo drew; choose another --work_dir."
         )
     entries = {Path(entry["path"]).name: entry for entry in read_journal(work_dir / "predictions.jsonl")}
-    findings = [finding for file in test for finding in _judge(work_dir, file, entries[file.path.name])]
+    findings = [finding for file in test for finding in _judge(work_dir, task, file, entries[file.path.name])]
     path = work_dir / "contact_sheet.png"
     tiles = [(finding.picture, finding.caption) for finding in findings] or [
         (read_image(test[0].path), "nothing found")
@@ -141,13 +146,13 @@ class _Finding:
     covered: float
 
 
-def _judge(work_dir: Path, file: SceneFile, entry: dict[str, Any]) -> list[_Finding]:
-    """Hold each map of a picture against the drawn shapes."""
+def _judge(work_dir: Path, task: Task, file: SceneFile, entry: dict[str, Any]) -> list[_Finding]:
+    """Hold each map of a picture against the drawn shapes, that of a detector against their boxes."""
     map_files = [name for name in entry["files"] if name.endswith("_saliency_map.png")]
     findings = []
     for target, map_file in zip(entry["targets"], map_files, strict=True):
         grey_map = read_image(work_dir / map_file)[:, :, 0]
-        mask = _shapes_of(file, target["target"])
+        mask = _boxes_of(file, target["target"]) if task is Task.DETECTION else _shapes_of(file, target["target"])
         peak = find_peak(grey_map)
         hit = bool(mask[peak])
         verdict = "hit" if hit else "missed" if mask.any() else "not in the picture"
@@ -168,6 +173,15 @@ def _shapes_of(file: SceneFile, target: int) -> NDArray[np.bool_]:
     height, width = file.scene.image.shape[:2]
     masks = [mask for mask, label in zip(file.scene.masks, file.scene.targets, strict=True) if label == target]
     return np.any(masks, axis=0) if masks else np.zeros((height, width), bool)
+
+
+def _boxes_of(file: SceneFile, target: int) -> NDArray[np.bool_]:
+    """Return where boxes of a class are, ``bool`` ``(H, W)``."""
+    mask = np.zeros(file.scene.image.shape[:2], bool)
+    for (x1, y1, x2, y2), label in zip(np.rint(file.scene.boxes).astype(int), file.scene.targets, strict=True):
+        if label == target:
+            mask[y1:y2, x1:x2] = True
+    return mask
 
 
 def _found(file: SceneFile, predictions: Sequence[dict[str, Any]]) -> int:

@@ -8,9 +8,9 @@ from pathlib import Path
 from otx_xai.records import Task
 
 _WORDS = {
-    Task.CLASSIFICATION: ("names", "new pictures correctly", "", "the drawn shape"),
-    Task.DETECTION: ("finds", "shapes in new pictures", "maps of classes", "a shape of that class"),
-    Task.INSTANCE_SEGMENTATION: ("outlines", "shapes in new pictures", "maps of classes", "a shape of that class"),
+    Task.CLASSIFICATION: ("names", "new pictures correctly", "", "on the drawn shape"),
+    Task.DETECTION: ("finds", "shapes in new pictures", "maps of classes", "in the box of a shape of that class"),
+    Task.INSTANCE_SEGMENTATION: ("outlines", "shapes in new pictures", "maps of classes", "on a shape of that class"),
 }
 
 
@@ -28,7 +28,7 @@ class DemoResult:
         found: number of shapes that the network named correctly, and for boxes and masks also placed correctly.
         maps: number of maps that were held against the pictures: those of classes that the network found and that are
             there.
-        hits: number of these maps that peak on a shape of their class.
+        hits: number of these maps that peak on a shape of their class, those of a detector in its box.
         chance: the hit rate of a random point, which is the mean part of a picture that these shapes cover, in [0, 1].
         train_seconds: time that training took, drawing the pictures included.
     """
@@ -63,7 +63,7 @@ class DemoResult:
             (
                 f"Trained {self.network} on drawn shapes in {self.train_seconds:.0f} s: "
                 f"it {verb} {self.found} of {self.objects} {what} ({self.accuracy:.0%}).",
-                f"The peak of the saliency map lies on {where} in {self.hits} of {maps} "
+                f"The peak of the saliency map lies {where} in {self.hits} of {maps} "
                 f"({self.hit_rate:.0%}; a random point would hit {self.chance:.0%}).",
                 f"Model          {self.checkpoint}",
                 f"Maps, overlays {self.work_dir / 'saliency_map'}",

@@ -28,6 +28,7 @@ from otx_xai.gradients.sweep import find_way
 from otx_xai.gradients.tail import tail_of
 from otx_xai.graph.axes import label_axes
 from otx_xai.graph.features import Features, as_features
+from otx_xai.graph.grid import map_grid
 from otx_xai.graph.input_layout import image_input
 from otx_xai.graph.surgery import Twin, add_outputs, forbid_dynamic_quantisation, reshape, size_of
 from otx_xai.graph.view import Port, View, port_of
@@ -35,7 +36,8 @@ from otx_xai.methods.spec import BOX_FINDERS, Fit, MethodSpec, SecondPass
 from otx_xai.model.facts import ANY_SIZE
 from otx_xai.model.formats.box_format import Match
 from otx_xai.model.opened import Model
-from otx_xai.records import Detections, FloatArray, Method, Preset, Size
+from otx_xai.postprocess import to_image
+from otx_xai.records import Detections, FloatArray, InputGeometry, MapGrid, Method, Preset, Size
 from otx_xai.runtime import Arrays, Session
 
 PREFIX = f"xai/{Method.ODAM.value}"
@@ -79,6 +81,7 @@ class _Scored:
         leaves: the tensors that outputs with scores take their numbers from, such as the class heads of all levels.
         names: of these outputs, one a leaf.
         features: what gradients are taken with respect to, the finest first.
+        grids: where the places of each of them look; ``None``: they divide the input evenly, as far as is known.
     """
 
     view: View
@@ -86,6 +89,7 @@ class _Scored:
     leaves: tuple[Leaf, ...]
     names: tuple[str, ...]
     features: tuple[Features, ...]
+    grids: tuple[MapGrid | None, ...]
 
 
 def _outputs(leaves: Iterable[Leaf]) -> list[ov.Output]:
@@ -123,7 +127,8 @@ def _scored(model: Model, target_layers: Sequence[str]) -> _Scored:
     if not reached:
         raise GraphError("No gradient of its scores reaches its features: they do not depend on them by real numbers.")
     leaves, owners = zip(*reached, strict=True)
-    return _Scored(view, model.facts.geometry.size, leaves, owners, tuple(features))
+    grids = tuple(map_grid(view, labels, one.output) for one in features)
+    return _Scored(view, model.facts.geometry.size, leaves, owners, tuple(features), grids)
 
 
 def _is_plain(match: Match) -> bool:
@@ -318,7 +323,7 @@ class _Gradients:
                 outputs = compiled.run([*inputs, *given])
                 for level in second.levels:
                     levels[level][some] = outputs[f"maps/{level}"]
-        return combined(levels, self._scored.size)
+        return combined(levels, self._scored.size, self._scored.grids)
 
     def _second(self, leaves: tuple[int, ...]) -> _Second | None:
         with self._lock:
@@ -354,7 +359,7 @@ def _seed_inputs(boxes: Sequence[Sequence[_Seed]], leaf: int) -> tuple[NDArray[n
     return elements, slopes
 
 
-def combined(levels: Sequence[FloatArray], size: Size) -> FloatArray:
+def combined(levels: Sequence[FloatArray], size: Size, grids: Sequence[MapGrid | None]) -> FloatArray:
     """Add up maps of several resolutions, each smoothed and scaled by its largest value.
 
     Args:
@@ -362,10 +367,11 @@ def combined(levels: Sequence[FloatArray], size: Size) -> FloatArray:
             Each is what its places contribute to a score, so that those of a box compare: one that is nothing but
             rounding noise beside another is left out.
         size: ``(height, width)`` of the network's input in pixels.
+        grids: where the places of each level look; ``None``: they divide the input evenly.
 
     Returns:
-        ``float32`` ``(M, h, w)`` in the finest resolution of all; all zeros where a box has nothing but zeros, and NaN
-        where a level is not finite.
+        ``float32`` ``(M, h, w)`` over the input, in the finest resolution of all; all zeros where a box has nothing but
+        zeros, and NaN where a level is not finite.
     """
     levels = [np.maximum(level, 0) for level in levels]
     weights = np.stack([level.sum(axis=(1, 2)) for level in levels])
@@ -375,11 +381,10 @@ def combined(levels: Sequence[FloatArray], size: Size) -> FloatArray:
     spread = {"sigmaX": blur * columns / size[1], "sigmaY": blur * rows / size[0]}
     total = np.zeros((len(levels[0]), rows, columns), np.float32)
     total[~np.isfinite(weights).all(axis=0)] = np.nan
-    for level, used in zip(levels, counts, strict=True):
-        for number in np.flatnonzero(used):
-            one = level[number]
-            enlarged = cv2.resize(one / one.max(), (columns, rows), interpolation=cv2.INTER_LINEAR)
-            smooth = cv2.GaussianBlur(enlarged, (0, 0), borderType=cv2.BORDER_REPLICATE, **spread)
+    for level, used, grid in zip(levels, counts, grids, strict=True):
+        enlarged = to_image(level[used], (rows, columns), InputGeometry(size), grid=grid)
+        for number, one in zip(np.flatnonzero(used), enlarged, strict=True):
+            smooth = cv2.GaussianBlur(one, (0, 0), borderType=cv2.BORDER_REPLICATE, **spread)
             total[number] += smooth / max(float(smooth.max()), np.finfo(np.float32).tiny)
     return total
 

@@ -27,7 +27,7 @@ from otx_xai.explain.targets import BOXES, Choice
 from otx_xai.methods.odam import combined
 from otx_xai.model import ModelOptions, open_model
 from otx_xai.postprocess import min_max
-from otx_xai.records import InputOptions, Preset, ScoreOrigin
+from otx_xai.records import InputOptions, MapGrid, Preset, ScoreOrigin
 from otx_xai.runtime import Session
 
 FAMILY_NAMES = tuple(FAMILIES)
@@ -83,7 +83,10 @@ def expected_maps(
         given = built.module(built.image.clone().requires_grad_())
     given = given if isinstance(given, tuple) else (given,)
     boxes = [layer_cams(score_of(box, given), stages) for box in range(count)]
-    return min_max(combined([np.concatenate(level) for level in zip(*boxes, strict=True)], SIZE))
+    levels = [np.concatenate(level) for level in zip(*boxes, strict=True)]
+    steps = [SIZE[0] / level.shape[1] for level in levels]
+    # padded 3 x 3 convolutions look at every so many pixels, from the first one on
+    return min_max(combined(levels, SIZE, [MapGrid((0.5, 0.5), (step, step)) for step in steps]))
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILY_NAMES if name not in SLOW_OR_OTHER])
@@ -309,11 +312,23 @@ def test_levels_are_added_up() -> None:
     """Each level counts alike, whatever its scale, and an empty one for nothing."""
     fine, coarse = np.zeros((2, 8, 16), np.float32), np.zeros((2, 4, 8), np.float32)
     fine[0, 2, 3], coarse[0, 1, 6] = 5, 0.1
-    total = combined([fine, coarse], (64, 128))
+    total = combined([fine, coarse], (64, 128), [None, None])
     assert total.shape == (2, 8, 16)
     assert not total[1].any()
     assert total[0, 2, 3] == pytest.approx(1, abs=1e-3)
     assert total[0, 2:4, 12:14].max() == pytest.approx(1, abs=1e-3)
+
+
+def test_levels_lie_where_their_places_look() -> None:
+    """Places that look at every eighth pixel from the first one on have their maps half a place further up and left."""
+    level = np.zeros((1, 8, 16), np.float32)
+    level[0, 4, 6] = 1
+    even = combined([level], (64, 128), [None])[0]
+    moved = combined([level], (64, 128), [MapGrid((0.5, 0.5), (8, 8))])[0]
+    centres = [
+        np.array([(one * places).sum() for places in np.indices(one.shape)]) / one.sum() for one in (even, moved)
+    ]
+    np.testing.assert_allclose(centres[0] - centres[1], 3.5 / 8, atol=0.02)
 
 
 def test_origins_of_levels_in_several_outputs() -> None:
