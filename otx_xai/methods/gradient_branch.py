@@ -16,8 +16,9 @@ from otx_xai.methods.attention import attention_block
 from otx_xai.methods.class_branch import Drawn, finish_branch, only_layer, title
 from otx_xai.methods.class_gradients import Slope, class_slopes, gradient_obstacle, layer_of_name
 from otx_xai.methods.heads import Site
-from otx_xai.methods.spec import Branch, Fit, Order
+from otx_xai.methods.spec import CLASSIFIERS, Branch, Fit, MethodSpec, Order
 from otx_xai.model.opened import Model
+from otx_xai.records import Preset
 
 Layers = Callable[[Anatomy, Sequence[str]], Sequence[Features]]
 
@@ -89,3 +90,21 @@ def broken_with(maps: ov.Output, slopes: Sequence[Slope]) -> ov.Output:
         total = ops.reduce_sum(slope.over_channels(slope.gradient), ops.constant(np.array([-1])), keep_dims=True)
         maps = ops.add(maps, ops.multiply(total, ops.constant(np.float32(0)))).output(0)
     return maps
+
+
+def spec_of(maps: LayerMaps, meaning: str, *, presets: frozenset[Preset] = frozenset()) -> MethodSpec:
+    """Return the row of a method of classifiers that is a branch of gradients.
+
+    Args:
+        maps: what is its own.
+        meaning: one line for people.
+        presets: efforts of which auto mode asks for it first.
+    """
+
+    def fits(model: Model, target_layers: Sequence[str]) -> Fit:
+        return fit_of_gradients(model, target_layers, maps)
+
+    def insert(model: Model, order: Order) -> Branch:
+        return insert_gradient_branch(model, order, maps)
+
+    return MethodSpec(maps.name, meaning, CLASSIFIERS, fits, insert=insert, each_class_costs=True, presets=presets)

@@ -14,10 +14,8 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from otx_xai.methods.class_gradients import Slope
-from otx_xai.methods.gradient_branch import LayerMaps, fit_of_gradients, insert_gradient_branch
+from otx_xai.methods.gradient_branch import LayerMaps, spec_of
 from otx_xai.methods.heads import Site
-from otx_xai.methods.spec import CLASSIFIERS, Branch, Fit, MethodSpec, Order
-from otx_xai.model.opened import Model
 
 
 def contributions(slope: Slope) -> ov.Output:
@@ -29,22 +27,7 @@ def _draw(_site: Site, slopes: Sequence[Slope]) -> ov.Output:
     return ops.relu(contributions(slopes[0])).output(0)
 
 
-_MAPS = LayerMaps("hirescam", _draw)
-
-
-def _fits(model: Model, target_layers: Sequence[str]) -> Fit:
-    return fit_of_gradients(model, target_layers, _MAPS)
-
-
-def _insert(model: Model, order: Order) -> Branch:
-    return insert_gradient_branch(model, order, _MAPS)
-
-
-SPEC = MethodSpec(
-    _MAPS.name,
+SPEC = spec_of(
+    LayerMaps("hirescam", _draw),
     "HiResCAM: gradients times features, place by place; any classifier that gradients can pass",
-    CLASSIFIERS,
-    _fits,
-    insert=_insert,
-    each_class_costs=True,
 )

@@ -20,10 +20,8 @@ from otx_xai.graph.features import Anatomy, Features
 from otx_xai.graph.grid import map_grid
 from otx_xai.methods.alignment import moved
 from otx_xai.methods.class_gradients import Slope, layer_of_name
-from otx_xai.methods.gradient_branch import LayerMaps, fit_of_gradients, insert_gradient_branch, last_layer
+from otx_xai.methods.gradient_branch import LayerMaps, last_layer, spec_of
 from otx_xai.methods.heads import Site
-from otx_xai.methods.spec import CLASSIFIERS, Branch, Fit, MethodSpec, Order
-from otx_xai.model.opened import Model
 
 GAMMA = 2.0
 """Scale of the hyperbolic tangent of shallow layers."""
@@ -76,22 +74,7 @@ def _draw(site: Site, slopes: Sequence[Slope]) -> ov.Output:
     return layercam(slopes[0]) if len(slopes) == 1 else fused(site, slopes)
 
 
-_MAPS = LayerMaps("layercam", _draw, _layers)
-
-
-def _fits(model: Model, target_layers: Sequence[str]) -> Fit:
-    return fit_of_gradients(model, target_layers, _MAPS)
-
-
-def _insert(model: Model, order: Order) -> Branch:
-    return insert_gradient_branch(model, order, _MAPS)
-
-
-SPEC = MethodSpec(
-    _MAPS.name,
+SPEC = spec_of(
+    LayerMaps("layercam", _draw, _layers),
     "LayerCAM: channels weighted by positive gradients, place by place; several layers are fused",
-    CLASSIFIERS,
-    _fits,
-    insert=_insert,
-    each_class_costs=True,
 )

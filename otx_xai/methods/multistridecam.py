@@ -28,12 +28,10 @@ from otx_xai.graph.strides import stages
 from otx_xai.methods.alignment import moved, smoothed
 from otx_xai.methods.class_branch import title
 from otx_xai.methods.class_gradients import Slope, layer_of_name
-from otx_xai.methods.gradient_branch import LayerMaps, fit_of_gradients, insert_gradient_branch, last_layer
+from otx_xai.methods.gradient_branch import LayerMaps, last_layer, spec_of
 from otx_xai.methods.heads import Site
 from otx_xai.methods.hirescam import contributions
 from otx_xai.methods.scaling import scale_maps
-from otx_xai.methods.spec import CLASSIFIERS, Branch, Fit, MethodSpec, Order
-from otx_xai.model.opened import Model
 from otx_xai.records import Preset
 
 EPSILON = 0.05
@@ -85,23 +83,8 @@ def _draw(site: Site, slopes: Sequence[Slope]) -> ov.Output:
     return multistridecam(site, fine, coarse)
 
 
-_MAPS = LayerMaps("multistridecam", _draw, two_layers)
-
-
-def _fits(model: Model, target_layers: Sequence[str]) -> Fit:
-    return fit_of_gradients(model, target_layers, _MAPS)
-
-
-def _insert(model: Model, order: Order) -> Branch:
-    return insert_gradient_branch(model, order, _MAPS)
-
-
-SPEC = MethodSpec(
-    _MAPS.name,
+SPEC = spec_of(
+    LayerMaps("multistridecam", _draw, two_layers),
     "multi-stride CAM: the mean of gradients times features at two strides; networks of several stages",
-    CLASSIFIERS,
-    _fits,
-    insert=_insert,
-    each_class_costs=True,
     presets=frozenset({Preset.BALANCE}),
 )
