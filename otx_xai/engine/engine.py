@@ -353,7 +353,8 @@ class Engine:
                 ``explain_config.target_explain_group``.
             preset: ``speed``, ``balance`` or ``quality``. In auto mode classifiers are explained by a method of one
                 pass (the default), by ``multistridecam`` in about two, or by ``guidedrise`` in about 60, where the
-                graph allows it. Of other black-box methods it decides how many passes they take.
+                graph allows it; detectors by ``odam``, a map of each box, with the latter two. Of other black-box
+                methods it decides how many passes they take.
             num_masks: forward passes at most an image of RISE and D-RISE; the preset decides by default.
             tolerance: standard error of a map, as a part of its range, from which RISE and D-RISE end before.
             batch_size: images an inference, where the model leaves its batch open.
@@ -457,7 +458,7 @@ class Engine:
             input: see there.
             confidence_threshold: score from which a box counts as found.
             target_layer: of the white-box methods.
-            preset: of the black-box methods, as the next two; each is told those that it has.
+            preset: see :meth:`explain`; like the next two, it is told the black-box methods that have it.
             num_masks: see :meth:`explain`.
             tolerance: see :meth:`explain`.
             batch_size: images an inference, where the model leaves its batch open.
