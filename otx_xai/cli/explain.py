@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from inspect import signature
 from typing import Any
 
-from otx_xai.cli.parsing import add_record, make_parser, open_config, parse
-from otx_xai.recipe import SECTIONS
+from otx_xai.cli.parsing import add_record, engine_for, make_parser
 
 _EXAMPLES = """\
 examples:
@@ -19,17 +17,10 @@ examples:
 
 def run(verb: str, argv: list[str]) -> int:
     """Explain, and return the exit code."""
-    argv, recipe = open_config(argv, leave_out=SECTIONS)
-    options = parse(explain_parser(), verb, argv)
     from otx_xai.settings import ExplainSettings
 
-    settings = vars(ExplainSettings.from_options(options | {"model": options["model"] or recipe.get("model")}))
-    from otx_xai.engine import Engine
-
-    own = settings.keys() & signature(Engine).parameters.keys()
-    engine = Engine(**{name: settings[name] for name in own})
-    rest = {name: value for name, value in settings.items() if name not in own}
-    done = engine.explain(**rest, keep_explanations=False)
+    engine, settings = engine_for(ExplainSettings, explain_parser(), verb, argv)
+    done = engine.explain(**settings, keep_explanations=False)
     print(done.summary())
     return done.exit_code
 

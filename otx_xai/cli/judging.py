@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from inspect import signature
 from typing import Any
 
-from otx_xai.cli.parsing import add_record, make_parser, open_config, parse
-from otx_xai.recipe import SECTIONS
+from otx_xai.cli.parsing import add_record, engine_for, make_parser
 
 _EXAMPLES = """\
 examples:
@@ -17,16 +15,10 @@ examples:
 
 def run(verb: str, argv: list[str]) -> int:
     """Judge, and return the exit code."""
-    argv, recipe = open_config(argv, leave_out=SECTIONS)
-    options = parse(judge_parser(), verb, argv)
     from otx_xai.settings import JudgeSettings
 
-    settings = vars(JudgeSettings.from_options(options | {"model": options["model"] or recipe.get("model")}))
-    from otx_xai.engine import Engine
-
-    own = settings.keys() & signature(Engine).parameters.keys()
-    engine = Engine(**{name: settings[name] for name in own})
-    judgement = engine.judge(**{name: value for name, value in settings.items() if name not in own})
+    engine, settings = engine_for(JudgeSettings, judge_parser(), verb, argv)
+    judgement = engine.judge(**settings)
     print(judgement.summary())
     return judgement.exit_code
 

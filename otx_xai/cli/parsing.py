@@ -6,13 +6,18 @@ import argparse
 import json
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any
+from inspect import signature
+from typing import TYPE_CHECKING, Any
 
 from otx_xai.cli import VERBS
 from otx_xai.cli.faults import told_plainly
 from otx_xai.errors import ConfigError
 from otx_xai.options import Kind, options_of
-from otx_xai.recipe import read_recipe
+from otx_xai.recipe import SECTIONS, read_recipe
+
+if TYPE_CHECKING:
+    from otx_xai.engine import Engine
+    from otx_xai.settings import RunSettings
 
 _LIST_KEYS = ("labels", "targets", "methods")
 _WIDTH = 32
@@ -113,6 +118,31 @@ def _listed(value: Any) -> Any:
         except ValueError:  # [dog,3] is understood as dog,3
             return value
     return value
+
+
+def engine_for(record: type[RunSettings], parser: Any, verb: str, argv: Sequence[str]) -> tuple[Engine, dict[str, Any]]:
+    """Read the arguments of a verb that runs any model into its settings, and make the engine that does the job.
+
+    Args:
+        record: of the settings of the verb.
+        parser: of its options.
+        verb: the sub-command.
+        argv: its arguments.
+
+    Returns:
+        The engine, and the settings that are none of its own.
+
+    Raises:
+        ConfigError: an option is unknown or malformed, or the configuration file is.
+    """
+    opened, recipe = open_config(argv, leave_out=SECTIONS)
+    options = parse(parser, verb, opened)
+    settings = vars(record.from_options(options | {"model": options["model"] or recipe.get("model")}))
+    from otx_xai.engine import Engine  # faulty options cost no more than reading them
+
+    own = settings.keys() & signature(Engine).parameters.keys()
+    rest = {name: value for name, value in settings.items() if name not in own}
+    return Engine(**{name: settings[name] for name in own}), rest
 
 
 def open_config(argv: Sequence[str], *, leave_out: Sequence[str] = ()) -> tuple[list[str], dict[str, Any]]:

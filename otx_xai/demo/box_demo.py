@@ -96,17 +96,7 @@ def demonstrate_boxes(
     train_seconds = time.monotonic() - start
     report = engine.export()
     test = [file for file in files if file.split == "test"]
-    run = Engine(work_dir=work_dir).explain(
-        checkpoint=report.path, data_root=test[0].path.parent, explain_method=plan.method, dump=True
-    )
-    if run.interrupted:
-        raise KeyboardInterrupt
-    if run.failures:
-        raise DataError(
-            f"{len(run.failures)} of the pictures in {test[0].path.parent} cannot be explained; "
-            f"{work_dir / 'run.json'} says why. Expected only pictures that the demo drew; choose another --work_dir."
-        )
-    entries = {Path(entry["path"]).name: entry for entry in read_journal(work_dir / "predictions.jsonl")}
+    entries = _explained(work_dir, report.path, test[0].path.parent, plan.method)
     findings = [finding for file in test for finding in _judge(work_dir, task, file, entries[file.path.name])]
     path = work_dir / "contact_sheet.png"
     tiles = [(finding.picture, finding.caption) for finding in findings] or [
@@ -127,6 +117,19 @@ def demonstrate_boxes(
         chance=float(np.mean([finding.covered for finding in true])) if true else 0.0,
         train_seconds=train_seconds,
     )
+
+
+def _explained(work_dir: Path, checkpoint: Path, pictures: Path, method: str | None) -> dict[str, dict[str, Any]]:
+    """Explain a folder of pictures, and return what the journal tells of each, by its file name."""
+    run = Engine(work_dir=work_dir).explain(checkpoint=checkpoint, data_root=pictures, explain_method=method, dump=True)
+    if run.interrupted:
+        raise KeyboardInterrupt
+    if run.failures:
+        raise DataError(
+            f"{len(run.failures)} of the pictures in {pictures} cannot be explained; {work_dir / 'run.json'} says why. "
+            "Expected only pictures that the demo drew; choose another --work_dir."
+        )
+    return {Path(entry["path"]).name: entry for entry in read_journal(work_dir / "predictions.jsonl")}
 
 
 @dataclass(frozen=True)

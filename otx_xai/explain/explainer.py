@@ -302,10 +302,10 @@ class Explainer:
         if made.black_box is not None:
             yield from self._perturbed(inputs, key, made)
             return
+        session = self._session(key, made, as_images=inputs.as_images)
         for canvas, outputs in zip(inputs.canvases, self._infer(inputs, key, made), strict=True):
             geometry = canvas.geometry or InputGeometry((inputs.tensor.shape[1], inputs.tensor.shape[2]))
             facts = replace(made.facts, geometry=geometry)
-            session = self._session(key, made, as_images=inputs.as_images)
             choice = replace(made, facts=facts).choose(outputs, canvas.image_size, session)
             # Where the caller fitted the image in, the maps cover the picture: it was stretched to the tensor
             yield replace(canvas, geometry=geometry, grid=made.grid), geometry, choice

@@ -22,14 +22,14 @@ from openvino import opset15
 
 from otx_xai.errors import GraphError
 from otx_xai.gradients.gradient import gradients, missing_rules
-from otx_xai.gradients.leaves import Leaf, leaves_of
-from otx_xai.gradients.stages import stage_ends
 from otx_xai.gradients.sweep import find_way
 from otx_xai.gradients.tail import tail_of
 from otx_xai.graph.axes import label_axes
+from otx_xai.graph.backbone_stages import stage_ends
 from otx_xai.graph.features import Features, as_features
 from otx_xai.graph.grid import map_grid
 from otx_xai.graph.input_layout import image_input
+from otx_xai.graph.leaves import Leaf, leaves_of
 from otx_xai.graph.surgery import Twin, add_outputs, forbid_dynamic_quantisation, reshape, size_of
 from otx_xai.graph.view import Port, View, port_of
 from otx_xai.methods.spec import BOX_FINDERS, Fit, MethodSpec, SecondPass

@@ -116,20 +116,23 @@ def _declared(model: ov.Model, told: Told) -> tuple[Task | str | None, str]:
         return options.task, f"--task {options.task}"
     if options.format is not None:
         return None, ""
-    declared, source = _written(told.info)
+    declared, source = _written(told)
     if declared is None and options.output is not None:
         return Task.CLASSIFICATION, f"--output {options.output}"
     # ``logits`` are what OTX calls the output of a classifier, whatever else there is
     if declared is None and has_named_logits(model):
         return Task.CLASSIFICATION, ""
-    # Ultralytics calls all that it exports YOLO, classifiers too, but tells the task beside it
-    if told.hints.task is not None and (declared is None or source == _FAMILY):
+    if declared is None and told.hints.task is not None:
         return told.hints.task, source_of(told.hints, "task")
     return declared, source
 
 
-def _written(info: dict[str, str]) -> tuple[Task | str | None, str]:
-    """Return the task that ``model_info`` tells, and the key that tells it."""
+def _written(told: Told) -> tuple[Task | str | None, str]:
+    """Return the task that ``model_info`` tells, and the key that tells it.
+
+    A family, as which Ultralytics writes YOLO into classifiers too, tells less than an exporter that names the task.
+    """
+    info = told.info
     text = info.get("task_type", "").strip()
     if text:
         try:
@@ -139,6 +142,8 @@ def _written(info: dict[str, str]) -> tuple[Task | str | None, str]:
     kind = info.get("model_type", "").lower().replace("_", "").replace("-", "")
     if kind == Task.CLASSIFICATION.value:
         return Task.CLASSIFICATION, _FAMILY
+    if told.hints.task is not None:
+        return None, ""
     other = next((task for beginning, task in _OTHER_MODEL_TYPES.items() if kind.startswith(beginning)), None)
     return other, _FAMILY
 
@@ -197,9 +202,7 @@ def _flavour(model: ov.Model, told: Told, logits: Logits) -> tuple[Task, str]:
 def _claimed_flavour(told: Told) -> tuple[Task | None, str]:
     """Return the flavour that somebody names; ``None`` with the source of plain "classification"."""
     options, info, hints = told.options, told.info, told.hints
-    declared, source = (options.task, f"--task {options.task}") if options.task is not None else _written(info)
-    if isinstance(declared, Task) and not declared.is_classification:
-        declared = None  # no more than a family, which an exporter's word has overruled
+    declared, source = (options.task, f"--task {options.task}") if options.task is not None else _written(told)
     if isinstance(declared, Task) and declared is not Task.CLASSIFICATION:
         return declared, source
     if read_flag(info, "hierarchical"):

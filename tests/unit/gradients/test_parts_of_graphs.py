@@ -8,10 +8,10 @@ import openvino.opset13 as ops
 import pytest
 from detectors import SIZE, case
 
-from otx_xai.gradients.leaves import leaves_of
-from otx_xai.gradients.stages import stage_ends
 from otx_xai.gradients.tail import tail_of
 from otx_xai.graph.axes import label_axes
+from otx_xai.graph.backbone_stages import stage_ends
+from otx_xai.graph.leaves import leaves_of
 from otx_xai.graph.view import View, kind
 from otx_xai.openvino_core import core
 
