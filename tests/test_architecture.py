@@ -29,7 +29,7 @@ FLOORS = (
     ("checkpoints",),
     ("model",),
     ("perturb", "metrics", "report"),
-    ("methods",),
+    ("methods", "audit", "page"),
     ("explain", "export", "judging"),
     ("engine", "callbacks", "explainer"),
     ("demo",),

@@ -1,0 +1,1 @@
+"""The page of an audit: a folder that opens in any browser by double click, without a network."""
