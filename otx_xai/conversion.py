@@ -19,7 +19,7 @@ import openvino as ov
 from openvino import frontend
 
 from otx_xai.errors import ConfigError, ModelError
-from otx_xai.records import Size, Task
+from otx_xai.records import Interpolation, Size, Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -295,7 +295,7 @@ def model_info_of(model: OTXModel) -> dict[str, str]:
     Mean is 0 and scale is 1, since normalisation is in the graph. Spaces in labels are ``_`` under ``labels``;
     ``label_info`` keeps them.
     """
-    names = list(model.labels)
+    names, interpolation = list(model.labels), model.geometry.interpolation
     words = [name.replace(" ", "_") for name in names]
     groups = [[name] for name in names] if model.task is Task.MULTI_LABEL_CLS else [names]
     return {
@@ -309,6 +309,7 @@ def model_info_of(model: OTXModel) -> dict[str, str]:
         "scale_values": "1.0 1.0 1.0",
         "resize_type": str(model.geometry.resize_type),
         "pad_value": str(model.geometry.pad_value),
+        **({"interpolation": str(interpolation)} if interpolation is not Interpolation.LINEAR else {}),
         **({"crop": f"{model.geometry.crop:.9g}"} if model.geometry.crop < 1 else {}),
         "reverse_input_channels": "False",
     }

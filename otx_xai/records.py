@@ -111,6 +111,21 @@ class ResizeType(Word):
     """Cut the largest centred region that has the input's aspect ratio, then resize."""
 
 
+class Interpolation(Word):
+    """How the pixels of a resized image are made of its own; all but the first are filters of Pillow."""
+
+    LINEAR = "linear"
+    """Between the four nearest pixels, as OTX and Model API do it: where an image shrinks, others do not count."""
+    NEAREST = "nearest"
+    """The nearest pixel."""
+    BOX = "box"
+    """This and the next take the mean, weighted in different ways, of all pixels that become one."""
+    BILINEAR = "bilinear"
+    HAMMING = "hamming"
+    BICUBIC = "bicubic"
+    LANCZOS = "lanczos"
+
+
 class TargetExplainGroup(Word):
     """Which maps of an image are wanted: one a class, one a predicted class, one a box, or one for the image."""
 
@@ -242,12 +257,14 @@ class InputGeometry:
         pad_value: grey level 0-255 of the padding.
         crop: share of the image's height and width, in (0, 1], that is cut out of its middle before it is fitted in.
             "Resize the short side to 256, cut out 224" is ``crop`` with 224 / 256.
+        interpolation: how pixels are made of pixels.
     """
 
     size: Size
     resize_type: ResizeType = ResizeType.STANDARD
     pad_value: int = 0
     crop: float = 1.0
+    interpolation: Interpolation = Interpolation.LINEAR
 
 
 @dataclass(frozen=True)
@@ -433,6 +450,7 @@ class InputOptions:
         size: ``height,width`` of the network's input, or one number for both, where the model's own is dynamic.
         layout: axes of the model's input, ``NCHW`` or ``NHWC``, where the graph does not tell.
         crop: share of the image's height and width, in (0, 1], that is cut out of its middle before it is fitted in.
+        interpolation: how images are resized: ``linear``, as OTX does it, or a filter of Pillow, such as ``bicubic``.
     """
 
     mean: Any = option(None, "X[,X,X]", "(x - mean) / scale on the 0-255 scale; one number, or one a channel")
@@ -443,9 +461,12 @@ class InputOptions:
     size: Any = option(None, "H[,W]", "size of a dynamic input, one number for a square")
     layout: str | None = option(None, "NCHW|NHWC", "axes of the input")
     crop: float | None = option(None, "0-1", "share of the image's sides that a crop of its middle keeps; 1: all")
+    interpolation: Interpolation | None = option(
+        None, "WORD", f"how images are resized: {words(Interpolation)}; linear is OpenCV's, the others are Pillow's"
+    )
 
     def __post_init__(self) -> None:
-        read_words(self, resize_type=ResizeType)
+        read_words(self, resize_type=ResizeType, interpolation=Interpolation)
         if self.crop is not None and not 0 < self.crop <= 1:
             raise ConfigError(f"--input.crop is {self.crop}; expected a share from more than 0 to 1, such as 0.875.")
 

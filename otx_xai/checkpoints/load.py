@@ -74,8 +74,9 @@ def load_checkpoint(
             classes.
         labels: class names (a text file with one name a line, a JSON list, ``a,b,c``, or the names); those in the
             checkpoint by default, or else ``0``, ``1``, ….
-        options: ``mean``, ``scale``, ``resize_type``, ``pad_value``, ``crop`` and ``size`` of the input, which outrank
-            the checkpoint. They become part of the model: what is exported from it must not be normalised again.
+        options: ``mean``, ``scale``, ``resize_type``, ``pad_value``, ``crop``, ``interpolation`` and ``size`` of the
+            input, which outrank the checkpoint. They become part of the model: what is exported from it must not be
+            normalised again.
         weights: those averaged over training (EMA), or those of the last step, where the trainer kept both; averaged
             ones by default.
 
@@ -312,6 +313,8 @@ def _input_arguments(options: InputOptions) -> dict[str, Any]:
         arguments["input_size"] = _sides(options.size)
     if options.crop is not None:
         arguments["crop"] = options.crop
+    if options.interpolation is not None:
+        arguments["interpolation"] = str(options.interpolation)
     return arguments
 
 

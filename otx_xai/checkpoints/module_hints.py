@@ -27,7 +27,10 @@ _TASKS = {
     "ForObjectDetection": Task.DETECTION,
 }
 """What transformers call their problems, and how their classes end."""
-_TOLD = ("task", "labels", "mean", "scale", "reverse_input_channels", "size", "resize_type", "pad_value", "crop")
+_TOLD = (
+    *("task", "labels", "mean", "scale", "reverse_input_channels"),
+    *("size", "resize_type", "pad_value", "crop", "interpolation"),
+)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from otx_xai.records import Task
 
 logger = logging.getLogger("otx_xai")
 
-_ASSUMED = ("resize_type", "pad_value", "crop")
+_ASSUMED = ("resize_type", "pad_value", "crop", "interpolation")
 """What is assumed of the input of an architecture; its size and its normalisation are defaults of the network."""
 
 
@@ -68,6 +68,7 @@ def as_arguments(hints: Hints) -> dict[str, Any]:
         "resize_type": None if hints.resize_type is None else str(hints.resize_type),
         "pad_value": hints.pad_value,
         "crop": hints.crop,
+        "interpolation": None if hints.interpolation is None else str(hints.interpolation),
     }
     return {name: value for name, value in arguments.items() if value is not None}
 

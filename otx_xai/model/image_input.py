@@ -16,7 +16,7 @@ from otx_xai.model.zero_input import graph_zero
 from otx_xai.neighbours.hints import NO_HINTS, Hints, source_of
 from otx_xai.neighbours.image_processor import KEEPS_RATIO
 from otx_xai.neighbours.ultralytics import ULTRALYTICS
-from otx_xai.records import InputGeometry, InputOptions, ResizeType, Size, parse_numbers
+from otx_xai.records import InputGeometry, InputOptions, Interpolation, ResizeType, Size, parse_numbers
 
 _NONE_GIVEN = "none given"
 _LEAST_MEAN = 0.05
@@ -76,17 +76,18 @@ def describe_input(
     size, size_source = _size(shape, layout, info, options, hints)
     resize_type, resize_source = _resize_type(info, options, hints)
     crop, crop_source = _crop(info, options, hints)
+    interpolation, filter_source = _interpolation(info, options, hints)
     mean, scale, normalisation_source = _normalisation(model, info, options, hints, channels)
     reverse, reverse_source = _reverse(info, options, hints, channels)
     return InputDescription(
-        geometry=InputGeometry(size, resize_type, _pad_value(info, options, hints), crop),
+        geometry=InputGeometry(size, resize_type, _pad_value(info, options, hints), crop, interpolation),
         layout=layout,
         mean=mean,
         scale=scale,
         reverse_channels=reverse,
         zero=graph_zero(model, channels),
         channels=channels,
-        source=f"size: {size_source}; layout: {layout_source}; resize: {resize_source}{crop_source}",
+        source=f"size: {size_source}; layout: {layout_source}; resize: {resize_source}{crop_source}{filter_source}",
         normalisation_source=normalisation_source + reverse_source,
         normalisation_known=not normalisation_source.startswith(_NONE_GIVEN),
         warning=_stretching(hints, size) if _follows(hints, options, resize_source) else "",
@@ -229,6 +230,23 @@ def _crop(info: dict[str, str], options: InputOptions, hints: Hints) -> tuple[fl
     if overruled or hints.crop is None or hints.crop == 1:
         return 1.0, ""
     return hints.crop, f"; middle {hints.crop:.4g} of the sides: {source_of(hints, 'crop')}"
+
+
+def _interpolation(info: dict[str, str], options: InputOptions, hints: Hints) -> tuple[Interpolation, str]:
+    """How images are resized, and who said so, ready to be appended."""
+    key = "interpolation"
+    if options.interpolation is not None:
+        found, source = options.interpolation, "--input.interpolation"
+    elif info.get(key):
+        words = [word.value for word in Interpolation]
+        if info[key] not in words:
+            raise malformed(info, key, "one of " + ", ".join(words), "pass --input.interpolation")
+        found, source = Interpolation(info[key]), "model_info/interpolation"
+    elif hints.interpolation is not None:
+        found, source = hints.interpolation, source_of(hints, key)
+    else:
+        return Interpolation.LINEAR, ""
+    return found, f"; {found}: {source}"
 
 
 def _pad_value(info: dict[str, str], options: InputOptions, hints: Hints) -> int:

@@ -15,9 +15,10 @@ import lightning
 import torch
 from torch import Tensor, nn
 
-from otx_xai.errors import ConfigError, LabelError, OutputError
+from otx_xai.errors import ConfigError, OutputError
 from otx_xai.models.architectures import build_network, input_defaults
-from otx_xai.records import InputGeometry, ResizeType, Size, Task
+from otx_xai.models.arguments import read_channels, read_choice, read_labels, read_number, read_pad_value, read_size
+from otx_xai.records import InputGeometry, Interpolation, ResizeType, Task
 
 DESCRIPTION_KEY = "otx_xai"
 """Under this key a checkpoint holds the description of its model."""
@@ -44,6 +45,7 @@ class OTXModel(lightning.LightningModule, ABC):  # type: ignore[misc]
         resize_type: the rule that fits an image into the input.
         pad_value: grey level 0-255 of the padding.
         crop: share of the image's height and width, in (0, 1], that is cut out of its middle before it is fitted in.
+        interpolation: how images are resized: ``linear``, as OTX does it, or a filter of Pillow, such as ``bicubic``.
         pretrained: begin with published weights; they are downloaded on first use. Layers that depend on the number
             of classes begin anew if it differs.
         learning_rate: the highest rate of the schedule.
@@ -81,6 +83,7 @@ class OTXModel(lightning.LightningModule, ABC):  # type: ignore[misc]
         resize_type: ResizeType | str = ResizeType.STANDARD,
         pad_value: int = 0,
         crop: float = 1.0,
+        interpolation: Interpolation | str = Interpolation.LINEAR,
         pretrained: bool = False,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-2,
@@ -94,20 +97,21 @@ class OTXModel(lightning.LightningModule, ABC):  # type: ignore[misc]
         self.architecture = architecture
         self.labels = read_labels(labels)
         self.geometry = InputGeometry(
-            size=defaults.size if input_size is None else _read_size(input_size),
+            size=defaults.size if input_size is None else read_size(input_size),
             resize_type=ResizeType(resize_type),
-            pad_value=_read_pad_value(pad_value),
-            crop=_read_number("crop", crop, above=0, most=1),
+            pad_value=read_pad_value(pad_value),
+            crop=read_number("crop", crop, above=0, most=1),
+            interpolation=Interpolation(interpolation),
         )
-        self.mean = defaults.mean if mean is None else _read_channels("mean", mean)
-        self.scale = defaults.scale if scale is None else _read_channels("scale", scale)
+        self.mean = defaults.mean if mean is None else read_channels("mean", mean)
+        self.scale = defaults.scale if scale is None else read_channels("scale", scale)
         if 0 in self.scale:
             raise ConfigError(f"scale is {self.scale}; expected numbers other than 0 to divide by.")
-        self.learning_rate = _read_number("learning_rate", learning_rate, above=0)
-        self.weight_decay = _read_number("weight_decay", weight_decay, from_=0)
-        self.warmup = _read_number("warmup", warmup, from_=0, below=1)
-        self.optimizer = _read_choice("optimizer", optimizer, ("adamw", "sgd"))
-        self.scheduler = _read_choice("scheduler", scheduler, ("onecycle", "cosine", "none"))
+        self.learning_rate = read_number("learning_rate", learning_rate, above=0)
+        self.weight_decay = read_number("weight_decay", weight_decay, from_=0)
+        self.warmup = read_number("warmup", warmup, from_=0, below=1)
+        self.optimizer = read_choice("optimizer", optimizer, ("adamw", "sgd"))
+        self.scheduler = read_choice("scheduler", scheduler, ("onecycle", "cosine", "none"))
         self.network_options = dict(network_options or {})
         self.network: nn.Module = build_network(
             self.task,
@@ -272,6 +276,7 @@ class OTXModel(lightning.LightningModule, ABC):  # type: ignore[misc]
                 "resize_type": str(self.geometry.resize_type),
                 "pad_value": self.geometry.pad_value,
                 "crop": self.geometry.crop,
+                "interpolation": str(self.geometry.interpolation),
                 "pretrained": False,
                 "learning_rate": self.learning_rate,
                 "weight_decay": self.weight_decay,
@@ -331,77 +336,6 @@ class Normalise(nn.Module):  # type: ignore[misc]
     def forward(self, images: Tensor) -> Tensor:
         """Return the normalised images."""
         return (images.to(self.mean.dtype) - self.mean) / self.scale
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Arguments
-# --------------------------------------------------------------------------------------------------------------------
-
-
-def read_labels(labels: Sequence[str] | int | None) -> tuple[str, ...]:
-    """Return class names from names, or from their number.
-
-    Raises:
-        LabelError: there are none, or one is empty.
-    """
-    if labels is None:
-        raise LabelError(
-            "The model has no labels. Expected the class names in order, or their number; pass labels, or data with "
-            "annotations, from which they are taken."
-        )
-    if isinstance(labels, str):
-        raise LabelError(f"labels is the text {labels!r}; expected a list of names, such as [{labels!r}], or a number.")
-    names = tuple(str(index) for index in range(labels)) if isinstance(labels, int) else tuple(map(str, labels))
-    if not names:
-        raise LabelError(f"labels is {labels!r}; expected at least one class.")
-    empty = [index for index, name in enumerate(names) if not name.strip()]
-    if empty:  # two classes may share a name, as the two cranes of ImageNet do
-        raise LabelError(f"The labels of classes {empty[:5]} are empty; expected a name for each class.")
-    return names
-
-
-def _read_size(size: int | Sequence[int]) -> Size:
-    sides = (size, size) if isinstance(size, int) else tuple(size)
-    if len(sides) != 2 or any(not isinstance(side, int) or side < 1 for side in sides):
-        raise ConfigError(f"input_size is {size!r}; expected height and width in pixels, or one number for both.")
-    return sides[0], sides[1]
-
-
-def _read_pad_value(value: int) -> int:
-    if not 0 <= value <= 255:
-        raise ConfigError(f"pad_value is {value}; expected a grey level from 0 to 255.")
-    return int(value)
-
-
-def _read_channels(name: str, value: float | Sequence[float]) -> tuple[float, ...]:
-    numbers = (value,) * 3 if isinstance(value, (int, float)) else tuple(value)
-    if len(numbers) not in (1, 3) or not all(math.isfinite(number) for number in numbers):
-        raise ConfigError(
-            f"{name} is {value!r}; expected one number, or one for each of the channels red, green, blue."
-        )
-    return tuple(float(number) for number in (numbers * 3 if len(numbers) == 1 else numbers))
-
-
-def _read_number(
-    name: str,
-    value: float,
-    *,
-    from_: float = -math.inf,
-    above: float = -math.inf,
-    below: float = math.inf,
-    most: float = math.inf,
-) -> float:
-    if not (from_ <= value < below and above < value <= most):
-        lowest = f"from {from_:g}" if math.isfinite(from_) else f"above {above:g}"
-        highest = f" and below {below:g}" if math.isfinite(below) else f" to {most:g}" if math.isfinite(most) else ""
-        raise ConfigError(f"{name} is {value}; expected a number {lowest}{highest}.")
-    return float(value)
-
-
-def _read_choice(name: str, value: str, choices: Sequence[str]) -> str:
-    if value not in choices:
-        raise ConfigError(f"{name} is {value!r}; expected one of {', '.join(choices)}.")
-    return value
 
 
 def _images_of(batch: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
-from otx_xai.records import ResizeType, Size, Task
+from otx_xai.records import Interpolation, ResizeType, Size, Task
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Hints:
         pad_value: grey level 0-255 of the padding.
         crop: share of the fitted image's sides that a central crop keeps, in (0, 1]; see
             :class:`~otx_xai.records.InputGeometry`.
+        interpolation: how images are resized.
         said: whatever else tells about the outputs, by key: ``task``, ``model_type``, ``stride``, ``nms``, …, as text.
         source: where this comes from, in words for the log: ``metadata.yaml``, ``ONNX metadata (Ultralytics)``, ….
         files: files that were read beside the model, which decide about results, and so count in the fingerprint.
@@ -39,6 +40,7 @@ class Hints:
     resize_type: ResizeType | None = None
     pad_value: int | None = None
     crop: float | None = None
+    interpolation: Interpolation | None = None
     said: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
     files: tuple[str, ...] = ()

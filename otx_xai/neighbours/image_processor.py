@@ -9,7 +9,8 @@ from typing import Any
 
 from otx_xai.neighbours.hints import Hints
 from otx_xai.neighbours.small_files import broken, numbers_of, shown, sides_of
-from otx_xai.records import ResizeType, Size
+from otx_xai.postprocess.resizing import by_number
+from otx_xai.records import Interpolation, ResizeType, Size
 
 KEEPS_RATIO = "keeps_ratio"
 """What is said where images of any ratio are fed as they are, which an input of one size cannot do."""
@@ -67,16 +68,23 @@ def processor_hints(processor: Mapping[str, Any], path: Path) -> Hints:
         size=fit.size if fit else None,
         resize_type=fit.resize_type if fit else None,
         crop=fit.crop if fit else None,
+        interpolation=_interpolation(processor, path),
         pad_value=_pad_value(mean) if fit and fit.resize_type is ResizeType.FIT_TO_WINDOW else None,
-        said=_said(processor, fit),
+        said={KEEPS_RATIO: fit.keeps_ratio} if fit and fit.keeps_ratio else {},
         source=path.name,
         files=(str(path),),
     )
 
 
-def _said(processor: Mapping[str, Any], fit: _Fit | None) -> dict[str, str]:
-    said = {"resample": str(processor["resample"])} if processor.get("resample") is not None else {}
-    return said | {KEEPS_RATIO: fit.keeps_ratio} if fit and fit.keeps_ratio else said
+def _interpolation(processor: Mapping[str, Any], path: Path) -> Interpolation | None:
+    """How images are resized: by a number of Pillow; ``None`` where it does not say, or resizes nothing."""
+    number = processor.get("resample")
+    if number is None or not processor.get("do_resize", True):
+        return None
+    found = by_number(number) if isinstance(number, int) else None
+    if found is None:
+        raise broken(f"resample of {path}", f"is {shown(number)}", "a number of Pillow from 0 to 5")
+    return found
 
 
 def _normalisation(

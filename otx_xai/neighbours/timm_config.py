@@ -10,9 +10,12 @@ from typing import Any
 
 from otx_xai.neighbours.hints import Hints
 from otx_xai.neighbours.small_files import broken, names_by_index, numbers_of, shown, sides_of
-from otx_xai.records import ResizeType, Size, Task
+from otx_xai.records import Interpolation, ResizeType, Size, Task
 
 _CROP_SHARE = 0.875  # where the configuration has none
+_INTERPOLATIONS = [word.value for word in Interpolation if word is not Interpolation.LINEAR]
+_AT_RANDOM = "random"
+"""An interpolation that only training has."""
 _RESIZES = {
     "center": ResizeType.CROP,
     "squash": ResizeType.STANDARD,
@@ -53,6 +56,7 @@ def timm_hints(config: Mapping[str, Any], path: Path, fed: tuple[int, ...] = ())
         resize_type=resize_type,
         pad_value=round(sum(mean) / len(mean)) if mean and resize_type not in _WITHOUT_PADDING else None,
         crop=crop,
+        interpolation=_interpolation(own, path),
         said={"exporter": "timm", "architecture": str(config.get("architecture") or own.get("architecture") or "")},
         source=path.name,
         files=(str(path),),
@@ -94,6 +98,15 @@ def _resize_type(own: Mapping[str, Any], path: Path) -> ResizeType:
     if mode not in _RESIZES:
         raise broken(f"crop_mode of {path}", f"is {shown(mode)}", "center, squash or border")
     return _RESIZES[mode]
+
+
+def _interpolation(own: Mapping[str, Any], path: Path) -> Interpolation | None:
+    word = own.get("interpolation")
+    if not word or word == _AT_RANDOM:
+        return None
+    if word not in _INTERPOLATIONS:
+        raise broken(f"interpolation of {path}", f"is {shown(word)}", ", ".join(_INTERPOLATIONS))
+    return Interpolation(word)
 
 
 def _crop(stated: Any, size: Size | None, path: Path) -> float:

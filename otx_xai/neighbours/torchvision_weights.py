@@ -6,10 +6,10 @@ import logging
 from typing import Any
 
 from otx_xai.neighbours.hints import Hints
-from otx_xai.records import ResizeType
+from otx_xai.records import Interpolation, ResizeType
 
 _logger = logging.getLogger(__name__)
-_ASSUMED = ("mean", "scale", "size", "resize_type", "crop", "reverse_input_channels")
+_ASSUMED = ("mean", "scale", "size", "resize_type", "crop", "interpolation", "reverse_input_channels")
 
 
 def assumed_hints(architecture: str) -> Hints | None:
@@ -51,6 +51,7 @@ def _classifier(architecture: str, steps: Any) -> Hints:
         size=(crop, crop),
         resize_type=ResizeType.CROP,
         crop=min(1.0, crop / resize),
+        interpolation=Interpolation(steps.interpolation.value),
         source=f"torchvision's {architecture}",
         assumed=_ASSUMED,
     )

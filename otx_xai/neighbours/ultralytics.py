@@ -14,7 +14,7 @@ import openvino as ov
 
 from otx_xai.neighbours.hints import Hints
 from otx_xai.neighbours.small_files import literal, names_by_index, read_yaml_mapping, sides_of
-from otx_xai.records import ResizeType, Task
+from otx_xai.records import Interpolation, ResizeType, Task
 
 ULTRALYTICS = "ultralytics"
 """What ``Hints.said["exporter"]`` is of their models."""
@@ -99,6 +99,7 @@ def hints_of(metadata: Mapping[str, Any], source: str, model: ov.Model, files: t
         size=None if size is None else sides_of(size, f"imgsz of {source}"),
         resize_type=_resize_type(metadata, classifies),
         pad_value=None if classifies else _PAD,
+        interpolation=Interpolation.BILINEAR if classifies and task else None,
         said=_said(metadata),
         source=source,
         files=files,

@@ -13,7 +13,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from otx_xai.records import FloatArray, InputGeometry, MapGrid, ResizeType, Size, UInt8Array
+from otx_xai.postprocess.resizing import Box, cropped_box, resized
+from otx_xai.records import FloatArray, InputGeometry, Interpolation, MapGrid, ResizeType, Size, UInt8Array
 
 Line = tuple[float, float]
 """Where the cells of a map lie along one axis of the input: centre of the first, and step to the next, in pixels."""
@@ -132,11 +133,11 @@ def _stretched(image_size: Size, input_size: Size) -> Placement:
 
 
 def fit(image: UInt8Array, geometry: InputGeometry) -> UInt8Array:
-    """Fit an image into the network's input: crop, resize (bilinear), pad.
+    """Fit an image into the network's input: crop, resize, pad.
 
     Args:
         image: ``uint8`` ``(H, W, C)``.
-        geometry: the network's input, its crop, resize type and padding.
+        geometry: the network's input, its crop, resize type, interpolation and padding.
 
     Returns:
         ``uint8`` ``(h, w, C)``, contiguous; ``image`` itself where it already fits.
@@ -144,8 +145,12 @@ def fit(image: UInt8Array, geometry: InputGeometry) -> UInt8Array:
     placement = place((image.shape[0], image.shape[1]), geometry)
     (top, seen_height), (left, seen_width) = placement.y.seen, placement.x.seen
     seen = image[top : top + seen_height, left : left + seen_width]
+    box: Box = (left, top, left + seen_width, top + seen_height)
     (top, new_height), (left, new_width) = placement.y.covered, placement.x.covered
-    if (seen_height, seen_width) != (new_height, new_width):
+    if geometry.interpolation is not Interpolation.LINEAR:
+        box = cropped_box((image.shape[0], image.shape[1]), geometry) or box
+        seen = resized(image, box, (new_height, new_width), geometry.interpolation)
+    elif (seen_height, seen_width) != (new_height, new_width):
         seen = cv2.resize(seen, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
     if (new_height, new_width) == geometry.size:
         return np.ascontiguousarray(seen)

@@ -20,7 +20,7 @@ from otx_xai.checkpoints import load_checkpoint, read_checkpoint, recognise
 from otx_xai.errors import CheckpointError, ConfigError, LabelError, ModelError, TaskError
 from otx_xai.model import open_model
 from otx_xai.models import Detector, MulticlassClassifier, MultilabelClassifier
-from otx_xai.records import InputGeometry, InputOptions, ResizeType, Task
+from otx_xai.records import InputGeometry, InputOptions, Interpolation, ResizeType, Task
 
 
 def small_network(classes: int = 5, name: str = "squeezenet1_1") -> torch.nn.Module:
@@ -194,7 +194,7 @@ def test_recognises_torchvision(tmp_path, name):
     assert model.geometry.size == (224, 224)
     # as torchvision evaluates it: the shorter side to 256 or 232, the middle cut out
     resized = torchvision.models.get_model_weights(name).DEFAULT.transforms().resize_size[0]
-    assert model.geometry == InputGeometry((224, 224), ResizeType.CROP, 0, 224 / resized)
+    assert model.geometry == InputGeometry((224, 224), ResizeType.CROP, 0, 224 / resized, Interpolation.BILINEAR)
     assert model.mean == (123.675, 116.28, 103.53)
     assert not model.training
     images = torch.rand(1, 3, 224, 224) * 255
@@ -284,7 +284,7 @@ def test_the_crop_of_a_checkpoint_reaches_its_export(tmp_path):
     network = small_network(3, "squeezenet1_0")
     path = save(tmp_path / "weights.pth", network.state_dict())
     found = open_model(path)
-    assert found.facts.geometry == InputGeometry((224, 224), ResizeType.CROP, 0, 0.875)
+    assert found.facts.geometry == InputGeometry((224, 224), ResizeType.CROP, 0, 0.875, Interpolation.BILINEAR)
     ov.save_model(found.graph, tmp_path / "model.xml")
     assert open_model(tmp_path / "model.xml").facts.geometry == found.facts.geometry
     found.graph.set_rt_info("0", ["model_info", "crop"])

@@ -16,7 +16,7 @@ from otx_xai.model import open_model
 from otx_xai.model.image_input import describe_input
 from otx_xai.model.label_names import box_class_names, class_names, count_names
 from otx_xai.neighbours import Hints
-from otx_xai.records import InputGeometry, InputOptions, ResizeType, Task
+from otx_xai.records import InputGeometry, InputOptions, Interpolation, ResizeType, Task
 
 SAID = Hints(
     labels=("a", "b", "c", "d"),
@@ -66,6 +66,24 @@ def test_options_outrank_hints(build_classifier):
     assert image.source.endswith("resize: preprocessor_config.json; middle 0.5 of the sides: --input.crop")
     stretched = describe_input(build_classifier(), {}, InputOptions(resize_type="standard"), SAID)
     assert stretched.geometry.crop == 1  # the crop belongs to the resize that was overruled
+
+
+def test_the_filter_of_a_resize(build_classifier):
+    model, bicubic = build_classifier(), replace(SAID, interpolation=Interpolation.BICUBIC)
+    image = describe_input(model, {}, InputOptions(), bicubic)
+    assert image.geometry.interpolation is Interpolation.BICUBIC
+    assert image.source.endswith("; bicubic: preprocessor_config.json")
+    image = describe_input(model, {"interpolation": "lanczos"}, InputOptions(), bicubic)
+    assert image.geometry.interpolation is Interpolation.LANCZOS
+    assert image.source.endswith("; lanczos: model_info/interpolation")
+    image = describe_input(model, {"interpolation": "lanczos"}, InputOptions(interpolation="linear"), bicubic)
+    assert image.geometry.interpolation is Interpolation.LINEAR
+    assert image.source.endswith("; linear: --input.interpolation")
+    assert describe_input(model, {}, InputOptions()).geometry.interpolation is Interpolation.LINEAR
+    with pytest.raises(
+        ModelError, match="interpolation of the model is 'cubic'; expected one of linear, nearest, box, bilinear"
+    ):
+        describe_input(model, {"interpolation": "cubic"}, InputOptions())
 
 
 def test_images_of_any_ratio_do_not_fit_one_size(build_classifier):

@@ -283,8 +283,31 @@ def test_images_are_fed_as_timm_does(tmp_path, name):
     image = np.uint8(128 + 100 * np.stack([np.sin(y + x), np.cos(x - y), np.sin(2 * y)], -1))
     steps = create_transform(**resolve_data_config(model=network), is_training=False)
     expected = steps(Image.fromarray(image)).numpy().transpose(1, 2, 0)
-    fitted = fit(image, InputGeometry(hints.size, hints.resize_type, crop=hints.crop)).astype(np.float64)
+    assert hints.interpolation == "bicubic"
+    geometry = InputGeometry(hints.size, hints.resize_type, crop=hints.crop, interpolation=hints.interpolation)
+    fitted = fit(image, geometry).astype(np.float64)
     assert np.abs((fitted - hints.mean) / hints.scale - expected).max() < 0.1
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_images_are_resized_with_the_filter_that_a_processor_names(tmp_path, number):
+    processor = {"size": {"height": 30, "width": 42}, "resample": number, **RESCALE}
+    hints = hints_of(tmp_path, preprocessor_config=processor)
+    image = np.random.default_rng(0).integers(0, 256, (75, 100, 3)).astype(np.uint8)
+    found = fit(image, InputGeometry(hints.size, hints.resize_type, interpolation=hints.interpolation))
+    expected = Image.fromarray(image).resize((42, 30), Image.Resampling(number))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_filters_that_nobody_names(tmp_path):
+    processor = {"size": {"height": 30, "width": 42}, **RESCALE}
+    assert hints_of(tmp_path, preprocessor_config=processor).interpolation is None
+    at_random = TIMM["pretrained_cfg"] | {"interpolation": "random"}
+    assert hints_of(tmp_path, config=at_random, preprocessor_config={}).interpolation is None
+    with pytest.raises(ModelError, match=r"resample of .*preprocessor_config.json is 7; expected a number of Pillow"):
+        hints_of(tmp_path, preprocessor_config=processor | {"resample": 7})
+    with pytest.raises(ModelError, match=r"interpolation of .*config.json is 'cubic'; expected nearest, box, bilinear"):
+        hints_of(tmp_path, config=at_random | {"interpolation": "cubic"}, preprocessor_config={})
 
 
 def one_input(*shape):
