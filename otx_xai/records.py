@@ -162,6 +162,14 @@ class JudgedClass(Word):
     TRUTH = "truth"
 
 
+class AuditReport(Word):
+    """What the page of an audit holds: all images, 200 of them in one file, or no pixels."""
+
+    FULL = "full"
+    SINGLE = "single"
+    NOIMAGES = "noimages"
+
+
 class ImageFormat(Word):
     """File format of dumped pictures: PNG is exact, JPEG small and fast."""
 
@@ -170,8 +178,9 @@ class ImageFormat(Word):
 
 
 EXPLAINED = "What is explained"
-"""Heading of options; and the next two."""
+"""Heading of options; and the next three."""
 JUDGED = "What is judged"
+AUDITED = "What is audited"
 WRITTEN = "What is written"
 
 
@@ -370,6 +379,21 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassAnswer:
+    """What a classifier says of one image, beside its predictions and the maps in [0, 1].
+
+    Args:
+        scores: probabilities of all classes, ``float32`` ``(K,)``.
+        features: pooled features, ``float32`` ``(C,)``; empty where the graph does not give any.
+        ranges: smallest and largest value of each map before it was scaled, ``float32`` ``(M, 2)``.
+    """
+
+    scores: FloatArray
+    features: FloatArray
+    ranges: FloatArray
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Everything that ``otx explain`` and ``otx judge``, and the methods of ``Engine`` behind them, can be told.
+"""Everything that ``otx explain``, ``judge`` and ``audit``, and the methods of ``Engine`` behind them, can be told.
 
 The options of the command line, ``config.yaml``, what makes two runs the same, and the table in the docs derive from
 it.
@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from otx_xai.errors import ConfigError
 from otx_xai.options import option, option_of, read_words, section, words
 from otx_xai.records import (
+    AUDITED,
     EXPLAINED,
     JUDGED,
     WRITTEN,
+    AuditReport,
     ExplainConfig,
     ExplainMode,
     InputOptions,
@@ -232,6 +234,87 @@ class JudgeSettings(RunSettings):
                 raise ConfigError(f"--{name} is {getattr(self, name)}; expected at least 1.")
         if self.confidence_threshold is not None and not 0 <= self.confidence_threshold <= 1:
             raise ConfigError(f"--confidence_threshold is {self.confidence_threshold}; expected a number from 0 to 1.")
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """How an audit is made, apart from the model and the data.
+
+    Args:
+        max_images: images at most, spread evenly over all that are found; all by default.
+        check_images: images at most of each check that changes pixels; 0: nothing is checked.
+        report: the page: ``full``, ``single`` (one file of at most 200 images) or ``noimages`` (no pixels at all).
+        metadata: a CSV file with an image a line, whose first column names them; its other columns become slices.
+        confidence_threshold: score in [0, 1] from which a detector's box counts as found.
+    """
+
+    max_images: int | None = option(
+        None, "N", "images at most, spread evenly over all that are found; all by default", AUDITED
+    )
+    check_images: int = option(48, "N", "images at most of each check that changes pixels; 0: no checks", AUDITED)
+    metadata: str | Path | None = option(
+        None,
+        "FILE",
+        "CSV with an image a line, named in its first column: the others are slices",
+        AUDITED,
+        is_path=True,
+    )
+    confidence_threshold: float | None = option(
+        None, "0-1", "score from which a box counts as found; the model's own, or 0.5", AUDITED
+    )
+    report: AuditReport = option(
+        AuditReport.FULL,
+        "WORD",
+        f"{words(AuditReport)}: the page with all images, one file of 200 at most, or one without pixels",
+        WRITTEN,
+        decides=False,
+    )
+
+    def __post_init__(self) -> None:
+        read_words(self, report=AuditReport)
+        if self.max_images is not None and self.max_images < 1:
+            raise ConfigError(f"--max_images is {self.max_images}; expected at least 1.")
+        if self.check_images < 0:
+            raise ConfigError(f"--check_images is {self.check_images}; expected 0, or a number of images.")
+        if self.confidence_threshold is not None and not 0 <= self.confidence_threshold <= 1:
+            raise ConfigError(f"--confidence_threshold is {self.confidence_threshold}; expected a number from 0 to 1.")
+
+
+@dataclass(frozen=True)
+class AuditSettings(AuditConfig, RunSettings):
+    """The settings of one audit; :meth:`otx_xai.Engine.audit` says what each means.
+
+    Raises:
+        ConfigError: a word is none of its enumeration, or a number is out of range.
+    """
+
+    baseline: str | Path | None = option(
+        None, "FILE", "another model of the same classes: what changed from it to this one", AUDITED, is_path=True
+    )
+    explain_method: str | None = option(None, "METHOD", f"{words(Method)}; chosen by default", AUDITED)
+    fail_on: str | Sequence[str] | None = option(
+        None,
+        "a,b=X",
+        "end with exit code 8 where one of these is found: kinds such as verified_shortcut, or a figure with its "
+        "limit, such as accuracy=0.9 or background_reliance=0.25",
+        AUDITED,
+        decides=False,
+    )
+    review: str | Path | None = option(
+        None,
+        "FILE",
+        "label_review.csv of an audit of these data, with a person's verdicts: takes them as the labels",
+        AUDITED,
+        is_path=True,
+    )
+    dry_run: bool = option(False, "BOOL", "only say how long it would take, and how much it would write", WRITTEN)
+    resume: bool = option(
+        True, "BOOL", "go on with an interrupted audit of the same settings, else begin anew", WRITTEN, decides=False
+    )
+
+    def __post_init__(self) -> None:
+        RunSettings.__post_init__(self)
+        AuditConfig.__post_init__(self)
 
 
 def absolute(path: str | Path) -> str:

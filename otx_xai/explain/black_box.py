@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,17 @@ from otx_xai.perturb import PerturbationMaps, Progress, Scorer, Subject, Watch
 from otx_xai.perturb.passes import scores_of
 from otx_xai.postprocess import min_max, predict
 from otx_xai.postprocess.detections import boxes_on_input
-from otx_xai.records import SALIENCY_MAP, SALIENCY_TARGETS, SCORES, Detections, FloatArray, ModelFacts, Prediction, Size
+from otx_xai.records import (
+    SALIENCY_MAP,
+    SALIENCY_TARGETS,
+    SCORES,
+    ClassAnswer,
+    Detections,
+    FloatArray,
+    ModelFacts,
+    Prediction,
+    Size,
+)
 from otx_xai.runtime import Arrays, Session
 
 
@@ -90,7 +100,7 @@ def explain_classes(
     if not np.isfinite(plain).all():
         raise ImageError(not_finite("class scores"))
     predictions = predict(plain, facts.labels, wanted.threshold)
-    indices = [found.target for found in predictions] if wanted.indices is None else list(wanted.indices)
+    indices = _wanted_classes(plain, predictions, wanted)
     if not indices:
         return Choice(predictions, (), np.zeros((0, 1, 1), np.float32))
     assert box.spec.explain_classes is not None
@@ -98,7 +108,19 @@ def explain_classes(
     job = ClassJob(scorer, subject, indices, guide, None if box.guide is None else box.guide.grid)
     result = box.spec.explain_classes(job, box.options, watch)
     targets = tuple(Prediction(i, facts.labels[i], float(plain[i])) for i in indices)
-    return _choice(predictions, targets, result, None)
+    ranges = np.stack([result.maps.min(axis=(1, 2)), result.maps.max(axis=(1, 2))], axis=1)
+    answer = ClassAnswer(plain, np.zeros(0, np.float32), ranges)
+    return replace(_choice(predictions, targets, result, None), answer=answer)
+
+
+def _wanted_classes(scores: FloatArray, predictions: Sequence[Prediction], wanted: Wanted) -> list[int]:
+    """Return the classes to be explained: the user's, a number of best ones, or those that are predicted."""
+    if wanted.indices is not None:
+        return list(wanted.indices)
+    if wanted.best is not None:
+        best: list[int] = np.argsort(-scores, kind="stable")[: wanted.best].tolist()
+        return best
+    return [found.target for found in predictions]
 
 
 def _guiding_maps(guide: Session | None, subject: Subject, wanted: Wanted, count: int) -> dict[int, FloatArray]:

@@ -24,6 +24,7 @@ from otx_xai.model.opened import Model
 from otx_xai.model.preprocessing import embed_preprocessing
 from otx_xai.perturb import Subject, Watch
 from otx_xai.records import (
+    FEATURE_VECTOR,
     SALIENCY_MAP,
     SALIENCY_TARGETS,
     SCORES,
@@ -51,6 +52,7 @@ class How:
         target_layer: layer to perturb, of a one-stage detector its class heads with commas between.
         options: of a method, by name; ``None`` stands for not given.
         embed_scaling: scale maps to [0, 255] in the graph, unless the model wants images to be tiled.
+        feature_vector: a white box of a classifier also gives the pooled features.
     """
 
     mode: ExplainMode = ExplainMode.AUTO
@@ -58,6 +60,7 @@ class How:
     target_layer: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     embed_scaling: bool = True
+    feature_vector: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,10 +180,18 @@ class Plan:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the model's outputs that :meth:`choose` reads; all of them where empty."""
-        return (SCORES, SALIENCY_MAP, SALIENCY_TARGETS) if self.facts.task.is_classification else ()
+        return (SCORES, SALIENCY_MAP, SALIENCY_TARGETS, FEATURE_VECTOR) if self.facts.task.is_classification else ()
 
 
-def plan(model: Model, how: How, *, targets: Targets = None, threshold: float = 0.3, told: bool = True) -> Plan:
+def plan(
+    model: Model,
+    how: How,
+    *,
+    targets: Targets = None,
+    threshold: float = 0.3,
+    best: int | None = None,
+    told: bool = True,
+) -> Plan:
     """Choose a method for a model, and put its branch into a copy of the graph where it is a white box.
 
     Args:
@@ -188,6 +199,7 @@ def plan(model: Model, how: How, *, targets: Targets = None, threshold: float = 
         how: what the user says of the method.
         targets: what to explain; see :func:`~otx_xai.explain.targets.resolve_targets`.
         threshold: score from which a class counts as predicted.
+        best: where ``targets`` is ``None``, explain so many classes of the best scores instead.
         told: the log tells what was chosen; whoever plans again and again tells it once.
 
     Raises:
@@ -197,6 +209,7 @@ def plan(model: Model, how: How, *, targets: Targets = None, threshold: float = 
     facts = model.facts
     wanted = resolve_wanted(targets, facts.labels, threshold, has_boxes=not facts.task.is_classification)
     at_least_one(wanted.indices)
+    wanted = replace(wanted, best=best)
     perturbs = how.mode is ExplainMode.BLACKBOX or (how.method is not None and not find_method(how.method).is_white_box)
     if model.own_map is not None and not perturbs:
         if told:
@@ -215,7 +228,7 @@ def _planned(model: Model, how: How, wanted: Wanted) -> Plan:
     """Take the first method of the table that gets to work."""
     named = named_method(how.method, model.facts.task, how.mode)
     layers = split_layers(how.target_layer)
-    order = _order(model, wanted, layers, embed_scaling=how.embed_scaling)
+    order = _order(model, wanted, layers, how)
     if named is not None:
         order = replace(order, options=method_options(named, how.options, named=True))
     chosen, branch = first_that_works(model, named, how.mode, order, preset=how.options.get("preset"))
@@ -229,13 +242,15 @@ def _planned(model: Model, how: How, wanted: Wanted) -> Plan:
     return _perturbing(model, chosen, BlackBox(chosen.spec, options, branch), wanted)
 
 
-def _order(model: Model, wanted: Wanted, layers: tuple[str, ...], *, embed_scaling: bool) -> Order:
+def _order(model: Model, wanted: Wanted, layers: tuple[str, ...], how: How) -> Order:
     facts = model.facts
+    is_classifier = facts.task.is_classification
     return Order(
         layers,
         _classes(model, wanted),
-        embed_scaling=embed_scaling and facts.tiling is None,  # scaled one by one, maps of tiles could not be merged
-        scores=facts.task.is_classification,
+        embed_scaling=how.embed_scaling and facts.tiling is None,  # scaled one by one, tiles could not be merged
+        scores=is_classifier,
+        feature_vector=how.feature_vector and is_classifier,
     )
 
 

@@ -34,6 +34,7 @@ from otx_xai.process import interruptible, one_thread_each, progress
 from otx_xai.records import ExplainConfig, ImageInfo, UInt8Array
 from otx_xai.report import JOURNAL, ExplainedImage, Line, PlacedMaps, Results
 from otx_xai.report.manifest import Manifest
+from otx_xai.report.results import Recorder
 from otx_xai.runtime import Arrays, Session
 
 logger = logging.getLogger("otx_xai")
@@ -128,6 +129,7 @@ class Run:
         dump: write files of each image.
         keep: keep the explanations in memory, to return them.
         loader: gives the pixels of the images, in their order; they are read from their files by default.
+        recorder: keeps more of each image than the journal.
     """
 
     def __init__(
@@ -141,13 +143,15 @@ class Run:
         dump: bool,
         keep: bool,
         loader: Any = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._work_dir = work_dir
         self._manifest = manifest
         self._plan = plan
         self._images = images
-        self._results = Results(work_dir, images, plan.facts.labels, config if dump else None)
+        self._results = Results(work_dir, images, plan.facts.labels, config if dump else None, recorder)
         self._keep = keep
+        self._keeps_names_only = recorder is not None  # evidence is passed on, and does not tell where files lie
         self._loader = loader
         self._suspicion = Suspicion(plan.facts)
         self._explained = self._files = self._warned = self._found = 0
@@ -231,8 +235,7 @@ class Run:
                         if result is None or source.name in self._failures:
                             continue  # other tiles of this image are missing, or one has failed
                         if isinstance(result, ImageError):
-                            self._failures[source.name] = str(result)
-                            logger.warning("%s", result)
+                            self._fail(source, result)
                         else:
                             line, explanation = result
                             self._note(line, explanation)
@@ -345,7 +348,7 @@ class Run:
         seconds = time.monotonic() - read.began
         picks = choice.predictions, choice.targets, self._placed(read, choice)
         picture = as_picture(read.image, self._plan.facts.channels)
-        one = ExplainedImage(read.info, picture, *picks, seconds, choice.detections, choice.warnings)
+        one = ExplainedImage(read.info, picture, *picks, seconds, choice.detections, choice.warnings, choice.answer)
         line = self._results.write(one, self._plan.method)
         return line, self._explanation(one) if self._keep else None
 
@@ -376,6 +379,12 @@ class Run:
         self._warn(self._suspicion.see(line["predictions"]))
         if explanation is not None:
             self._explanations.append(explanation)
+
+    def _fail(self, source: Source | _Tile, why: ImageError) -> None:
+        logger.warning("%s", why)
+        file = source.file if isinstance(source, ImageInfo) else ""
+        told = str(why).replace(file, source.name) if file and self._keeps_names_only else str(why)
+        self._failures[source.name] = told
 
     def _warn(self, warning: str | None) -> None:
         if warning:

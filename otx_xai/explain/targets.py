@@ -15,10 +15,12 @@ from otx_xai.errors import ImageError, TargetError
 from otx_xai.postprocess import min_max, predict
 from otx_xai.postprocess.scores import NO_SCORE, are_alike
 from otx_xai.records import (
+    FEATURE_VECTOR,
     PER_IMAGE_TARGET,
     SALIENCY_MAP,
     SALIENCY_TARGETS,
     SCORES,
+    ClassAnswer,
     Detections,
     FloatArray,
     Prediction,
@@ -36,6 +38,8 @@ _MEANING = {_ALL: "all classes", PREDICTED: "the classes that an image shows", B
 _NAMED = 5
 """Maps of an image that one warning names at most."""
 
+_NO_FEATURES = np.zeros(0, np.float32)
+
 PER_IMAGE = Prediction(PER_IMAGE_TARGET, "", 1.0)
 """The target of a map that knows no classes."""
 
@@ -48,11 +52,13 @@ class Wanted:
         indices: class indices in the user's order, each once; ``None``: the predicted classes.
         threshold: score in [0, 1] from which a class counts as predicted.
         per_box: one map for each box that is found, rather than one a class.
+        best: explain so many classes of the best scores, whatever these are; ``None``: ``threshold`` says which.
     """
 
     indices: tuple[int, ...] | None
     threshold: float
     per_box: bool = False
+    best: int | None = None
 
     def classes(self, count: int, *, exclusive: bool) -> int | tuple[int, ...] | None:
         """Say what the graph has to explain so that every wanted map is there.
@@ -68,6 +74,8 @@ class Wanted:
         """
         if self.indices is not None:
             return None if len(self.indices) == count else self.indices
+        if self.best is not None:
+            return None if self.best >= count else self.best
         if not exclusive or self.threshold * count <= 1:
             return None
         return max(1, int(1 / self.threshold))
@@ -251,6 +259,7 @@ class Choice:
         maps: ``float32`` ``(M, h, w)`` in [0, 1].
         detections: what a detector found; ``None`` of a classifier.
         warnings: what speaks against single maps, in words; mostly nothing.
+        answer: of a classifier, what else it says of the image.
     """
 
     predictions: tuple[Prediction, ...]
@@ -258,6 +267,7 @@ class Choice:
     maps: FloatArray
     detections: Detections | None = None
     warnings: tuple[str, ...] = ()
+    answer: ClassAnswer | None = None
 
 
 def map_names(targets: Sequence[Prediction]) -> list[str]:
@@ -347,17 +357,28 @@ def choose(outputs: Mapping[str, NDArray[Any]], labels: Sequence[str], wanted: W
     elif SALIENCY_TARGETS in outputs:
         best = outputs[SALIENCY_TARGETS]
         # Where scores are equal, the graph may count other classes among the best than the host
-        rows = [row for row, target in enumerate(best) if scores[target] >= wanted.threshold] or [0]
+        reach = [row for row, target in enumerate(best) if scores[target] >= wanted.threshold] or [0]
+        rows = reach if wanted.best is None else list(range(len(best)))
         targets = tuple(Prediction(int(i), labels[i], float(scores[i])) for i in best[rows])
         maps = maps[rows]
     else:
-        targets = predictions
+        targets = predictions if wanted.best is None else _best(scores, labels, wanted.best)
         maps = maps[[target.target for target in targets]]
     require_finite(maps, "saliency maps")
     shown = maps / np.float32(255) if scaled else min_max(maps)
     warnings = equal_scores(scores) + targets_without_score(targets)
     warnings += constant_maps(targets, shown)
-    return Choice(predictions, targets, shown, warnings=warnings)
+    return Choice(predictions, targets, shown, warnings=warnings, answer=_answer(scores, outputs, maps))
+
+
+def _best(scores: FloatArray, labels: Sequence[str], count: int) -> tuple[Prediction, ...]:
+    order = np.argsort(-scores, kind="stable")[:count]
+    return tuple(Prediction(int(target), labels[target], float(scores[target])) for target in order)
+
+
+def _answer(scores: FloatArray, outputs: Mapping[str, NDArray[Any]], maps: FloatArray) -> ClassAnswer:
+    ranges = np.stack([maps.min(axis=(1, 2)), maps.max(axis=(1, 2))], axis=1)
+    return ClassAnswer(scores, outputs.get(FEATURE_VECTOR, _NO_FEATURES), ranges)
 
 
 def require_finite(values: NDArray[Any], what: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from otx_xai.postprocess import to_image
 from otx_xai.records import (
+    ClassAnswer,
     Detections,
     FloatArray,
     ImageInfo,
@@ -64,6 +65,7 @@ class ExplainedImage:
         seconds: time from reading to the maps, waiting included.
         detections: what a detector found, as many as there are predictions; ``None`` of a classifier.
         warnings: what speaks against single maps, in words.
+        answer: what else a classifier said.
 
     Raises:
         ValueError: a target is a box, and none of the predictions.
@@ -77,6 +79,7 @@ class ExplainedImage:
     seconds: float = 0.0
     detections: Detections | None = None
     warnings: tuple[str, ...] = ()
+    answer: ClassAnswer | None = None
 
     def __post_init__(self) -> None:
         strangers = [target for target in self.targets if target.box is not None and not self._found(target)]

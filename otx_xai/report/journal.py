@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -89,7 +89,7 @@ def read_journal(path: str | Path) -> list[dict[str, Any]]:
         raise OutputError(f"The journal {str(path)!r} cannot be read: {error.strerror}. Check its rights.") from error
 
 
-def take_up(path: str | Path, images: Sequence[ImageInfo]) -> list[dict[str, Any]]:
+def take_up(path: str | Path, images: Iterable[ImageInfo]) -> list[dict[str, Any]]:
     """Keep of a journal what a run that goes on need not do again.
 
     Args:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from otx_xai.records import ExplainConfig, ImageInfo
 from otx_xai.report.explained import ExplainedImage
@@ -21,6 +21,25 @@ Line = dict[str, Any]
 """One image in the journal."""
 
 
+class Recorder(Protocol):
+    """Keeps more of each image than the journal: the evidence of an audit. Its records are those of whole lines."""
+
+    def take_up(self, lines: Sequence[Line]) -> None:
+        """Note which lines of an earlier run stay, before it is opened."""
+
+    def open(self) -> None:
+        """Open, behind the records of the lines that stay."""
+
+    def describe(self, explained: ExplainedImage) -> Any:
+        """Make the record of an image; called from any thread."""
+
+    def add(self, record: Any) -> dict[str, Any]:
+        """Keep a record before its line is written; return entries of the line by which it is found again."""
+
+    def close(self) -> None:
+        """Close, after the last line."""
+
+
 class Results:
     """The results of one run, in a folder that nobody else writes to.
 
@@ -29,16 +48,24 @@ class Results:
         images: all images of the run, in order.
         labels: class names, in the order of classes.
         config: which files of an image to write; ``None``: none, and those of earlier runs stay.
+        recorder: keeps more of each image.
     """
 
     def __init__(
-        self, work_dir: Path, images: Sequence[ImageInfo], labels: Sequence[str], config: ExplainConfig | None
+        self,
+        work_dir: Path,
+        images: Sequence[ImageInfo],
+        labels: Sequence[str],
+        config: ExplainConfig | None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._work_dir = work_dir
         self._journal_file = work_dir / JOURNAL
         self._images = images
         self._writers = writers_of(config, work_dir / STAGING, labels) if config is not None else ()
+        self._recorder = recorder
         self._resumed = False
+        self._records: dict[str, Any] = {}
         self._journal: Journal
 
     def take_up(self) -> list[Line]:
@@ -47,8 +74,10 @@ class Results:
         Raises:
             OutputError: the journal cannot be read or written, or is none.
         """
-        kept = take_up(self._journal_file, self._images)
+        kept = take_up(self._journal_file, self._images if self._recorder is None else map(_by_name, self._images))
         self._resumed = bool(kept)
+        if self._recorder is not None:
+            self._recorder.take_up(kept)
         return kept
 
     @contextmanager
@@ -63,8 +92,12 @@ class Results:
             set_journal_aside(self._journal_file)
         try:
             with Journal(self._journal_file, resume=self._resumed) as self._journal:
+                if self._recorder is not None:
+                    self._recorder.open()
                 yield
         finally:
+            if self._recorder is not None:
+                self._recorder.close()
             clear_staging(self._work_dir)
 
     def write(self, explained: ExplainedImage, method: str) -> Line:
@@ -82,7 +115,12 @@ class Results:
             LabelError: a target has no label.
         """
         files = [file for writer in self._writers for file in writer.write(explained)]
-        return record(explained, files, method)
+        if self._recorder is not None:
+            self._records[explained.info.name] = self._recorder.describe(explained)
+        line = record(explained, files, method)
+        if self._recorder is not None:  # evidence is passed on, and does not tell where files lie
+            line |= {"path": explained.info.name, "targets": []}
+        return line
 
     def add(self, line: Line) -> None:
         """Add a line to the journal, and put its files in their places.
@@ -92,6 +130,8 @@ class Results:
         Raises:
             OutputError: the line or a file cannot be written.
         """
+        if self._recorder is not None:
+            line |= self._recorder.add(self._records.pop(line["name"]))
         self._journal.append(line)
         publish(self._work_dir, line["files"])
 
@@ -109,3 +149,7 @@ class Results:
         removed = remove_leftovers(self._journal_file) if complete and self._writers else 0
         if removed:
             logger.info("Removed %d files of an earlier run in this folder that this one has not written.", removed)
+
+
+def _by_name(image: ImageInfo) -> ImageInfo:
+    return ImageInfo(image.name, image.name, image.stem)

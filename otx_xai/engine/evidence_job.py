@@ -1,0 +1,225 @@
+"""Stages of ``Engine.audit`` that look at images: the evidence of a model, in one streamed pass that can be resumed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from otx_xai.audit.evidence_files import MOST_CLASSES, EvidenceFiles, Kept
+from otx_xai.audit.evidence_reading import Setting, Stored, open_stored, read_evidence, with_more_maps
+from otx_xai.audit.evidence_table import NO_CLASS, BoxTable, Evidence
+from otx_xai.engine.explaining import Images
+from otx_xai.engine.workspace import make
+from otx_xai.explain.plan import How, Plan, plan
+from otx_xai.explain.run import ExplainRun, Run
+from otx_xai.explain.targets import BOXES
+from otx_xai.judging.cases import Known
+from otx_xai.methods.table import METHODS
+from otx_xai.model import Model
+from otx_xai.records import AuditReport, ExplainConfig, InputGeometry
+from otx_xai.report.manifest import Manifest
+from otx_xai.settings import AuditSettings
+
+logger = logging.getLogger("otx_xai")
+
+EVIDENCE, SECOND_LOOK, BASELINE = "evidence", "second_look", "baseline"
+"""Folders of an audit: the pass over all images, that over wrong ones for the labelled class, that of the baseline."""
+
+_FOUND_OTHERWISE = (
+    "checkpoint",
+    "data_root",
+    "baseline",
+    "metadata",
+    "review",
+    "labels",
+    "max_images",
+    "check_images",
+    "dry_run",
+    "fail_on",
+)
+"""Settings that evidence does not depend on, or of which it counts what they led to; none of them is a path then."""
+
+_COSTLY_CLASSES = 2
+"""Best classes an image that are explained by methods of which each class takes a pass more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model whose evidence is taken.
+
+    Args:
+        model: open.
+        how: how it is explained.
+        device: OpenVINO device.
+    """
+
+    model: Model
+    how: How
+    device: str
+
+    @property
+    def planned(self) -> Plan:
+        """Return what explains its best classes, or each of its boxes."""
+        if not self.model.facts.task.is_classification:
+            return plan(self.model, self.how, targets=BOXES)
+        first = plan(self.model, self.how, best=_COSTLY_CLASSES)
+        if first.black_box is not None:
+            return plan(self.model, self.how, best=1, told=False)
+        costly = next((spec.each_class_costs for spec in METHODS if spec.name == first.method), False)
+        return first if costly else plan(self.model, self.how, best=MOST_CLASSES, told=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """What a pass over images has left.
+
+    Args:
+        planned: what explained.
+        run: what it did.
+        stored: its files.
+        evidence: in columns.
+    """
+
+    planned: Plan
+    run: ExplainRun
+    stored: Stored
+    evidence: Evidence
+
+
+def how_of(settings: AuditSettings) -> How:
+    """Return how a model is explained for its audit: maps unscaled, and pooled features beside them."""
+    return How(
+        method=settings.explain_method,
+        target_layer=settings.target_layer,
+        options=settings.of_method(),
+        embed_scaling=False,
+        feature_vector=True,
+    )
+
+
+def take_evidence(
+    folder: Path, subject: Subject, settings: AuditSettings, data: Images, known: Mapping[str, Known]
+) -> Pass:
+    """Take the evidence of a model in one pass over all images, and of the labelled classes in a second look.
+
+    Args:
+        folder: of the audit, which exists.
+        subject: the model.
+        settings: of the audit.
+        data: the images.
+        known: name → what annotations tell, in the classes of the model.
+
+    Raises:
+        OutputError, ModelError, GraphError, ConfigError: as the stages say.
+    """
+    given = {name: one.all_classes() for name, one in known.items() if one.all_classes()}
+    planned = subject.planned
+    done = _pass(folder / EVIDENCE, subject, planned, settings, data, known, given)
+    if not subject.model.facts.task.is_classification or done.run.interrupted:
+        return done
+    missing = _without_map(done.evidence)
+    if not missing or data.loader is not None or planned.black_box is not None:
+        return done
+    images = tuple(image for image in data.images if image.name in missing)
+    classes = tuple(sorted({target for name in missing for target in given[name]}))
+    logger.info("Looking again at %d images for the maps of the classes that they are labelled with.", len(images))
+    wider = plan(subject.model, subject.how, targets=classes, told=False)
+    again = _pass(folder / SECOND_LOOK, subject, wider, settings, replace(data, images=images), known, given)
+    return replace(done, evidence=with_more_maps(done.evidence, again.evidence))
+
+
+def take_baseline(
+    folder: Path, subject: Subject, settings: AuditSettings, data: Images, known: Mapping[str, Known]
+) -> Pass:
+    """Take the evidence of the model that the audited one is compared with."""
+    given = {name: one.all_classes() for name, one in known.items() if one.all_classes()}
+    return _pass(folder / BASELINE, subject, subject.planned, settings, data, known, given)
+
+
+def setting_of(planned: Plan) -> Setting:
+    """Return what the records of a plan stand in."""
+    facts = planned.facts
+    if facts.tiling is not None:  # maps of tiled images lie over the image itself
+        return Setting(facts.task, facts.labels, facts.multilabel, InputGeometry(facts.geometry.size), None)
+    return Setting(facts.task, facts.labels, facts.multilabel, facts.geometry, planned.grid)
+
+
+def _pass(
+    folder: Path,
+    subject: Subject,
+    planned: Plan,
+    settings: AuditSettings,
+    data: Images,
+    known: Mapping[str, Known],
+    given: Mapping[str, Sequence[int]],
+) -> Pass:
+    make(folder)
+    facts = planned.facts
+    kept = Kept(
+        given,
+        len(facts.labels) if facts.task.is_classification else 0,
+        facts.multilabel,
+        thumbnails=settings.report is not AuditReport.NOIMAGES,
+    )
+    told = {name: value for name, value in settings.decisive().items() if name not in _FOUND_OTHERWISE}
+    decisive = {
+        **told,
+        "labels": list(facts.labels),
+        "report": str(settings.report),
+        "given": _digest(given),
+        "images": _digest({image.name: () for image in data.images}),
+        "wanted": planned.wanted.indices,
+    }
+    manifest = Manifest(folder, "audit", decisive, subject.model.digest, len(data.images), refusals=planned.refusals)
+    run = Run(
+        folder,
+        manifest,
+        planned,
+        ExplainConfig(),
+        data.images,
+        dump=False,
+        keep=False,
+        loader=data.loader,
+        recorder=EvidenceFiles(folder, kept),
+    )
+    session = planned.compiled(subject.device, latency=False)
+    done = run.execute(session, resume=settings.resume and data.loader is None)
+    stored = open_stored(folder)
+    objects = objects_of(stored.names, known) if known else None
+    return Pass(planned, done, stored, read_evidence(stored, setting_of(planned), given, objects))
+
+
+def objects_of(names: Sequence[str], known: Mapping[str, Known]) -> BoxTable | None:
+    """Return the annotated boxes of images; ``None`` where the annotations have none at all."""
+    rows = [(i, known[name]) for i, name in enumerate(names) if name in known]
+    boxed = [(i, one.boxes, one.labels) for i, one in rows if one.boxes is not None and len(one.boxes)]
+    if not boxed:
+        return None
+    image = np.concatenate([np.full(len(boxes), i, np.int64) for i, boxes, _ in boxed])
+    target = np.concatenate([np.asarray(labels, np.int64) for _, _, labels in boxed])
+    xyxy = np.concatenate([np.asarray(boxes, np.float32).reshape(-1, 4) for _, boxes, _ in boxed])
+    return BoxTable(image, target, xyxy, np.ones(len(image), np.float32))
+
+
+def _without_map(evidence: Evidence) -> set[str]:
+    """Return the images of which there is no map of a class that they are labelled with."""
+    mapped = set(zip(evidence.maps.image.tolist(), evidence.maps.target.tolist(), strict=True))
+    missing = set()
+    for i, classes in enumerate(evidence.given.tolist()):
+        if any(target != NO_CLASS and (i, target) not in mapped for target in classes):
+            missing.add(evidence.names[i])
+    return missing
+
+
+def _digest(entries: Mapping[str, Sequence[int]]) -> str:
+    """Return a number that tells whether entries are the same."""
+    from hashlib import sha256
+
+    whole = sha256()
+    for name, classes in sorted(entries.items()):
+        whole.update(f"{name}\0{','.join(map(str, classes))}\n".encode("utf-8", "surrogatepass"))
+    return whole.hexdigest()
