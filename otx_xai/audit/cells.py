@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from otx_xai.postprocess.geometry import Line, Span, cell_lines, place
-from otx_xai.records import FloatArray, InputGeometry, MapGrid, Size
+from otx_xai.records import FloatArray, InputGeometry, IntArray, MapGrid, Size
 
 BoolArray = NDArray[np.bool_]
 Doubles = NDArray[np.float64]
@@ -61,6 +61,23 @@ def seen(image_size: Size, geometry: InputGeometry, grid: MapGrid | None, cells:
     """
     height, width = image_size
     return inside([[0, 0, width, height]], image_size, geometry, grid, cells)
+
+
+def seen_each(sizes: IntArray, geometry: InputGeometry, grid: MapGrid | None, cells: Size) -> FloatArray:
+    """Return :func:`seen` of many images, each size looked up once.
+
+    Args:
+        sizes: ``(H, W)`` of the images, ``int64`` ``(N, 2)``.
+        geometry: how they lie in the network's input.
+        grid: where the places of the map lie in the input; ``None``: they divide it evenly.
+        cells: ``(h, w)`` of the map.
+
+    Returns:
+        ``float32`` ``(N, h, w)`` in [0, 1].
+    """
+    different, which = np.unique(sizes.reshape(-1, 2), axis=0, return_inverse=True)
+    each = [seen((height, width), geometry, grid, cells) for height, width in different.tolist()]
+    return np.stack(each)[which.ravel()] if each else np.zeros((0, *cells), np.float32)
 
 
 def extent(

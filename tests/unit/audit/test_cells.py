@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from otx_xai.audit.cells import cell_rectangle, cells_to_input, extent, inside, seen
+from otx_xai.audit.cells import cell_rectangle, cells_to_input, extent, inside, seen, seen_each
 from otx_xai.postprocess.geometry import place
 from otx_xai.records import InputGeometry, MapGrid, ResizeType, Size
 
@@ -99,6 +99,15 @@ def test_a_stretched_image_is_everywhere_and_a_letterbox_leaves_bands() -> None:
     assert (seen((31, 77), InputGeometry((56, 56)), None, (7, 7)) == 1).all()
     bands = seen((28, 56), InputGeometry((56, 56), ResizeType.FIT_TO_WINDOW_LETTERBOX), None, (8, 8))
     np.testing.assert_array_equal(bands.mean(axis=1), [0, 0, 1, 1, 1, 1, 0, 0])
+
+
+def test_many_images_are_seen_as_each_alone() -> None:
+    geometry = InputGeometry((56, 56), ResizeType.FIT_TO_WINDOW)
+    sizes = np.array([[30, 60], [60, 30], [30, 60], [5, 5]])
+    each = seen_each(sizes, geometry, None, (4, 5))
+    for size, one in zip(sizes.tolist(), each, strict=True):
+        np.testing.assert_array_equal(one, seen((size[0], size[1]), geometry, None, (4, 5)))
+    assert seen_each(sizes[:0], geometry, None, (4, 5)).shape == (0, 4, 5)
 
 
 def test_extents_tell_parts_of_the_image() -> None:
