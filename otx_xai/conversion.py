@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import openvino as ov
 from openvino import frontend
+from openvino import opset13 as ops
 
 from otx_xai.errors import ConfigError, ModelError
+from otx_xai.graph.compiler_faults import split_instead
 from otx_xai.records import Interpolation, Size, Task
 
 if TYPE_CHECKING:
@@ -87,8 +90,24 @@ def _converted(module: nn.Module, model: OTXModel, batch: int | None) -> ov.Mode
     if not model.task.is_classification:
         # Without the check, which traces twice more: what is exported is compared with torch anyway
         traced = torch.jit.trace(module, example, strict=False, check_trace=False)
-        return ov.convert_model(traced, example_input=example, input=[ov.PartialShape(list(example.shape))])
-    return ov.convert_model(torch.export.export(module, (example,), dynamic_shapes=dynamic_shapes(batch)))
+        return _convert(traced, example_input=example, input=[ov.PartialShape(list(example.shape))])
+    return _convert(torch.export.export(module, (example,), dynamic_shapes=dynamic_shapes(batch)))
+
+
+def _convert(program: Any, **options: Any) -> ov.Model:
+    """Convert what was exported or traced, with what OpenVINO would get wrong written in another way."""
+    from openvino.frontend.pytorch import ConversionExtension
+
+    extensions = [ConversionExtension(name, _gather) for name in ("aten.gather.default", "aten::gather")]
+    return ov.convert_model(program, extension=extensions, **options)
+
+
+def _gather(node: Any) -> list[ov.Output]:
+    """Write ``torch.gather``."""
+    data, axis, indices = (node.get_input(number) for number in range(3))
+    number = int(axis.get_node().data)
+    indices = ops.convert(indices, np.int32)
+    return list(ops.gather_elements(split_instead(data, number), indices, number).outputs())
 
 
 def dynamic_shapes(batch: int | None) -> Any:
@@ -234,7 +253,7 @@ def _exported(module: nn.Module, example: Any) -> ov.Model | str:
     try:
         with redirect_stderr(StringIO()):  # torch prints the graph that it could not finish
             program = torch.export.export(module, (example,), dynamic_shapes=dynamic_shapes(None))
-        converted = ov.convert_model(program)
+        converted = _convert(program)
         converted.reshape([-1, *example.shape[1:]])
     except _FAULTS as error:
         return _reason(error)
@@ -260,7 +279,7 @@ def _recorded(module: nn.Module, example: Any) -> ov.Model:
     import torch
 
     recorded = torch.jit.trace(module, example, strict=False, check_trace=False)
-    return ov.convert_model(recorded, example_input=example, input=[ov.PartialShape(list(example.shape))])
+    return _convert(recorded, example_input=example, input=[ov.PartialShape(list(example.shape))])
 
 
 def _follows_batch(model: ov.Model) -> bool:

@@ -188,6 +188,31 @@ def test_what_openvino_cannot_convert_of_an_export_is_traced() -> None:
     np.testing.assert_allclose(outputs(converted.graph, images)["logits"], wanted(network, images), atol=1e-4)
 
 
+class Chooses(nn.Module):
+    """Takes four of seven columns of its two best rows: OpenVINO loses the four by itself, and then fails."""
+
+    def __init__(self, *, decides: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.decides = decides
+        self.features = nn.Sequential(nn.Conv2d(3, 7, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d((2, 5)))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        rows = self.features(images).flatten(2).transpose(1, 2)
+        if self.decides and float(rows.sum()) > 1e9:
+            raise ValueError
+        best = rows.mean(2).topk(2, 1).indices
+        return torch.gather(rows[..., :4], 1, best[..., None].expand(-1, -1, 4)).sum(1)
+
+
+@pytest.mark.parametrize("decides", [False, True])
+def test_what_the_converter_gets_wrong_is_written_anew(decides: bool) -> None:
+    net = Chooses(decides=decides)
+    converted = module_to_openvino(net, SIZE)
+    assert converted.way.startswith("trace") == decides
+    np.testing.assert_allclose(outputs(converted.graph)["logits"], wanted(net), atol=1e-5)
+
+
 def test_a_trace_that_fixes_the_batch_takes_one_image() -> None:
     net = Fixed()
     graph = module_to_openvino(net, SIZE).graph
