@@ -367,6 +367,8 @@ class Detections:
             may exceed.
         masks_fill_boxes: see ``masks``.
         origins: where in the model's outputs the scores come from; several where a score is a product.
+        turned: the turned boxes that ``boxes`` are around, ``float32`` ``(M, 5)``: centre, width and height in pixels
+            of the original image, which they may exceed, angle in radians; ``None`` where boxes are upright.
     """
 
     boxes: FloatArray
@@ -376,6 +378,7 @@ class Detections:
     mask_boxes: FloatArray | None = None
     masks_fill_boxes: bool = True
     origins: tuple[ScoreOrigin, ...] = ()
+    turned: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

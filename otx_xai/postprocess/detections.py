@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from otx_xai.postprocess.geometry import Placement, place
+from otx_xai.postprocess.turned_boxes import scaled
 from otx_xai.records import Detections, FloatArray, InputGeometry, Size
 
 Window = tuple[int, int, int, int]
@@ -17,6 +18,13 @@ def boxes_on_image(boxes: FloatArray, image_size: Size, geometry: InputGeometry)
     offset, scale = _xyxy(placement)
     result: FloatArray = ((boxes - offset) / scale).astype(np.float32)
     return result
+
+
+def turned_on_image(turned: FloatArray, image_size: Size, geometry: InputGeometry) -> FloatArray:
+    """Map turned boxes ``(M, 5)`` from pixels of the network's input to pixels of the original image, unclipped."""
+    placement = place(image_size, geometry)
+    down, across = (1 / scale for scale in placement.scale)
+    return scaled(turned, (down, across), (-placement.offset[0] * down, -placement.offset[1] * across))
 
 
 def boxes_on_input(boxes: FloatArray, image_size: Size, geometry: InputGeometry) -> FloatArray:

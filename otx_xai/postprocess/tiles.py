@@ -14,6 +14,7 @@ import numpy as np
 from otx_xai.postprocess.detections import boxes_on_image
 from otx_xai.postprocess.geometry import Line, Span, cell_lines, place
 from otx_xai.postprocess.overlaps import suppress
+from otx_xai.postprocess.turned_boxes import suppress_turned
 from otx_xai.records import Detections, FloatArray, InputGeometry, MapGrid, Size, Tiling, UInt8Array
 
 Box = tuple[int, int, int, int]
@@ -84,6 +85,7 @@ def move_detections(found: Detections, box: Box, geometry: InputGeometry) -> Det
     return replace(
         found,
         boxes=found.boxes + shift,
+        turned=None if found.turned is None else found.turned + np.array([left, top, 0, 0, 0], np.float32),
         mask_boxes=None if mask_boxes is None else mask_boxes + shift,
         masks_fill_boxes=True,
     )
@@ -91,6 +93,8 @@ def move_detections(found: Detections, box: Box, geometry: InputGeometry) -> Det
 
 def merge_detections(parts: Sequence[Detections], *, iou_threshold: float, limit: int) -> Detections:
     """Join what was found in all tiles of an image: of every class the best of boxes that overlap.
+
+    Turned boxes are compared as they are turned.
 
     Args:
         parts: one a tile, at least one, on the image.
@@ -103,17 +107,27 @@ def merge_detections(parts: Sequence[Detections], *, iou_threshold: float, limit
     boxes = np.concatenate([part.boxes for part in parts])
     labels = np.concatenate([part.labels for part in parts])
     scores = np.concatenate([part.scores for part in parts])
-    kept = suppress(boxes, labels, scores, iou_threshold=iou_threshold)[:limit]
-    merged = Detections(boxes[kept], labels[kept], scores[kept])
+    turned = _joined([part.turned for part in parts])
+    if turned is None:
+        kept = suppress(boxes, labels, scores, iou_threshold=iou_threshold)[:limit]
+    else:
+        kept = suppress_turned(turned, labels, scores, iou_threshold=iou_threshold)[:limit]
+    merged = Detections(boxes[kept], labels[kept], scores[kept], turned=None if turned is None else turned[kept])
     if parts[0].masks is None:
         return merged
     masks = [mask for part in parts if part.masks is not None for mask in part.masks]
-    mask_boxes = np.concatenate([part.mask_boxes for part in parts if part.mask_boxes is not None])
+    mask_boxes = _joined([part.mask_boxes for part in parts])
     return replace(
         merged,
         masks=np.stack([masks[i] for i in kept]) if len(kept) else parts[0].masks[:0],
-        mask_boxes=mask_boxes[kept],
+        mask_boxes=None if mask_boxes is None else mask_boxes[kept],
     )
+
+
+def _joined(arrays: Sequence[FloatArray | None]) -> FloatArray | None:
+    """Join arrays of all tiles, which all have one or none has."""
+    told = [array for array in arrays if array is not None]
+    return np.concatenate(told) if told else None
 
 
 class Mosaic:

@@ -25,6 +25,30 @@ def upright(boxes: FloatArray) -> FloatArray:
     return np.stack([x - across, y - down, x + across, y + down], axis=1).astype(np.float32)
 
 
+def scaled(boxes: FloatArray, scale: tuple[float, float], offset: tuple[float, float]) -> FloatArray:
+    """Bring turned boxes ``(P, 5)`` from one raster of pixels to another: ``new = scale * old + offset``.
+
+    Args:
+        boxes: centre, width, height, angle.
+        scale: vertical and horizontal one.
+        offset: likewise.
+
+    Returns:
+        ``float32`` ``(P, 5)``. Where the scales differ, a box becomes a parallelogram: the box with the mean and the
+        covariance of that stands for it. Which side is called the width may change, with the angle.
+    """
+    x, y, width, height, angle = np.asarray(boxes, np.float64).T
+    (down, across), (below, aside) = scale, offset
+    cosine, sine = np.cos(angle), np.sin(angle)
+    xx = (width**2 * cosine**2 + height**2 * sine**2) * across**2
+    yy = (width**2 * sine**2 + height**2 * cosine**2) * down**2
+    xy = (width**2 - height**2) * cosine * sine * across * down
+    half, apart = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+    sides = np.sqrt(half + apart), np.sqrt(np.maximum(half - apart, 0))
+    result = np.stack([x * across + aside, y * down + below, *sides, np.arctan2(2 * xy, xx - yy) / 2], axis=1)
+    return result.astype(np.float32)
+
+
 def likeness(first: FloatArray, second: FloatArray) -> FloatArray:
     """Return how alike turned boxes are, each of ``(M, 5)`` with each of ``(P, 5)``: ``float32`` ``(M, P)`` in [0, 1].
 

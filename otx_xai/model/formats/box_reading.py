@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otx_xai.model.formats.box_format import Arrays, Candidates, Found
-from otx_xai.postprocess.detections import boxes_on_image
+from otx_xai.postprocess.detections import boxes_on_image, turned_on_image
 from otx_xai.postprocess.overlaps import suppress
 from otx_xai.postprocess.proposals import Proposals, one_hot
 from otx_xai.postprocess.turned_boxes import suppress_turned
@@ -121,4 +121,5 @@ def _on_image(candidates: Candidates, kept: NDArray[np.intp], image_size: Size, 
         mask_boxes=None if masks is None else exact,
         masks_fill_boxes=candidates.masks_fill_boxes,
         origins=tuple(origin.of(kept) for origin in candidates.origins),
+        turned=None if candidates.turned is None else turned_on_image(candidates.turned[kept], image_size, geometry),
     )

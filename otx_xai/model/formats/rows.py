@@ -189,12 +189,14 @@ def _decode(outputs: Arrays, match: Match, size: Size, threshold: float) -> Cand
     own = _own_rows(output, columns)
     own = own[output.reshape(-1, output.shape[-1])[own, columns.score] >= threshold]
     rows: FloatArray = output.reshape(-1, output.shape[-1])[own].astype(np.float32, copy=False)
+    turned = None if columns.angle is None else _turned(rows, columns, columns.angle)
     return Candidates(
         boxes=_boxes(rows, columns, size),
         labels=np.rint(rows[:, columns.label]).astype(np.int64),
         scores=rows[:, columns.score],
         masks=masks_of(outputs, match, rows[:, columns.width :], _boxes(rows, columns, size), size),
         masks_fill_boxes=False,
+        turned=turned,
         origins=(ScoreOrigin(match.roles["rows"], own * output.shape[-1] + columns.score),),
     )
 
@@ -210,10 +212,13 @@ def _own_rows(output: NDArray[np.generic], columns: Columns) -> NDArray[np.intp]
 
 
 def _boxes(rows: FloatArray, columns: Columns, size: Size) -> FloatArray:
-    boxes = rows[:, columns.box : columns.box + _SIDES]
     if columns.angle is not None:
-        return upright(np.concatenate([boxes, rows[:, columns.angle, None]], axis=1))
-    return decoded(boxes, columns.coding, size)
+        return upright(_turned(rows, columns, columns.angle))
+    return decoded(rows[:, columns.box : columns.box + _SIDES], columns.coding, size)
+
+
+def _turned(rows: FloatArray, columns: Columns, angle: int) -> FloatArray:
+    return np.concatenate([rows[:, columns.box : columns.box + _SIDES], rows[:, angle, None]], axis=1)
 
 
 def _format(name: str, meaning: str, columns: Columns, *, exactly: bool = True) -> BoxFormat:

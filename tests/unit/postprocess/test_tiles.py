@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +14,7 @@ from otx_xai.postprocess import to_image
 from otx_xai.postprocess.detections import pasted_mask
 from otx_xai.postprocess.geometry import fit, place
 from otx_xai.postprocess.tiles import Mosaic, TileGrid, cut_tile, merge_detections, move_detections, tile_grid
+from otx_xai.postprocess.turned_boxes import upright
 from otx_xai.records import Detections, InputGeometry, MapGrid, ResizeType, Tiling
 
 INPUT = InputGeometry((32, 48))
@@ -84,6 +86,29 @@ def test_merging_is_suppression_by_class_over_all_tiles() -> None:
     some = merge_detections(parts, iou_threshold=0.4, limit=5)
     np.testing.assert_array_equal(some.scores, scores[kept[:5]])
     assert len(merge_detections([found([], [], [])] * 2, iou_threshold=0.4, limit=5)) == 0
+
+
+def slanted(*centres: tuple[float, float]) -> Detections:
+    """Boxes of 30 by 4 pixels, turned by 45 degrees: side by side they share most of their upright boxes."""
+    turned = np.array([[x, y, 30, 4, np.pi / 4] for x, y in centres], np.float32)
+    count = len(centres)
+    return Detections(upright(turned), np.zeros(count, np.int64), np.full(count, 0.9, np.float32), turned=turned)
+
+
+def test_turned_boxes_of_different_tiles_are_compared_as_they_are_turned() -> None:
+    tiles = ((0, 0, 60, 60), (30, 0, 90, 60))
+    parts = [
+        move_detections(slanted((40, 30), (43.5, 26.5)), tiles[0], INPUT),
+        move_detections(slanted((10.3, 30), (60, 30)), tiles[1], INPUT),
+    ]
+    merged = merge_detections(parts, iou_threshold=0.5, limit=9)
+    assert merged.turned is not None
+    np.testing.assert_allclose(
+        merged.turned[:, :2], [[40, 30], [43.5, 26.5], [90, 30]]
+    )  # that at 40.3 is the first again
+    np.testing.assert_allclose(merged.boxes, upright(merged.turned), atol=1e-4)
+    as_upright = [replace(part, turned=None) for part in parts]
+    assert len(merge_detections(as_upright, iou_threshold=0.5, limit=9)) == 2
 
 
 @pytest.mark.parametrize("fills", [True, False])

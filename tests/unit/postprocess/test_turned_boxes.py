@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from otx_xai.postprocess.turned_boxes import likeness, suppress_turned, upright
+from otx_xai.postprocess.turned_boxes import likeness, scaled, suppress_turned, upright
 
 RANDOM = np.random.default_rng(8)
 
@@ -24,6 +24,41 @@ def test_upright_boxes_lie_around_the_corners() -> None:
     expected = [[*points.min(axis=0), *points.max(axis=0)] for points in corners]
     np.testing.assert_allclose(upright(turned), expected, atol=1e-3)
     assert upright(turned[:0]).shape == (0, 4)
+
+
+def same(found: np.ndarray, expected: np.ndarray) -> bool:
+    """Whether boxes have the same corners, in any order."""
+    pairs = zip(corners_of(found), corners_of(expected), strict=True)
+    return all(np.abs(one[:, None] - other).max(2).min(1).max() < 1e-3 for one, other in pairs)
+
+
+def corners_of(turned: np.ndarray) -> list[np.ndarray]:
+    return [cv2.boxPoints(((x, y), (w, h), float(np.rad2deg(a)))) for x, y, w, h, a in turned.astype(float).tolist()]
+
+
+def test_boxes_on_another_raster() -> None:
+    turned = boxes(30)
+    back = np.array([1 / 2, 1 / 2, 1 / 2, 1 / 2, 1], np.float32)
+    assert same(scaled(turned, (2, 2), (7, -3)) * back - np.array([-1.5, 3.5, 0, 0, 0], np.float32), turned)
+    level = turned * np.array([1, 1, 1, 1, 0], np.float32)
+    assert same(scaled(level, (2, 3), (1, 5)), level * np.float32([3, 2, 3, 2, 1]) + np.float32([5, 1, 0, 0, 0]))
+    assert scaled(turned[:0], (2, 3), (0, 0)).shape == (0, 5)
+
+
+def test_a_stretched_box_has_the_moments_of_its_parallelogram() -> None:
+    (turned,) = boxes(1)
+    x, y, width, height, angle = (float(value) for value in turned)
+    along, across = np.meshgrid(np.linspace(-0.5, 0.5, 400) * width, np.linspace(-0.5, 0.5, 400) * height)
+    points = np.stack(
+        [along * np.cos(angle) - across * np.sin(angle) + x, along * np.sin(angle) + across * np.cos(angle) + y]
+    )
+    points = (points * np.array([3, 0.5])[:, None, None]).reshape(2, -1)
+    ((mean_x, mean_y, new_width, new_height, turn),) = scaled(turned[None], (0.5, 3), (0, 0)).astype(float)
+    axes = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    np.testing.assert_allclose([mean_x, mean_y], points.mean(1), rtol=1e-4)
+    np.testing.assert_allclose(
+        axes @ np.diag([new_width**2, new_height**2]) @ axes.T / 12, np.cov(points), rtol=0.02, atol=0.05
+    )
 
 
 def density(box: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -152,6 +152,7 @@ def test_turned_boxes_become_upright() -> None:
     xs, ys = zip(*corners, strict=True)
     for box in seen.boxes:
         np.testing.assert_allclose(box, [min(xs), min(ys), max(xs), max(ys)], rtol=1e-5)
+    np.testing.assert_allclose(seen.turned, [[32, 30, 40, 10, np.pi / 6]] * len(seen), rtol=1e-5)
 
 
 def test_key_points_are_left_out() -> None:

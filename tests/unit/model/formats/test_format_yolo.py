@@ -15,6 +15,7 @@ from otx_xai.errors import ConfigError, ModelError
 from otx_xai.model.formats.box_format import Match
 from otx_xai.model.formats.box_reading import read_detections, read_proposals
 from otx_xai.model.formats.choice import find_format
+from otx_xai.postprocess.turned_boxes import upright
 from otx_xai.records import Task
 
 RANDOM = np.random.default_rng(5)
@@ -160,6 +161,8 @@ def test_turned_boxes_are_suppressed_as_they_are_turned() -> None:
     side = 44 / np.sqrt(8)
     np.testing.assert_allclose(seen.boxes, [[32 - side, 32 - side, 32 + side, 32 + side]] * 2, atol=1e-3)
     np.testing.assert_allclose(seen.scores, [0.9, 0.8])
+    assert seen.turned is not None
+    np.testing.assert_allclose(upright(seen.turned), seen.boxes, atol=1e-3)
 
 
 def blind(width: int, places: int = 30, **outputs: Any) -> ov.Model:
