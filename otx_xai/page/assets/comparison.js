@@ -1,0 +1,116 @@
+// Maps side by side: drift, clusters, labels to review.
+
+// A row of small panels of one image, drawn once its parts are there.
+function sideBySide(index, scenesOf) {
+  const row = make('div', { class: 'side-row' });
+  const show = () => {
+    const again = () => { if (row.isConnected) show(); };
+    const source = thumbOf(index, again);
+    const detail = detailOf(index, again);
+    if (source === null || detail === null) return;
+    into(clear(row), scenesOf(detail).map(([title, scene]) => panel(scene ? title : `${title} (no map)`, { source, extent: detail.extent, ...scene }, detail.size, 240)));
+  };
+  row.redraw = show;
+  whenSeen(row, show);
+  return row;
+}
+
+let sight = null;
+
+function whenSeen(element, action) {
+  if (!sight) {
+    sight = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
+      sight.unobserve(entry.target);
+      entry.target.seen();
+    }), { rootMargin: '300px' });
+  }
+  element.seen = action;
+  sight.observe(element);
+}
+
+function redrawSides() {
+  document.querySelectorAll('.side-row').forEach((row) => { if (row.childElementCount) row.redraw(); });
+}
+
+function nameOf(list, place) {
+  const index = list[place];
+  return make('button', { type: 'button', class: 'link', click: () => openViewer(list, place) }, store.names[index]);
+}
+
+// Rows that are made as the reader goes on.
+function inPortions(rows, most, makeRow, element) {
+  let done = 0;
+  const more = make('button', { type: 'button', class: 'quiet', click: add });
+  function add() {
+    rows.slice(done, done + most).forEach((row, place) => into(element, makeRow(row, done + place)));
+    done = Math.min(rows.length, done + most);
+    more.hidden = done === rows.length;
+    more.textContent = `Show more (${whole(rows.length - done)} left)`;
+  }
+  add();
+  return [element, more];
+}
+
+function showDrift(main) {
+  const { drift } = store.content;
+  heading(main, 'Drift', `Against ${drift.baseline}. Where the answer stayed and the map moved by more than noise, the model answers for another reason.`);
+  into(main, make('section', { class: 'figures small' }, [
+    ['Distance of the maps', drift.distance, `Noise reaches ${plainNumber(drift.noise)}.`],
+    ['Same best class', drift.top1_agreement, isNumber(drift.mcnemar_p) ? `McNemar: p = ${probabilityText(drift.mcnemar_p)}.` : ''],
+  ].filter(([, effect]) => effect).map(([title, effect, hint]) => make('div', { class: 'figure' }, make('h2', { class: 'figure-label' }, title), make('p', { class: 'figure-value' }, unitText(effect.value, effect.unit)), intervalBar(effect), make('p', { class: 'figure-interval' }, `${intervalText(effect)} · ${countText(effect)}`), make('p', { class: 'figure-hint' }, hint))),
+  [['Maps that moved', drift.changed, 'Same answer, another map, above noise.'], ['Silent drift', drift.silent, 'Of these, right before and after.']].filter(([, count]) => isNumber(count)).map(([title, count, hint]) => make('div', { class: 'figure' }, make('h2', { class: 'figure-label' }, title), make('p', { class: 'figure-value' }, whole(count)), make('p', { class: 'figure-hint' }, hint)))));
+  const named = indicesOf(store.content.findings.filter((finding) => findingMap(finding)).flatMap((finding) => finding.images));
+  const rest = [];
+  for (let index = 0; index < store.count; index += 1) if (store.baseline[index]) rest.push(index);
+  const column = store.values.get('drift') || store.values.get('distance');
+  if (column) rest.sort((one, other) => (column[other] || 0) - (column[one] || 0));
+  const indices = [...new Set([...named.filter((index) => store.baseline[index]), ...rest])];
+  if (!indices.length) { into(main, make('p', { class: 'empty' }, 'No maps of the baseline are on this page.')); return; }
+  into(main, make('div', { class: 'bar' }, lookControls(redrawSides), colourScale(BLUE_RED, 'only before', 'only now', 'difference')));
+  into(main, inPortions(indices, 20, (index, place) => make('article', { class: 'pair' }, make('div', { class: 'side-text' }, make('h3', null, nameOf(indices, place)), make('p', { class: 'muted' }, caseDot(store.cases[index]), ' ', predictionText(index)), column && isNumber(column[index]) ? make('p', { class: 'muted' }, `distance ${decimals(column[index], 3)}`) : null),
+    sideBySide(index, (detail) => {
+      const before = detail.maps.find((map) => map.baseline) || null;
+      const now = before ? mapOf(index, detail, before.target, false) || mainMap(index, detail) : null;
+      return [[`Before: ${before ? label(before.target) : ''}`, before && { map: before }], [`Now: ${now ? label(now.target) : ''}`, now && { map: now }], ['Difference', before && now && { map: now, before }]];
+    })), make('div', { class: 'sides' })));
+}
+
+function showClusters(main) {
+  heading(main, 'Clusters', 'Images that share where the model looks (maps) or what it looks at (features). A cluster is no fault by itself; see whether the place makes sense.');
+  into(main, make('div', { class: 'cards' }, store.content.clusters.map((cluster) => {
+    const examples = indicesOf(cluster.images);
+    return make('article', { class: 'card cluster' }, cluster.mean && cluster.mean.length ? meanMap(cluster) : null, make('div', { class: 'card-text' },
+      make('h2', null, cluster.name),
+      make('p', { class: 'muted' }, [`${counted(cluster.size, 'image')}`, `by ${cluster.kind}`, cluster.class === null ? '' : label(cluster.class), isNumber(cluster.stability) ? `stability ${decimals(cluster.stability, 2)}` : ''].filter(Boolean).join(' · ')),
+      examples.length ? strip(examples, { most: 6, className: 'examples six' }) : null));
+  })));
+}
+
+function meanMap(cluster) {
+  const size = [cluster.mean.length, cluster.mean[0].length];
+  const canvas = make('canvas', { width: 160, height: Math.round((160 * size[0]) / size[1]), role: 'img', 'aria-label': `Mean map of ${cluster.name}` });
+  const map = { size, grid: Float32Array.from(cluster.mean.flat(), (value) => 255 * (value || 0)) };
+  canvas.getContext('2d').drawImage(heatLayer(map, 1, 0, true), 0, 0, canvas.width, canvas.height);
+  return make('figure', { class: 'mean' }, canvas, make('figcaption', null, 'mean map'));
+}
+
+function showLabels(main) {
+  const rows = store.content.label_review;
+  heading(main, 'Labels to review', 'Images whose label may be wrong, the likeliest first. Decide in label_review.csv, and hand it back with otx audit --review.');
+  const indices = indicesOf(rows.map((row) => row.image));
+  into(main, make('div', { class: 'bar' }, lookControls(redrawSides)));
+  into(main, inPortions(rows, 20, (row) => {
+    const index = store.placeOf.get(row.image);
+    return make('article', { class: 'pair' }, make('div', { class: 'side-text' },
+      make('h3', null, index === undefined ? row.image : nameOf(indices, indices.indexOf(index))),
+      make('p', null, make('span', { class: 'struck' }, label(row.given)), ' → ', make('strong', null, row.suggested === null || row.suggested < 0 ? 'no object' : label(row.suggested))),
+      make('p', { class: 'muted' }, [isNumber(row.confidence) ? `confidence ${percent(row.confidence)}` : '', row.reason ? words(row.reason).toLowerCase() : ''].filter(Boolean).join(' · '))),
+    index === undefined ? null : sideBySide(index, (detail) => labelScenes(index, detail, row)));
+  }, make('div', { class: 'sides' })));
+}
+
+function labelScenes(index, detail, row) {
+  if (isDetector()) return [['Annotated and found', { map: null, boxes: boxesOf(detail) }]];
+  const of = (target) => mapOf(index, detail, target, false);
+  return [[`Label: ${label(row.given)}`, of(row.given) && { map: of(row.given) }], [`Suggested: ${label(row.suggested)}`, of(row.suggested) && { map: of(row.suggested) }]];
+}
