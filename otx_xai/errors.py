@@ -15,12 +15,14 @@
     └── OutputError        6   results cannot be written
 
 ``otx`` ends with 0 after a clean run, with :data:`EXIT_PARTIAL` (7) when results were written but some images
-failed, and with :data:`EXIT_INTERRUPTED` (130) after Ctrl-C.
+failed, with :data:`EXIT_GATE` (8) when an audit fails one of its gates, and with :data:`EXIT_INTERRUPTED` (130) after
+Ctrl-C.
 """
 
 from __future__ import annotations
 
 EXIT_PARTIAL = 7
+EXIT_GATE = 8
 EXIT_INTERRUPTED = 130
 
 

@@ -1,0 +1,222 @@
+"""Whether a model may ship: figures and findings against the limits of a pipeline, and the verdict in a sentence."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState
+from otx_xai.audit.statistics import said
+from otx_xai.errors import ConfigError
+from otx_xai.options import Word
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of an audit that a person reads first, and a gate can ask for.
+
+    Args:
+        name: as gates call it.
+        label: as people read it.
+        effect: the number; NaN where it cannot be told.
+        high_is_good: whether more of it is better.
+        hint: what it means, one sentence.
+    """
+
+    name: str
+    label: str
+    effect: Effect
+    high_is_good: bool
+    hint: str
+
+    @property
+    def pessimistic(self) -> float:
+        """The worse end of its interval, or the number itself where it has no interval."""
+        end = self.effect.low if self.high_is_good else self.effect.high
+        return end if math.isfinite(end) else self.effect.value
+
+    def content(self) -> dict[str, Any]:
+        """Return it in the terms of JSON."""
+        better = "high" if self.high_is_good else "low"
+        return {
+            "name": self.name,
+            "label": self.label,
+            "effect": self.effect.content(),
+            "better": better,
+            "hint": self.hint,
+        }
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One condition under which an audit fails.
+
+    Args:
+        text: as the user wrote it.
+        kind: of findings that must not be there.
+        state: only findings of this state count; ``None``: all but refuted ones.
+        figure: name of a figure that has a limit.
+        limit: the limit.
+    """
+
+    text: str
+    kind: FindingKind | None = None
+    state: FindingState | None = None
+    figure: str = ""
+    limit: float = math.nan
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """What became of a gate.
+
+    Args:
+        gate: as the user wrote it.
+        passed: whether the model may pass.
+        why: one sentence with figures.
+    """
+
+    gate: str
+    passed: bool
+    why: str
+
+    def content(self) -> dict[str, Any]:
+        """Return it in the terms of JSON."""
+        return {"gate": self.gate, "passed": self.passed, "why": self.why}
+
+
+class VerdictState(Word):
+    """What an audit comes to."""
+
+    PASS = "pass"
+    """Every gate is passed, and nothing was verified."""
+    ATTENTION = "attention"
+    """No gate is failed, and something was verified or suspected that a person should look at."""
+    FAIL = "fail"
+    """A gate is failed."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an audit comes to, in a word and a sentence."""
+
+    state: VerdictState
+    sentence: str
+
+    def content(self) -> dict[str, Any]:
+        """Return it in the terms of JSON."""
+        return {"state": str(self.state), "sentence": self.sentence}
+
+
+FIGURES = (
+    "accuracy",
+    "confident_errors",
+    "energy_in_object",
+    "background_reliance",
+    "ece",
+    "label_errors",
+    "drift",
+    "silent_drift",
+    "top1_agreement",
+    "ap",
+    "ap50",
+    "missed",
+    "background_boxes",
+)
+"""Names of all figures that gates can ask for; an audit has those that its task and data allow."""
+
+
+def parse_gates(fail_on: str | Sequence[str] | None) -> list[Gate]:
+    """Read the conditions of ``--fail_on``.
+
+    Args:
+        fail_on: ``"verified_shortcut,accuracy=0.9"``, or a sequence. A kind of finding (with ``verified_``,
+            ``suspected_`` or ``measured_`` in front, where only that state counts), or a figure with its limit: least
+            value of what should be high, largest of what should be low.
+
+    Raises:
+        ConfigError: there is no such kind or figure, or a limit is no number.
+    """
+    if fail_on is None:
+        return []
+    words = fail_on.split(",") if isinstance(fail_on, str) else list(fail_on)
+    return [_gate(word.strip()) for word in words if word.strip()]
+
+
+def check_gates(gates: Iterable[Gate], findings: Sequence[Finding], figures: Sequence[Figure]) -> list[GateResult]:
+    """Hold findings and figures against gates. Limits are compared with the pessimistic end of the interval."""
+    by_name = {figure.name: figure for figure in figures}
+    return [_of_figure(gate, by_name.get(gate.figure)) if gate.figure else _of_kind(gate, findings) for gate in gates]
+
+
+def conclude(findings: Sequence[Finding], gates: Sequence[GateResult]) -> Verdict:
+    """Return what findings and gates come to."""
+    failed = [gate for gate in gates if not gate.passed]
+    verified = [one for one in findings if one.state is FindingState.VERIFIED]
+    suspected = [one for one in findings if one.state is FindingState.SUSPECTED]
+    if failed:
+        more = f" ({len(failed)} of {len(gates)} gates failed)" if len(gates) > 1 else ""
+        return Verdict(VerdictState.FAIL, f"{failed[0].why}{more}")
+    if verified:
+        worst = max(verified, key=lambda one: one.severity)
+        others = f" {_counted(len(verified) - 1, 'more verified finding')}." if len(verified) > 1 else ""
+        return Verdict(VerdictState.ATTENTION, worst.statement + others)
+    if suspected:
+        worst = max(suspected, key=lambda one: one.severity)
+        sentence = f"Nothing is verified; {_counted(len(suspected), 'suspicion')} to look at. {worst.statement}"
+        return Verdict(VerdictState.ATTENTION, sentence)
+    passed = f"All {len(gates)} gates are passed, and nothing" if gates else "Nothing"
+    return Verdict(VerdictState.PASS, f"{passed} was found that pixels or statistics confirm.")
+
+
+def _gate(word: str) -> Gate:
+    name, has_limit, limit = (part.strip() for part in word.partition("="))
+    if has_limit:
+        if name not in FIGURES:
+            raise ConfigError(f"--fail_on {word!r}: there is no figure {name!r}; {_close(name, FIGURES)}")
+        try:
+            return Gate(word, figure=name, limit=float(limit))
+        except ValueError as error:
+            raise ConfigError(f"--fail_on {word!r}: {limit!r} is no number; expected a limit such as 0.25.") from error
+    states = (FindingState.VERIFIED, FindingState.SUSPECTED, FindingState.MEASURED)
+    state = next((state for state in states if name.startswith(f"{state}_")), None)
+    kind = name.removeprefix(f"{state}_") if state else name
+    kinds = [str(one) for one in FindingKind]
+    if kind not in kinds:
+        hint = f" A figure takes a limit: {kind}=0.9." if kind in FIGURES else ""
+        raise ConfigError(f"--fail_on {word!r}: there is no kind of finding {kind!r}; {_close(kind, kinds)}{hint}")
+    return Gate(word, FindingKind(kind), state)
+
+
+def _close(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    meant = f"did you mean {close[0]!r}? " if close else ""
+    return f"{meant}Expected one of {', '.join(known)}."
+
+
+def _of_figure(gate: Gate, figure: Figure | None) -> GateResult:
+    if figure is None or not math.isfinite(figure.pessimistic):
+        why = f"{gate.text}: this audit has no figure {gate.figure}, so the gate cannot be passed."
+        return GateResult(gate.text, False, why)
+    good = figure.high_is_good
+    passed = figure.pessimistic >= gate.limit if good else figure.pessimistic <= gate.limit
+    least = "at least" if good else "at most"
+    why = f"{figure.label}: {said(figure.effect)}; {least} {gate.limit:g} was asked for, and the worse end counts."
+    return GateResult(gate.text, passed, why)
+
+
+def _of_kind(gate: Gate, findings: Sequence[Finding]) -> GateResult:
+    states = {gate.state} if gate.state else set(FindingState) - {FindingState.REFUTED}
+    found = [one for one in findings if one.kind is gate.kind and one.state in states]
+    state = f"{gate.state} " if gate.state else ""
+    if not found:
+        return GateResult(gate.text, True, f"No {state}finding {gate.kind}.")
+    worst = max(found, key=lambda one: one.severity)
+    return GateResult(gate.text, False, f"{_counted(len(found), f'{state}finding')} {gate.kind}: {worst.statement}")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
