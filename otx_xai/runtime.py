@@ -225,7 +225,7 @@ class Session:
         if not passengers:
             return
         tensors += [tensors[-1]] * (self.batch - len(tensors))
-        batch = tensors[0][None] if self.batch == 1 else np.stack(tensors)
+        batch = np.require(tensors[0][None], requirements="W") if self.batch == 1 else np.stack(tensors)
         try:
             # Shared rather than copied by this thread, which holds the interpreter meanwhile
             queue.start_async(ov.Tensor(batch, shared_memory=True), _Group(passengers, batch))

@@ -43,7 +43,7 @@ def resized(image: UInt8Array, box: Box, size: Size, interpolation: Interpolatio
 
     def plane(pixels: UInt8Array) -> UInt8Array:
         picture = Image.fromarray(np.ascontiguousarray(pixels))
-        return np.asarray(picture.resize(size[::-1], Image.Resampling(_PILLOW[interpolation]), box))
+        return np.array(picture.resize(size[::-1], Image.Resampling(_PILLOW[interpolation]), box))
 
     if image.shape[2:] == (3,):
         return plane(image)

@@ -84,6 +84,19 @@ def test_results_come_in_order_and_the_last_batch_is_padded(batch: int, count: i
         assert results == [(value, right(value)) for value in range(count)]
 
 
+def test_images_may_be_read_only(session: Session) -> None:
+    """As Pillow, memory maps and jax hand them over."""
+
+    def locked(value: int) -> tuple[np.ndarray, int]:
+        image = picture(value)
+        image.flags.writeable = False
+        return image, value
+
+    results = list(session.stream(range(5), locked, finish))
+    assert results == [(value, right(value)) for value in range(5)]
+    assert session.infer(locked(3)[0][None])["total"] == right(3)[1]
+
+
 def test_a_light_stream_has_no_threads_of_its_own(session: Session) -> None:
     readers = set()
 
