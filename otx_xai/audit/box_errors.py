@@ -139,6 +139,16 @@ def box_results(evidence: Evidence, errors: BoxErrors) -> list[BoxResult]:
     ]
 
 
+def right_images(evidence: Evidence, errors: BoxErrors) -> BoolArray:
+    """Return in which images each object is found and each box is right, ``(N,)``; false of all without annotations."""
+    right = np.full(len(evidence), evidence.found is not None and evidence.objects is not None)
+    if evidence.found is not None and evidence.objects is not None:
+        fine = [str(BoxCase.RIGHT), str(BoxCase.UNSURE)]
+        right[evidence.found.image[~np.isin(errors.of_found, fine)]] = False
+        right[evidence.objects.image[errors.of_object != str(BoxCase.RIGHT)]] = False
+    return right
+
+
 def box_findings(evidence: Evidence, errors: BoxErrors) -> list[Finding]:
     """Count the errors of each kind, over all classes.
 

@@ -108,6 +108,12 @@ def count_cases(words: NDArray[np.str_]) -> dict[str, int]:
     return {str(case): numbers.get(str(case), 0) for case in Case}
 
 
+def right_images(evidence: Evidence, threshold: float = 0.5) -> BoolArray:
+    """Return which images are right, ``(N,)``, see :func:`cases`; false where none is annotated."""
+    right, _ = _right(evidence, threshold)
+    return right
+
+
 def accuracy(evidence: Evidence, threshold: float = 0.5) -> Effect:
     """Return the part of the annotated images that are right, see :func:`cases`; NaN where none is annotated."""
     right, _ = _right(evidence, threshold)

@@ -72,6 +72,27 @@ def share(successes: int | BoolArray, n: int | None = None) -> Effect:
     return Effect(successes / n if n else math.nan, *wilson(int(successes), n), n)
 
 
+def difference(successes: int, n: int, other_successes: int, other_n: int) -> Effect:
+    """Return by how much one share exceeds another, independent one, with Newcombe's interval (1998, method 10).
+
+    Args:
+        successes: how many of ``n``.
+        n: its cases, which the effect counts.
+        other_successes: how many of ``other_n``.
+        other_n: cases of the other one.
+
+    Returns:
+        The difference in [-1, 1]; NaN where one of them is of nothing.
+    """
+    if not n or not other_n:
+        return Effect(math.nan, math.nan, math.nan, n)
+    first, second = successes / n, other_successes / other_n
+    (low, high), (other_low, other_high) = wilson(successes, n), wilson(other_successes, other_n)
+    below = math.hypot(first - low, other_high - second)
+    above = math.hypot(high - first, second - other_low)
+    return Effect(first - second, first - second - below, first - second + above, n)
+
+
 def mean_effect(values: ArrayLike, unit: Unit = Unit.SHARE) -> Effect:
     """Return a mean with its interval: BCa bootstrap with a fixed seed, Student's t of more than 1000 values.
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import special, stats
 
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, Unit
-from otx_xai.audit.statistics import corrected, logit, mean_effect, paired, said, share, wilson
+from otx_xai.audit.statistics import corrected, difference, logit, mean_effect, paired, said, share, wilson
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 7), (7, 7), (1, 3), (41, 1000), (99_999, 100_000)])
@@ -28,6 +28,14 @@ def test_a_share_of_a_mask_counts_it_and_one_of_nothing_is_nan() -> None:
     assert nothing.size == 0
     with pytest.raises(ValueError, match="no n"):
         share(3)
+
+
+def test_a_difference_has_the_interval_of_newcombe() -> None:
+    """The first example of his paper: 56 of 70 and 48 of 80."""
+    effect = difference(56, 70, 48, 80)
+    assert (effect.value, effect.n) == (pytest.approx(0.2), 70)
+    assert (effect.low, effect.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+    assert math.isnan(difference(0, 0, 1, 2).value)
 
 
 def test_wilson_covers_the_truth_as_often_as_it_says() -> None:
