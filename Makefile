@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clients models docs clean
+.PHONY: help demo test lint format bench clients models page docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -41,6 +41,9 @@ clients: $(STAMP) .venv-clients/.installed .peers/.installed ## Intel's Model AP
 models: .venv-models/.installed ## explain classifiers and detectors of other packages, and compare: out/models/table.md
 	.venv-models/bin/python tests/models_zoo/run.py out/models
 
+page: $(STAMP) .browser/.installed ## open the page of an audit in Chromium: every view, keyboard, phone, print, 10 000 images
+	OTX_XAI_BROWSER=1 PYTHONPATH=.browser $(BIN)/python -m pytest tests/page
+
 docs: $(STAMP) ## build the pages in docs/ and the API reference into docs/_build
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build
 	@echo "docs/_build/index.html"
@@ -57,6 +60,12 @@ clean: ## remove what the targets made, except environments
 # Without what they depend on: torch and the rest are in .venv, and stay as they are.
 .peers/.installed: $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-deps --target .peers captum grad-cam ttach
+	@touch $@
+
+# Playwright drives the browser that is there, and brings none.
+.browser/.installed: $(STAMP)
+	command -v chromium google-chrome > /dev/null || { echo "make page needs Chromium: apt-get install chromium"; exit 1; }
+	$(BIN)/python -m pip install --quiet --target .browser playwright
 	@touch $@
 
 # Ultralytics, which is under the AGPL, is in this environment only. It brings an OpenCV that clashes with ours.

@@ -103,14 +103,18 @@ function showLabels(main) {
     const index = store.placeOf.get(row.image);
     return make('article', { class: 'pair' }, make('div', { class: 'side-text' },
       make('h3', null, index === undefined ? row.image : nameOf(indices, indices.indexOf(index))),
-      make('p', null, make('span', { class: 'struck' }, label(row.given)), ' → ', make('strong', null, row.suggested === null || row.suggested < 0 ? 'no object' : label(row.suggested))),
+      make('p', null, 'Label ', make('strong', null, label(row.given)), ', suggested ', make('strong', null, suggestedName(row)), '.'),
       make('p', { class: 'muted' }, [isNumber(row.confidence) ? `confidence ${percent(row.confidence)}` : '', row.reason ? words(row.reason).toLowerCase() : ''].filter(Boolean).join(' · '))),
     index === undefined ? null : sideBySide(index, (detail) => labelScenes(index, detail, row)));
   }, make('div', { class: 'sides' })));
 }
 
+function suggestedName(row) {
+  return row.suggested === null || row.suggested < 0 ? 'none' : label(row.suggested);
+}
+
 function labelScenes(index, detail, row) {
   if (isDetector()) return [['Annotated and found', { map: null, boxes: boxesOf(detail) }]];
   const of = (target) => mapOf(index, detail, target, false);
-  return [[`Label: ${label(row.given)}`, of(row.given) && { map: of(row.given) }], [`Suggested: ${label(row.suggested)}`, of(row.suggested) && { map: of(row.suggested) }]];
+  return [[`Label: ${label(row.given)}`, of(row.given) && { map: of(row.given) }], [`Suggested: ${suggestedName(row)}`, of(row.suggested) && { map: of(row.suggested) }]];
 }

@@ -29,12 +29,16 @@ function fineSize(map) {
   return [Math.round(columns * scale), Math.round(rows * scale)];
 }
 
+const scratch = new Map(); // one canvas a size, since each layer is laid on a picture at once
+
 function onCanvas(width, height, paintPixel) {
-  const canvas = document.createElement('canvas');
-  canvas.width = width;
-  canvas.height = height;
-  const context = canvas.getContext('2d');
-  const pixels = context.createImageData(width, height);
+  const size = `${width} ${height}`;
+  if (!scratch.has(size)) {
+    const canvas = make('canvas', { width, height });
+    const context = canvas.getContext('2d', { willReadFrequently: true }); // kept in memory, not on a graphics card
+    scratch.set(size, { canvas, context, pixels: context.createImageData(width, height) });
+  }
+  const { canvas, context, pixels } = scratch.get(size);
   for (let place = 0; place < width * height; place += 1) paintPixel(pixels.data, 4 * place, place);
   context.putImageData(pixels, 0, 0);
   return canvas;

@@ -9,6 +9,8 @@ class Grid {
     this.free = [];
     this.element = make('div', { class: 'grid', role: 'list', 'aria-label': 'Images', keydown: (event) => this.onKey(event) });
     this.onMove = () => { this.frame = this.frame || requestAnimationFrame(() => { this.frame = 0; this.show(); }); };
+    this.settle = later(() => this.redraw(), 70);
+    this.seen = { top: 0, time: 0 };
     window.addEventListener('scroll', this.onMove, { passive: true });
     window.addEventListener('resize', this.onMove);
   }
@@ -40,12 +42,22 @@ class Grid {
     if (!this.element.isConnected) return;
     this.measure();
     const top = -this.element.getBoundingClientRect().top;
+    this.hasty = this.isHasty(top);
     const first = Math.max(0, Math.floor((top - 300) / this.stepY)) * this.columns;
     const last = Math.min(this.items.length, (Math.floor((top + window.innerHeight + 300) / this.stepY) + 1) * this.columns);
     for (const place of [...this.tiles.keys()]) {
       if ((place < first || place >= last) && this.tiles.get(place).button !== document.activeElement) this.release(place);
     }
     for (let place = first; place < last; place += 1) this.put(place);
+    if (this.hasty) this.settle();
+  }
+
+  // Faster than a screen in a fifth of a second: nobody sees what goes by.
+  isHasty(top) {
+    const now = performance.now();
+    const { top: before, time } = this.seen;
+    this.seen = { top, time: now };
+    return time > 0 && Math.abs(top - before) / Math.max(1, now - time) > window.innerHeight / 200;
   }
 
   put(place) {
@@ -61,7 +73,7 @@ class Grid {
     tile.box.setAttribute('aria-setsize', this.items.length);
     tile.box.setAttribute('aria-posinset', place + 1);
     tile.button.tabIndex = place === this.active ? 0 : -1;
-    if (tile.index !== this.items[place]) showTile(tile, this.items[place]);
+    if (tile.index !== this.items[place]) showTile(tile, this.items[place], this.hasty);
   }
 
   makeOne() {

@@ -72,7 +72,7 @@ function onKey(event) {
   const typing = event.target.matches('input[type="search"], select, input[type="text"]');
   if (event.key === 'Escape' && event.target.id === 'search') { event.target.value = ''; event.target.dispatchEvent(new Event('input')); event.target.blur(); return; }
   if (typing) return;
-  if (event.key === '/') { event.preventDefault(); toImages('', () => document.getElementById('search').focus()); }
+  if (event.key === '/') { event.preventDefault(); toImages(null, () => document.getElementById('search').focus()); }
   else if (event.key >= '0' && event.key <= '9') pickCase(Number(event.key));
   else if (event.key === 'o') { look.shown = !look.shown; document.querySelectorAll('.map-shown').forEach((box) => { box.checked = look.shown; }); redrawTiles(); redrawSides(); if (grid) grid.redraw(); }
   else if (event.key.startsWith('Arrow') && grid && (event.target === document.body || event.target.id === 'main')) { event.preventDefault(); grid.focus(grid.active); }
@@ -84,10 +84,14 @@ function pickCase(place) {
   toImages(name ? `?case=${encodeURIComponent(name)}` : '', () => say(`${name ? caseName(name) : 'All images'}: ${counted(grid.items.length, 'image')}`));
 }
 
+// `query`: which images; null: those that are shown, if any are.
 function toImages(query, then) {
   if (!store.page.count) return;
-  if (whereTo().id !== 'images' || query || then) history.pushState(null, '', `#/images${query || (whereTo().id === 'images' ? location.hash.replace(/^[^?]*/, '') : '')}`);
-  showView();
+  if (query !== null || whereTo().id !== 'images') {
+    history.pushState(null, '', `#/images${query || ''}`);
+    showView();
+    window.scrollTo(0, 0);
+  }
   then();
 }
 
@@ -97,7 +101,7 @@ function printAll() {
   const { id } = whereTo();
   for (const view of shownViews()) {
     if (view.id === id || view.print === false || view.id === 'overview' || (id === 'finding')) continue;
-    const part = make('section', { class: 'print-part' });
+    const part = make('section', { class: `print-part print-${view.id}` });
     view.show(part, new URLSearchParams());
     into(main, part);
   }
@@ -110,7 +114,7 @@ async function start() {
   try {
     await loadAllRows();
   } catch (error) {
-    into(document.getElementById('main'), make('p', { class: 'empty', role: 'alert' }, error.message));
+    complain(error);
     return;
   }
   window.addEventListener('hashchange', () => { showView(); window.scrollTo(0, 0); });

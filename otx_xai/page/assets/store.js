@@ -1,7 +1,7 @@
 // The data of the audit. They come as scripts that call otxAudit.add, since a page on a disk may not fetch.
 
-const KEPT_DETAILS = 30;
-const KEPT_ATLASES = 6;
+const KEPT_DETAILS = 12;
+const KEPT_ATLASES = 4;
 
 const store = {
   content: null,
@@ -82,11 +82,18 @@ function loadScript(path) {
 function loadPicture(address) {
   return new Promise((resolve, reject) => {
     const picture = new Image();
-    picture.decoding = 'async';
     picture.onload = () => resolve(picture);
     picture.onerror = () => reject(new Error(`${address} cannot be shown.`));
     picture.src = address;
   });
+}
+
+// A sheet is decoded beside the page's own work, and its memory is given back at once when it is forgotten.
+async function loadSheet(address) {
+  const picture = await loadPicture(address);
+  const sheet = await createImageBitmap(picture);
+  picture.removeAttribute('src');
+  return sheet;
 }
 
 async function loadAllRows() {
@@ -97,7 +104,7 @@ async function loadAllRows() {
   }));
 }
 
-// Returns what is there, or null and loads it; `then` is called when it has come.
+// Returns what is there, or null and loads it; `then` is called when it has come. Without `then` nothing is loaded.
 function get(kind, number, then) {
   const key = `${kind}-${number}`;
   if (parts.has(key) && !(kind === 'thumbs' && typeof parts.get(key) === 'string')) {
@@ -108,14 +115,15 @@ function get(kind, number, then) {
     }
     return value;
   }
+  if (!then) return null;
   if (!loading.has(key)) loading.set(key, fetchPart(kind, number, key));
-  if (then) loading.get(key).then(then, complain);
+  loading.get(key).then(then, complain);
   return null;
 }
 
 async function fetchPart(kind, number, key) {
   try {
-    if (kind === 'thumbs') parts.set(key, await loadPicture(parts.get(key) || fileOf(kind, number)));
+    if (kind === 'thumbs') parts.set(key, await loadSheet(parts.get(key) || fileOf(kind, number)));
     else await loadScript(fileOf(kind, number));
     if (store.page.kind !== 'single') forget(kind, kind === 'thumbs' ? KEPT_ATLASES : KEPT_DETAILS);
   } finally {
@@ -125,15 +133,16 @@ async function fetchPart(kind, number, key) {
 
 function forget(kind, most) {
   const keys = [...parts.keys()].filter((key) => key.startsWith(kind));
-  keys.slice(0, Math.max(0, keys.length - most)).forEach((key) => parts.delete(key));
+  keys.slice(0, Math.max(0, keys.length - most)).forEach((key) => {
+    if (kind === 'thumbs') parts.get(key).close();
+    parts.delete(key);
+  });
 }
 
-const complained = new Set();
-
 function complain(error) {
-  if (complained.has(error.message)) return;
-  complained.add(error.message);
-  say(error.message);
+  const notice = document.getElementById('notice');
+  notice.textContent = error.message;
+  notice.hidden = false;
 }
 
 function detailOf(index, then) {

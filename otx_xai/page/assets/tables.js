@@ -91,5 +91,5 @@ function showAbout(main) {
     Object.values(STATES).map(([name, meaning]) => [make('dt', null, name), make('dd', null, meaning)]),
     make('dt', null, 'Maps'), make('dd', null, 'A map shows which places of the image a class score depends on. Each is scaled to its own range: bright is its largest value, and says nothing of how large that is.'),
     make('dt', null, 'Intervals'), make('dd', null, 'Cover the true value in 95 of 100 audits like this one. The bar shows the interval, the line in it the estimate.')));
-  into(main, make('h2', null, 'Keys'), make('dl', { class: 'pairs wide' }, KEYS.map(([key, meaning]) => [make('dt', null, make('kbd', null, key)), make('dd', null, meaning)])));
+  into(main, make('h2', { class: 'on-screen' }, 'Keys'), make('dl', { class: 'pairs wide on-screen' }, KEYS.map(([key, meaning]) => [make('dt', null, make('kbd', null, key)), make('dd', null, meaning)])));
 }

@@ -52,7 +52,7 @@ function makeTile(open) {
   return tile;
 }
 
-function showTile(tile, index) {
+function showTile(tile, index, hasty) {
   if (tile.index !== index) {
     tile.index = index;
     tile.canvas.classList.remove('drawn');
@@ -63,11 +63,12 @@ function showTile(tile, index) {
     into(clear(tile.line), caseDot(store.cases[index]), make('span', null, predictionText(index)));
     if (!isDetector() && given && !isRight(index)) into(tile.line, make('span', { class: 'tile-given' }, `label ${given}`));
   }
-  drawTile(tile, index);
+  drawTile(tile, index, hasty);
 }
 
-function drawTile(tile, index) {
-  const again = () => { if (tile.index === index && tile.button.isConnected) drawTile(tile, index); };
+// `hasty`: only if all is there; nothing is loaded for what flies past.
+function drawTile(tile, index, hasty) {
+  const again = hasty ? null : () => { if (tile.index === index && tile.button.isConnected) drawTile(tile, index); };
   const source = thumbOf(index, again);
   const detail = detailOf(index, again);
   if (source === null || detail === null) return;

@@ -14,7 +14,7 @@ function openViewer(list, place) {
 function buildViewer() {
   const button = (text, name, action) => make('button', { type: 'button', class: 'icon', 'aria-label': name, title: name, click: action }, text);
   viewer.position = make('span', { class: 'muted' });
-  viewer.title = make('h2', { id: 'viewer-title' });
+  viewer.title = make('h2', { id: 'viewer-title', tabindex: -1, autofocus: true });
   viewer.stage = make('div', { class: 'stage' });
   viewer.facts = make('div', { class: 'facts' });
   viewer.tools = make('div', { class: 'tools' });
