@@ -1,0 +1,288 @@
+"""What quantisation, pruning or a new version of a model changed: in its scores, and in where it looks.
+
+Two audits of the same images are laid side by side, "before" (the baseline) and "after". Scores are compared by
+McNemar's exact test (1947) on the images that one of both has right. Maps of the same class are compared by
+``d = 1 - Pearson's correlation`` over the cells that lie over the image: 0 of equal maps, 1 of unrelated ones, 2 of
+opposite ones. A map has drifted where d is above the noise floor, a number that is measured beside: 99 % of maps change
+less under a change of the image that nobody sees. Drift is silent where the image is right before and after.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from otx_xai.audit.cells import seen_each
+from otx_xai.audit.certainty import right_images
+from otx_xai.audit.evidence_table import NO_CLASS, Evidence
+from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, Unit
+from otx_xai.audit.statistics import BoolArray, mean_effect, said, share
+from otx_xai.audit.wording import are, counted, examples, falling
+from otx_xai.records import FloatArray, IntArray, UInt8Array
+
+NOISE = 0.01
+"""Part of the maps that lie above the noise floor by its definition."""
+CHANCE = 0.01
+"""Probability below which more maps than that have drifted."""
+
+_CHUNK = 4096
+_LEAST_SPREAD = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Drift:
+    """Two models on the same images, a row an image that both have.
+
+    Args:
+        image: row in the evidence of the model after, ``int64`` ``(P,)``, rising.
+        before: row in the evidence of the model before, ``int64`` ``(P,)``.
+        target: class whose maps are compared: the best one of both where they agree, else the annotated one; -1 where
+            there is neither.
+        distance: 1 - Pearson of its maps, ``float32`` ``(P,)`` in [0, 2]; NaN where one of them is missing or flat.
+        same_class: whether the best class is the same, ``(P,)``.
+        right_before: ``(P,)``; false without annotations.
+        right_after: ``(P,)``.
+        score_before: of the best class before, ``float32`` ``(P,)``; NaN of a detector.
+        score_after: of the best class after.
+        labelled: whether a class is annotated, ``(P,)``.
+        floor: of the distance, in [0, 2].
+        why_no_maps: why no maps could be compared, in words; empty where they could.
+    """
+
+    image: IntArray
+    before: IntArray
+    target: IntArray
+    distance: FloatArray
+    same_class: BoolArray
+    right_before: BoolArray
+    right_after: BoolArray
+    score_before: FloatArray
+    score_after: FloatArray
+    labelled: BoolArray
+    floor: float
+    why_no_maps: str = ""
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @property
+    def compared(self) -> BoolArray:
+        """Where maps of the same best class were compared, ``(P,)``."""
+        return self.same_class & np.isfinite(self.distance)
+
+    @property
+    def moved(self) -> BoolArray:
+        """Where the best class is the same, and its map another one, ``(P,)``."""
+        return self.compared & (np.nan_to_num(self.distance) > self.floor)
+
+    @property
+    def silent(self) -> BoolArray:
+        """Where this is so and the image is right before and after, ``(P,)``."""
+        return self.moved & self.right_before & self.right_after
+
+
+def drift(before: Evidence, after: Evidence, floor: float) -> Drift:
+    """Lay two models side by side, image by image.
+
+    Args:
+        before: evidence of the baseline.
+        after: evidence of the model that is audited.
+        floor: of the distance of maps, in [0, 2]: what noise alone makes.
+
+    Returns:
+        A row an image that both have, by its name. Of detectors, only images are matched: they have no best class.
+
+    Raises:
+        ValueError: the models have other classes, so their scores and maps are of different things.
+    """
+    if before.labels != after.labels:
+        raise ValueError(
+            f"The baseline has {len(before.labels)} classes ({_few(before.labels)}), the model {len(after.labels)} "
+            f"({_few(after.labels)}); expected the same classes in the same order."
+        )
+    rows = {name: row for row, name in enumerate(before.names)}
+    pairs = [(row, rows[name]) for row, name in enumerate(after.names) if name in rows]
+    image, earlier = np.array(pairs, np.int64).reshape(-1, 2).T
+    best_before, best_after = before.predicted[earlier], after.predicted[image]
+    same = (best_before == best_after) & (best_after != NO_CLASS)
+    given = after.given[image, 0] if after.given.shape[1] else np.full(len(image), NO_CLASS, np.int64)
+    target = np.where(same, best_after, given)
+    why = _why_no_maps(before, after)
+    return Drift(
+        image,
+        earlier,
+        target,
+        np.full(len(image), np.nan, np.float32) if why else _distances(before, after, earlier, image, target),
+        same,
+        right_images(before)[earlier],
+        right_images(after)[image],
+        _best_scores(before)[earlier],
+        _best_scores(after)[image],
+        after.is_labelled[image],
+        floor,
+        why,
+    )
+
+
+def map_distances(first: UInt8Array, second: UInt8Array, seen: FloatArray) -> FloatArray:
+    """Return 1 - Pearson's correlation of maps, over the cells that lie over the image by half or more.
+
+    Args:
+        first: ``uint8`` ``(M, h, w)``.
+        second: of the same shape.
+        seen: part of each cell that lies over the image, ``(M, h, w)``.
+
+    Returns:
+        ``float32`` ``(M,)`` in [0, 2]; NaN where one of them is flat.
+    """
+    over = (seen >= np.minimum(0.5, seen.max(axis=(1, 2), keepdims=True, initial=0))).astype(np.float64)
+    number = np.maximum(over.sum(axis=(1, 2), keepdims=True), 1)
+    centred = []
+    for maps in (first, second):
+        values = maps.astype(np.float64)
+        centred.append((values - (values * over).sum(axis=(1, 2), keepdims=True) / number) * over)
+    shared = (centred[0] * centred[1]).sum(axis=(1, 2))
+    spread = np.sqrt(np.square(centred[0]).sum(axis=(1, 2)) * np.square(centred[1]).sum(axis=(1, 2)))
+    correlation = shared / np.maximum(spread, _LEAST_SPREAD)
+    return np.where(spread > _LEAST_SPREAD, np.clip(1 - correlation, 0, 2), np.nan).astype(np.float32)
+
+
+def drift_findings(after: Evidence, compared: Drift) -> list[Finding]:
+    """Tell what changed between two models.
+
+    Args:
+        after: evidence of the model that is audited, which names the images.
+        compared: it and its baseline.
+
+    Returns:
+        ``drift`` of the accuracy (McNemar) and of the best class, measured; ``drift`` of the maps and ``silent_drift``,
+        suspected, where more maps than the hundredth that noise alone makes lie above the floor (binomial test). None
+        of a model and itself.
+    """
+    maps = [
+        _moved(after, compared, FindingKind.DRIFT, compared.compared, compared.moved),
+        _moved(
+            after,
+            compared,
+            FindingKind.SILENT_DRIFT,
+            compared.compared & compared.right_before & compared.right_after,
+            compared.silent,
+        ),
+    ]
+    return [one for one in (_accuracy(after, compared), _classes(after, compared), *maps) if one is not None]
+
+
+def _accuracy(after: Evidence, compared: Drift) -> Finding | None:
+    lost = compared.labelled & compared.right_before & ~compared.right_after
+    won = compared.labelled & compared.right_after & ~compared.right_before
+    losses, gains, number = int(lost.sum()), int(won.sum()), int(compared.labelled.sum())
+    if not losses + gains:
+        return None
+    effect = _paired_difference(losses, gains, number)
+    statement = (
+        f"Of {counted(number, 'image')} {losses} {are(losses)} right before and wrong after, and {gains} the other way "
+        f"round (accuracy {said(effect)})."
+    )
+    return Finding(
+        FindingKind.DRIFT,
+        "accuracy",
+        statement,
+        effect,
+        FindingState.MEASURED,
+        (losses + gains) / len(after),
+        examples(after, compared.image[falling(compared.score_before, lost)]),
+        "Look at the images that were lost: if they share a class or a look, calibrate with images of that kind.",
+        {"lost": losses, "won": gains},
+        float(stats.binomtest(losses, losses + gains).pvalue),
+    )
+
+
+def _classes(after: Evidence, compared: Drift) -> Finding | None:
+    number, changed = len(compared), ~compared.same_class
+    if not after.best.shape[1] or not changed.any():
+        return None
+    effect, count = share(changed), int(changed.sum())
+    return Finding(
+        FindingKind.DRIFT,
+        "best class",
+        f"{count} of {counted(number, 'image')} {'has' if count == 1 else 'have'} another best class than before "
+        f"({said(effect)}).",
+        effect,
+        FindingState.MEASURED,
+        count / len(after),
+        examples(after, compared.image[falling(np.minimum(compared.score_before, compared.score_after), changed)]),
+        "Look at those that were sure before and are sure after: the others were close calls.",
+    )
+
+
+def _moved(after: Evidence, compared: Drift, kind: FindingKind, among: BoolArray, moved: BoolArray) -> Finding | None:
+    number, total = int(moved.sum()), int(among.sum())
+    if not total:
+        return None
+    p_value = float(stats.binomtest(number, total, NOISE, alternative="greater").pvalue)
+    if p_value > CHANCE:
+        return None
+    silent = kind is FindingKind.SILENT_DRIFT
+    distance = mean_effect(compared.distance[moved], Unit.DISTANCE)
+    effect = share(number, total)
+    which = "right before and after" if silent else "of one best class"
+    return Finding(
+        kind,
+        "maps",
+        f"The map of {number} of {total} images {which} is another one than before ({said(effect)}; mean distance "
+        f"{distance.value:.2f}, noise floor {compared.floor:.2f}).",
+        effect,
+        FindingState.SUSPECTED,
+        number / len(after),
+        examples(after, compared.image[falling(compared.distance, moved)]),
+        "Cover the places where the maps differ and see whether the scores of both models follow.",
+        {"distance": distance.value, "floor": compared.floor},
+        p_value,
+    )
+
+
+def _paired_difference(losses: int, gains: int, number: int) -> Effect:
+    """Return the change of accuracy, with Wald's interval for pairs and 1/2 in each cell (Agresti and Min 2005)."""
+    change = (gains - losses) / number
+    wide = number + 2
+    moved, mean = (losses + gains + 1) / wide, (gains - losses) / wide
+    half = stats.norm.ppf(0.975) * np.sqrt(max(moved - mean * mean, 0) / wide)
+    return Effect(change, max(-1.0, min(change, mean - half)), min(1.0, max(change, mean + half)), number)
+
+
+def _best_scores(evidence: Evidence) -> FloatArray:
+    return evidence.best_scores[:, 0] if evidence.best.shape[1] else np.full(len(evidence), np.nan, np.float32)
+
+
+def _why_no_maps(before: Evidence, after: Evidence) -> str:
+    if not len(before.maps) or not len(after.maps):
+        return "one of the models has no maps"
+    if before.geometry != after.geometry:
+        return "the models fit images into their inputs in different ways"
+    if before.maps.grids.shape[1:] != after.maps.grids.shape[1:] or before.grid != after.grid:
+        return "the maps of the models have different places"
+    return ""
+
+
+def _distances(before: Evidence, after: Evidence, earlier: IntArray, image: IntArray, target: IntArray) -> FloatArray:
+    """Return the distances of the maps of these classes, NaN where one has none."""
+    wanted_before = np.full(len(before), NO_CLASS, np.int64)
+    wanted_before[earlier] = target
+    wanted_after = np.full(len(after), NO_CLASS, np.int64)
+    wanted_after[image] = target
+    rows_before, rows_after = before.maps.rows(wanted_before)[earlier], after.maps.rows(wanted_after)[image]
+    found = np.full(len(image), np.nan, np.float32)
+    both = np.flatnonzero((rows_before >= 0) & (rows_after >= 0) & (target != NO_CLASS))
+    cells = (after.maps.grids.shape[1], after.maps.grids.shape[2])
+    for at in range(0, len(both), _CHUNK):
+        some = both[at : at + _CHUNK]
+        over = seen_each(after.sizes[image[some]], after.geometry, after.grid, cells)
+        grids = before.maps.grids[rows_before[some]], after.maps.grids[rows_after[some]]
+        found[some] = map_distances(*grids, over)
+    return found
+
+
+def _few(labels: tuple[str, ...]) -> str:
+    return ", ".join(labels[:3]) + (", …" if len(labels) > 3 else "")
