@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     __version__: str
+    from otx_xai.audit.audit_result import Audit
     from otx_xai.callbacks import SaliencyCallback
     from otx_xai.data.datamodule import OTXDataModule
     from otx_xai.engine import Engine, ExplainRun
@@ -36,8 +37,11 @@ if TYPE_CHECKING:
         TargetExplainGroup,
         Task,
     )
+    from otx_xai.settings import AuditConfig
 
 _HOME = {
+    "Audit": "otx_xai.audit.audit_result",
+    "AuditConfig": "otx_xai.settings",
     "SaliencyCallback": "otx_xai.callbacks",
     "OTXDataModule": "otx_xai.data.datamodule",
     "Engine": "otx_xai.engine",
@@ -60,6 +64,8 @@ _HOME = {
 }
 
 __all__ = [
+    "Audit",
+    "AuditConfig",
     "DumpContent",
     "Engine",
     "ExplainConfig",

@@ -17,15 +17,18 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import otx_xai
+from otx_xai.audit.findings import FindingKind
+from otx_xai.audit.gates import FIGURES, parse_gates
 from otx_xai.cli import main
+from otx_xai.cli.audit import audit_parser
 from otx_xai.cli.explain import explain_parser
 from otx_xai.cli.judging import judge_parser
 from otx_xai.cli.parsing import open_config, parse
 from otx_xai.cli.train import data_parser, export_parser
 from otx_xai.options import Option, options_of
 from otx_xai.recipe import SECTIONS
-from otx_xai.records import JUDGED
-from otx_xai.settings import ExplainSettings, JudgeSettings
+from otx_xai.records import AUDITED, JUDGED
+from otx_xai.settings import AuditSettings, ExplainSettings, JudgeSettings
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -164,12 +167,22 @@ def test_commands_of_the_docs_are_understood(page: Path) -> None:
         for command in filter(lambda line: line.startswith("otx judge "), commands(block)):
             words, _ = open_config(shlex.split(command)[2:], leave_out=SECTIONS)
             JudgeSettings.from_options(parse(judge_parser(), "judge", words))
+        for command in filter(lambda line: line.startswith("otx audit --"), commands(block)):
+            words, _ = open_config(shlex.split(command)[2:], leave_out=SECTIONS)
+            settings = AuditSettings.from_options(parse(audit_parser(), "audit", words))
+            parse_gates(settings.fail_on)
 
 
 def test_every_option_that_the_docs_name_exists() -> None:
-    parsers = [explain_parser(), judge_parser(), export_parser(), *map(data_parser, ("train", "test", "predict"))]
+    parsers = [
+        explain_parser(),
+        judge_parser(),
+        audit_parser(),
+        export_parser(),
+        *map(data_parser, ("train", "test", "predict")),
+    ]
     known = {word for parser in parsers for action in parser._actions for word in action.option_strings}
-    known |= {"--version", "--debug", "--print_shtab"}
+    known |= {"--version", "--debug", "--print_shtab", "--json"}  # the last one is of `otx audit compare`
     families = ("--model.", "--data.", "--trainer.", "--input.*", "--explain_config.*")
     for page in (*PAGES, README):
         named = re.findall(r"(?<![\w-])--[a-z][\w.*]*(?<!\.)", page.read_text(encoding="utf-8"))
@@ -192,6 +205,15 @@ def test_the_page_of_judging_has_its_own_options() -> None:
     heading, table = options_table(JudgeSettings, JUDGED).split("\n\n")
     assert heading == f"## {JUDGED}"
     assert table in page, f"docs/reference/judge.md differs from otx_xai.settings; its table should be:\n\n{table}"
+
+
+def test_the_page_of_audits_has_its_own_options() -> None:
+    page = (ROOT / "docs" / "reference" / "audit.md").read_text(encoding="utf-8")
+    heading, table = options_table(AuditSettings, AUDITED).split("\n\n")
+    assert heading == f"## {AUDITED}"
+    assert table in page, f"docs/reference/audit.md differs from otx_xai.settings; its table should be:\n\n{table}"
+    assert not [name for name in FIGURES if f"`{name}`" not in page]
+    assert not [str(kind) for kind in FindingKind if f"`{kind}`" not in page]
 
 
 def options_table(record: type, group: str | None = None) -> str:

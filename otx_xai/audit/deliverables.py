@@ -65,14 +65,15 @@ def write_images(folder: Path, columns: Mapping[str, Sequence[Any]]) -> Path:
     return path
 
 
-def write_review(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_review(folder: Path, rows: Iterable[Mapping[str, Any]], labels: Sequence[str]) -> None:
     """Write ``label_review.csv``, whose last column a person fills.
 
     Cells that a spreadsheet would take for formulas get an apostrophe in front, which :func:`read_review` takes off.
 
     Args:
         folder: of the audit.
-        rows: :data:`REVIEW_COLUMNS` of each label that is in doubt; what is missing stays empty.
+        rows: :data:`REVIEW_COLUMNS` of each label that is in doubt, classes by number; what is missing stays empty.
+        labels: class names.
 
     Raises:
         OutputError: it cannot be written.
@@ -81,7 +82,9 @@ def write_review(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(REVIEW_COLUMNS)
     for row in rows:
-        writer.writerow([_defused(row.get(name, "")) for name in REVIEW_COLUMNS])
+        named = {key: labels[row[key]] if row.get(key, -1) >= 0 else "" for key in _VERDICTS}
+        cells = dict(row) | named
+        writer.writerow([_defused(cells.get(name, "")) for name in REVIEW_COLUMNS])
     write_atomic(folder / REVIEW, utf8(out.getvalue()))
 
 

@@ -29,6 +29,7 @@ class Shown:
         found_faults: row of a found box → what is wrong with it.
         object_faults: row of an annotated box → likewise.
         baseline: evidence of the baseline.
+        least_box: score from which a found box is shown.
     """
 
     cases: Sequence[str]
@@ -38,6 +39,7 @@ class Shown:
     found_faults: Mapping[int, str] = field(default_factory=dict)
     object_faults: Mapping[int, str] = field(default_factory=dict)
     baseline: Evidence | None = None
+    least_box: float = 0.0
 
 
 def page_images(evidence: Evidence, shown: Shown, thumbnails: Iterable[bytes] | None) -> Iterator[PageImage]:
@@ -68,8 +70,8 @@ def page_images(evidence: Evidence, shown: Shown, thumbnails: Iterable[bytes] | 
             findings=tuple(named.get(name, ())),
             maps=(*_maps(evidence, i), *_of_baseline(evidence, i, shown.baseline, others.get(name))),
             extent=extent(size, evidence.geometry, evidence.grid, cells),
-            found=_boxes(evidence.found, i, size, shown.found_faults),
-            objects=_boxes(evidence.objects, i, size, shown.object_faults, annotated=True),
+            found=_boxes(evidence.found, i, size, shown.found_faults, shown.least_box),
+            objects=_boxes(evidence.objects, i, size, shown.object_faults),
             thumbnail=(next(pictures) or None) if pictures is not None else None,
             values=tuple((key, float(own[i])) for key, own in shown.values.items() if math.isfinite(own[i])),
         )
@@ -95,15 +97,18 @@ def _of_baseline(evidence: Evidence, image: int, baseline: Evidence | None, row:
 
 
 def _boxes(
-    table: BoxTable | None, image: int, size: tuple[int, int], faults: Mapping[int, str], *, annotated: bool = False
+    table: BoxTable | None, image: int, size: tuple[int, int], faults: Mapping[int, str], least: float | None = None
 ) -> tuple[PageBox, ...]:
+    """Return the boxes of an image from a score on; ``least`` is ``None`` of annotated ones, which have no score."""
     if table is None:
         return ()
     rows = table.of(image)
     height, width = size
     boxes = []
     for row in range(rows.start, rows.stop):
+        if least is not None and table.score[row] < least:
+            continue
         left, top, right, bottom = (table.xyxy[row] / (width, height, width, height)).clip(0, 1).tolist()
-        score = None if annotated else float(table.score[row])
+        score = None if least is None else float(table.score[row])
         boxes.append(PageBox(int(table.target[row]), (left, top, right, bottom), score, faults.get(row, "")))
     return tuple(boxes)

@@ -15,6 +15,7 @@ VERBS = {
     "export": ("train", "export a checkpoint to OpenVINO IR or ONNX"),
     "explain": ("explain", "explain the images of a folder: saliency maps, overlays, predictions"),
     "judge": ("judging", "compare explain methods on the same images: how good are their maps?"),
+    "audit": ("audit", "audit a model on a data set: what is wrong with it or its data, with evidence, on one page"),
     "find": ("find", "list the recipes"),
     "demo": ("demo", "draw shapes, train a small network on them, explain it, and check the maps"),
 }

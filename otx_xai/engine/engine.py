@@ -19,13 +19,13 @@ from otx_xai.engine.explaining import (
     reconcile,
     save_explained,
 )
-from otx_xai.engine.workspace import explain_run, named_folder, new_run, newest_checkpoint
+from otx_xai.engine.workspace import audit_run, explain_run, named_folder, new_run, newest_checkpoint
 from otx_xai.errors import ConfigError
 from otx_xai.explain.insertion import split_layers
 from otx_xai.explain.plan import How, plan
 from otx_xai.explain.run import ExplainRun
 from otx_xai.methods.table import method_name
-from otx_xai.model import ModelOptions, open_model
+from otx_xai.model import Model, ModelOptions, open_model
 from otx_xai.options import read_word
 from otx_xai.recipe import override, read_recipe
 from otx_xai.records import (
@@ -42,11 +42,12 @@ from otx_xai.records import (
 )
 from otx_xai.report import locked
 from otx_xai.report.manifest import write_config
-from otx_xai.settings import ExplainSettings, JudgeSettings, RunSettings, absolute
+from otx_xai.settings import AuditConfig, AuditSettings, ExplainSettings, JudgeSettings, RunSettings, absolute
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from otx_xai.audit.audit_result import Audit
     from otx_xai.data.datamodule import OTXDataModule
     from otx_xai.export import ExportReport
     from otx_xai.judging import Judgement
@@ -58,10 +59,10 @@ DataT = TypeVar("DataT")
 
 
 class Engine:
-    """Runs the jobs of a model: train, test, predict, export, explain, judge.
+    """Runs the jobs of a model: train, test, predict, export, explain, judge, audit.
 
-    Every job but explaining writes into a folder of its own, ``<work_dir>/<timestamp>``, which
-    ``<work_dir>/.latest/<job>`` links to; explaining writes into ``work_dir`` itself, so that it can be resumed.
+    Every job but two writes into a folder of its own, ``<work_dir>/<timestamp>``, which ``<work_dir>/.latest/<job>``
+    links to; explaining and auditing write into ``work_dir`` itself, so that they can be resumed.
 
     Args:
         model: what is trained: a model of :mod:`otx_xai.models`, the name of an architecture, or what a recipe says of
@@ -511,6 +512,125 @@ class Engine:
         options = self._model_options(settings, data.images, settings.confidence_threshold)
         model = named_as_data(open_model(source, options, batch=settings.batch_size), data.images.labels)
         return judge_job.run_trial(new_run(self.work_dir, "judge"), model, settings, data)
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Auditing
+
+    def audit(
+        self,
+        checkpoint: str | Path | None = None,
+        datamodule: OTXDataModule | None = None,
+        audit_config: AuditConfig | None = None,
+        *,
+        data_root: str | Path | None = None,
+        baseline: str | Path | None = None,
+        fail_on: str | Sequence[str] | None = None,
+        review: str | Path | None = None,
+        labels: Labels = None,
+        output: str | None = None,
+        format: str | None = None,
+        weights: Weights | str | None = None,
+        input: InputOptions | None = None,
+        explain_method: Method | str | None = None,
+        target_layer: str | None = None,
+        preset: Preset | str | None = None,
+        num_masks: int | None = None,
+        tolerance: float | None = None,
+        batch_size: int = 1,
+        resume: bool = True,
+        dry_run: bool = False,
+        seed: int = 0,
+        num_steps: int | None = None,
+        noise: float | None = None,
+    ) -> Audit:
+        """Say what is wrong with a model or its data: evidence of all images, findings, checks, a verdict, a page.
+
+        Writes the page ``audit/index.html`` into the work directory, and beside it ``audit.json``, ``findings.jsonl``,
+        ``images.parquet``, ``label_review.csv``, ``summary.md``, ``junit.xml`` and the evidence. An interrupted audit
+        goes on where it stopped when it is called again with the same settings.
+
+        Args:
+            checkpoint: as of :meth:`explain`.
+            datamodule: images as pictures (``uint8``), and their annotations.
+            data_root: images, or a data set in any layout that :class:`otx_xai.OTXDataModule` recognises. Without
+                annotations all is asked that needs none.
+            audit_config: how many images, how many of them in checks, what the page holds, and the like.
+            baseline: another model of the same classes, such as the one before quantisation: what changed from it.
+            fail_on: conditions under which :attr:`~otx_xai.audit.audit_result.Audit.exit_code` is 8: kinds of findings
+                (``verified_shortcut``), figures with a limit (``accuracy=0.9``), several with commas between. A limit
+                is compared with the pessimistic end of the interval.
+            review: a ``label_review.csv`` whose last column a person filled: these labels count instead of the data's.
+            labels: as of :meth:`explain`, and the next four.
+            output: see there.
+            format: see there.
+            weights: see there.
+            input: see there.
+            explain_method: what makes the maps; chosen by default.
+            target_layer: of the white-box methods.
+            preset: see :meth:`explain`, and the next two.
+            num_masks: see :meth:`explain`.
+            tolerance: see :meth:`explain`.
+            batch_size: images an inference, where the model leaves its batch open.
+            resume: go on with an interrupted audit of the same settings.
+            dry_run: only tell, in :attr:`~otx_xai.audit.audit_result.Audit.notes`, how long it would take and how much
+                it would write.
+            seed: of whatever is drawn by lot.
+            num_steps: see :meth:`explain`.
+            noise: see :meth:`explain`.
+
+        Returns:
+            What was found, which prints as a summary.
+
+        Raises:
+            OtxXaiError: see :mod:`otx_xai.errors`; an image that fails is counted and does not end the audit. The first
+                Ctrl-C is no error either: what was looked at is kept.
+        """
+        settings = AuditSettings(
+            **vars(audit_config or AuditConfig()),
+            checkpoint=checkpoint or self.checkpoint,
+            model=self._architecture(),
+            output=output,
+            format=format,
+            weights=read_word(Weights, weights),
+            labels=labels,
+            task=self.task,
+            device=self.device,
+            batch_size=batch_size,
+            input=input or InputOptions(),
+            data_root=data_root,
+            target_layer=target_layer,
+            preset=read_word(Preset, preset),
+            num_masks=num_masks,
+            tolerance=tolerance,
+            seed=seed,
+            num_steps=num_steps,
+            noise=noise,
+            work_dir=self.work_dir,
+            baseline=baseline,
+            explain_method=method_name(explain_method),
+            fail_on=fail_on,
+            review=review,
+            dry_run=dry_run,
+            resume=resume,
+        )
+        return self._audit(settings, datamodule)
+
+    def _audit(self, settings: AuditSettings, datamodule: Any) -> Audit:
+        from otx_xai.engine import audit_job, judge_job
+
+        audit_job.check_settings(settings)
+        source = self._source(settings.checkpoint)
+        data = self._given(datamodule, settings.data_root, judge_job.data_at, judge_job.data_of)
+        options = self._model_options(settings, data.images, settings.confidence_threshold)
+
+        def opened(one: Any) -> Model:
+            return named_as_data(open_model(one, options, batch=settings.batch_size), data.images.labels)
+
+        model = opened(source)
+        baseline = None if settings.baseline is None else opened(Path(settings.baseline).expanduser())
+        folder = audit_job.folder_in(audit_run(self.work_dir))
+        with locked(folder):
+            return audit_job.run_audit(folder, settings, model, baseline, data)
 
     def _model_options(self, settings: RunSettings, data: Images, threshold: float | None) -> ModelOptions:
         """Return what is said of the model that explains."""

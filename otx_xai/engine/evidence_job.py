@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 from otx_xai.audit.evidence_files import MOST_CLASSES, EvidenceFiles, Kept
 from otx_xai.audit.evidence_reading import Setting, Stored, open_stored, read_evidence, with_more_maps
 from otx_xai.audit.evidence_table import NO_CLASS, BoxTable, Evidence
+from otx_xai.data import read_image
 from otx_xai.engine.explaining import Images
 from otx_xai.engine.workspace import make
 from otx_xai.explain.plan import How, Plan, plan
@@ -20,8 +22,10 @@ from otx_xai.explain.targets import BOXES
 from otx_xai.judging.cases import Known
 from otx_xai.methods.table import METHODS
 from otx_xai.model import Model
-from otx_xai.records import AuditReport, ExplainConfig, InputGeometry
+from otx_xai.postprocess import fit
+from otx_xai.records import AuditReport, ExplainConfig, FloatArray, ImageInfo, InputGeometry, UInt8Array
 from otx_xai.report.manifest import Manifest
+from otx_xai.runtime import Arrays
 from otx_xai.settings import AuditSettings
 
 logger = logging.getLogger("otx_xai")
@@ -42,6 +46,9 @@ _FOUND_OTHERWISE = (
     "fail_on",
 )
 """Settings that evidence does not depend on, or of which it counts what they led to; none of them is a path then."""
+
+_FAINT = 0.05
+"""Score from which a box is listed, as average precision needs it; it has a map from the model's own threshold."""
 
 _COSTLY_CLASSES = 2
 """Best classes an image that are explained by methods of which each class takes a pass more."""
@@ -64,8 +71,11 @@ class Subject:
     @property
     def planned(self) -> Plan:
         """Return what explains its best classes, or each of its boxes."""
-        if not self.model.facts.task.is_classification:
-            return plan(self.model, self.how, targets=BOXES)
+        facts = self.model.facts
+        if not facts.task.is_classification:
+            listed = replace(facts, confidence_threshold=min(_FAINT, facts.confidence_threshold))
+            faint = replace(self.model, facts=listed)
+            return plan(faint, self.how, targets=BOXES, least_box=facts.confidence_threshold)
         first = plan(self.model, self.how, best=_COSTLY_CLASSES)
         if first.black_box is not None:
             return plan(self.model, self.how, best=1, told=False)
@@ -138,6 +148,46 @@ def take_baseline(
     """Take the evidence of the model that the audited one is compared with."""
     given = {name: one.all_classes() for name, one in known.items() if one.all_classes()}
     return _pass(folder / BASELINE, subject, subject.planned, settings, data, known, given)
+
+
+def map_noise(planned: Plan, settings: AuditSettings, images: Sequence[ImageInfo]) -> float:
+    """Return by how much maps of the best class differ where each pixel changes by one grey level at most.
+
+    Args:
+        planned: a white box of a classifier or a detector.
+        settings: of the audit.
+        images: some of them.
+
+    Returns:
+        99th percentile of 1 - Pearson's correlation; 0 where nothing can be compared.
+    """
+    if planned.black_box is not None or not planned.facts.task.is_classification:
+        return 0.0
+    session = planned.compiled(settings.device, latency=False)
+    rng = np.random.default_rng(settings.seed)
+
+    def read(source: tuple[ImageInfo, int]) -> tuple[UInt8Array, None]:
+        info, seed = source
+        fitted = fit(read_image(info.file, planned.facts.channels), planned.facts.geometry)
+        if not seed:
+            return fitted, None
+        shift = np.random.default_rng(seed).integers(-1, 2, fitted.shape)
+        return np.clip(fitted.astype(np.int16) + shift, 0, 255).astype(np.uint8), None
+
+    def finish(_: None, outputs: Arrays) -> dict[int, FloatArray]:
+        chosen = planned.choose(outputs, planned.facts.geometry.size, session)
+        return {target.target: own for target, own in zip(chosen.targets, chosen.maps, strict=True)}
+
+    twice = [(image, seed) for image in images for seed in (0, int(rng.integers(1, 2**31)))]
+    stream = session.stream(twice, read, finish, outputs=planned.outputs)
+    with closing(stream) as results:
+        found = [result for _, result in results]
+    distances = []
+    for plain, noisy in zip(found[::2], found[1::2], strict=True):
+        if isinstance(plain, dict) and isinstance(noisy, dict) and (both := plain.keys() & noisy.keys()):
+            best = next(target for target in plain if target in both)
+            distances.append(1 - float(np.corrcoef(plain[best].ravel(), noisy[best].ravel())[0, 1]))
+    return float(np.nanpercentile(distances, 99)) if np.isfinite(distances).any() else 0.0
 
 
 def setting_of(planned: Plan) -> Setting:

@@ -51,11 +51,12 @@ def new_run(work_dir: Path | None, verb: str) -> Path:
 
 def explain_run(work_dir: Path | None) -> Path:
     """Create the folder of an explain run: ``work_dir`` itself, which a second call resumes, else a new one."""
-    if work_dir is None:
-        return new_run(None, "explain")
-    make(work_dir)
-    _link_latest(work_dir, work_dir / LATEST / "explain")
-    return work_dir
+    return _own_folder(work_dir, "explain")
+
+
+def audit_run(work_dir: Path | None) -> Path:
+    """Create the folder of an audit: ``work_dir`` itself, which a second call resumes, else a new one."""
+    return _own_folder(work_dir, "audit")
 
 
 def make(folder: Path) -> None:
@@ -87,6 +88,14 @@ def newest_checkpoint(work_dir: Path | None) -> Path:
         f"No checkpoint was given, and {latest} holds none of {', '.join(CHECKPOINTS)}. Expected a model file: pass it "
         "as --checkpoint, or train one in this --work_dir first."
     )
+
+
+def _own_folder(work_dir: Path | None, verb: str) -> Path:
+    if work_dir is None:
+        return new_run(None, verb)
+    make(work_dir)
+    _link_latest(work_dir, work_dir / LATEST / verb)
+    return work_dir
 
 
 def _link_latest(run: Path, latest: Path) -> None:

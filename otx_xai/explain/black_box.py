@@ -201,7 +201,7 @@ def _wanted_boxes(detections: Detections, wanted: Wanted) -> list[int]:
     if wanted.indices is not None:
         return [i for i, label in enumerate(detections.labels) if int(label) in wanted.indices]
     if wanted.per_box:
-        return list(range(len(detections)))
+        return np.flatnonzero(detections.scores >= wanted.least_box).tolist()
     count = int((detections.scores >= wanted.threshold).sum()) or min(len(detections), 1)
     return list(range(count))
 

@@ -111,9 +111,9 @@ def choose_boxes(
     if maps.ndim == 3 and len(maps) == len(labels) + first_label:
         maps = maps[first_label:]
     if wanted.per_box and placed is not None:
-        targets = predictions
+        targets = tuple(one for one in predictions if one.score >= wanted.least_box)  # the first ones: best first
         each = maps if maps.ndim == 3 else np.broadcast_to(maps, (len(labels), *maps.shape))
-        maps, scaled = box_maps(each, found, *placed), False
+        maps, scaled = box_maps(each, found, *placed)[: len(targets)], False
     elif maps.ndim == 2:
         targets = (PER_IMAGE,)
         maps = maps[None]

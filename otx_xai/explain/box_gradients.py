@@ -43,7 +43,7 @@ def choose_with_gradients(
     predictions = predictions_of(found, labels)
     missing = classes_without_map(predictions, wanted, labels)
     classes = _classes(predictions, wanted)
-    numbers = [i for i, prediction in enumerate(predictions) if prediction.target in classes]
+    numbers = [i for i, one in enumerate(predictions) if one.target in classes and one.score >= wanted.least_box]
     if not numbers:
         return Choice(predictions, (), np.zeros((0, 1, 1), np.float32), found, missing)
     maps = second_pass.maps(session, dict(starts), _some(found, numbers))

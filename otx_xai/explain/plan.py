@@ -190,6 +190,7 @@ def plan(
     targets: Targets = None,
     threshold: float = 0.3,
     best: int | None = None,
+    least_box: float = 0.0,
     told: bool = True,
 ) -> Plan:
     """Choose a method for a model, and put its branch into a copy of the graph where it is a white box.
@@ -200,6 +201,7 @@ def plan(
         targets: what to explain; see :func:`~otx_xai.explain.targets.resolve_targets`.
         threshold: score from which a class counts as predicted.
         best: where ``targets`` is ``None``, explain so many classes of the best scores instead.
+        least_box: of boxes by themselves, explain those from this score only.
         told: the log tells what was chosen; whoever plans again and again tells it once.
 
     Raises:
@@ -209,7 +211,7 @@ def plan(
     facts = model.facts
     wanted = resolve_wanted(targets, facts.labels, threshold, has_boxes=not facts.task.is_classification)
     at_least_one(wanted.indices)
-    wanted = replace(wanted, best=best)
+    wanted = replace(wanted, best=best, least_box=least_box)
     perturbs = how.mode is ExplainMode.BLACKBOX or (how.method is not None and not find_method(how.method).is_white_box)
     if model.own_map is not None and not perturbs:
         if told:

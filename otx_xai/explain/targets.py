@@ -53,12 +53,14 @@ class Wanted:
         threshold: score in [0, 1] from which a class counts as predicted.
         per_box: one map for each box that is found, rather than one a class.
         best: explain so many classes of the best scores, whatever these are; ``None``: ``threshold`` says which.
+        least_box: score from which a box by itself has a map; those that are listed below it have none.
     """
 
     indices: tuple[int, ...] | None
     threshold: float
     per_box: bool = False
     best: int | None = None
+    least_box: float = 0.0
 
     def classes(self, count: int, *, exclusive: bool) -> int | tuple[int, ...] | None:
         """Say what the graph has to explain so that every wanted map is there.

@@ -58,12 +58,12 @@ def test_the_table_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_review_goes_there_and_back(tmp_path: Path) -> None:
     rows = [
-        {"image": "a.png", "given": "cat", "suggested": "=1+1", "confidence": 0.9, "reason": "swapped"},
-        {"image": "-b.png", "given": "=1+1", "suggested": "cat", "confidence": -0.5, "reason": "swapped"},
-        {"image": "c.png", "given": "cat", "suggested": "dog", "confidence": 0.7, "reason": "swapped"},
-        {"image": "d.png", "given": "cat", "suggested": "dog", "box": "1 2 3 4", "reason": "overlooked"},
+        {"image": "a.png", "given": 0, "suggested": 2, "confidence": 0.9, "reason": "swapped"},
+        {"image": "-b.png", "given": 2, "suggested": 0, "confidence": -0.5, "reason": "swapped"},
+        {"image": "c.png", "given": 0, "suggested": 1, "confidence": 0.7, "reason": "swapped"},
+        {"image": "d.png", "given": -1, "suggested": 1, "box": "1 2 3 4", "reason": "overlooked"},
     ]
-    write_review(tmp_path, rows)
+    write_review(tmp_path, rows, LABELS)
     with open(tmp_path / "label_review.csv", newline="") as file:
         read = list(csv.DictReader(file))
     cells = [cell for row in read for cell in row.values()]

@@ -1,0 +1,92 @@
+"""What an audit hands back: findings, figures, gates, and where the page is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from otx_xai.audit.findings import Finding, FindingState
+from otx_xai.audit.gates import Figure, GateResult, Verdict
+from otx_xai.audit.statistics import said
+from otx_xai.errors import EXIT_GATE, EXIT_INTERRUPTED, EXIT_PARTIAL, DataError
+
+FOLDER, PAGE = "audit", "index.html"
+"""Folder of an audit in its work directory, and the page in it."""
+
+_SHOWN = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What an audit found.
+
+    Args:
+        folder: where its files are.
+        verdict: what it comes to.
+        findings: verified ones first.
+        metrics: figures by name, such as ``accuracy``; each has an ``effect`` with its interval.
+        gates: what became of the conditions of ``fail_on``.
+        images: number of images that it rests on.
+        failures: images that could not be read, name → why.
+        notes: what could not be asked or checked, and why, in sentences.
+        seconds: time it took.
+        interrupted: whether it was stopped; findings are missing then.
+    """
+
+    folder: Path
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    metrics: Mapping[str, Figure]
+    gates: tuple[GateResult, ...]
+    images: int
+    failures: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    @property
+    def page(self) -> Path:
+        """The page, to be opened in a browser."""
+        return self.folder / PAGE
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate is passed."""
+        return all(gate.passed for gate in self.gates)
+
+    @property
+    def exit_code(self) -> int:
+        """What ``otx`` ends with; see :mod:`otx_xai.errors`."""
+        if self.interrupted:
+            return EXIT_INTERRUPTED
+        if not self.images:
+            return DataError.exit_code
+        if not self.passed:
+            return EXIT_GATE
+        return EXIT_PARTIAL if self.failures else 0
+
+    def summary(self) -> str:
+        """Return a few lines of plain text."""
+        if self.interrupted:
+            return f"Interrupted after {self.images} images: the same command goes on where this one stopped."
+        lines = [
+            f"Audited {self.images} images in {self.seconds:.1f} s: {self.page}",
+            f"{str(self.verdict.state).upper()}: {self.verdict.sentence}",
+            "",
+            *(f"  {figure.label}: {said(figure.effect)}" for figure in self.metrics.values()),
+        ]
+        told = [one for one in self.findings if one.state is not FindingState.REFUTED]
+        if told:
+            lines.append("")
+        lines += [f"  [{one.state}] {one.kind}: {one.statement}" for one in told[:_SHOWN]]
+        if len(told) > _SHOWN:
+            lines.append(f"  and {len(told) - _SHOWN} more findings.")
+        refuted = len(self.findings) - len(told)
+        if refuted:
+            lines.append(f"  {refuted} suspicions were refuted.")
+        lines += ["", *(f"{'passed' if gate.passed else 'FAILED'}: {gate.gate}. {gate.why}" for gate in self.gates)]
+        lines += list(self.notes)
+        if self.failures:
+            lines.append(f"{len(self.failures)} images failed; audit.json says why.")
+        return "\n".join(lines).rstrip()

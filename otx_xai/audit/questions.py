@@ -1,0 +1,249 @@
+"""All questions of an audit, in their order: evidence in, findings and tables out; and what checks make of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otx_xai.audit.average_precision import AveragePrecision, average_precision, coco_results
+from otx_xai.audit.box_errors import BoxCase, BoxErrors, box_errors, box_findings, right_images
+from otx_xai.audit.calibration import calibration, calibration_findings, predictions
+from otx_xai.audit.certainty import accuracy, cases, certainty, count_cases
+from otx_xai.audit.error_causes import cause_findings, error_causes
+from otx_xai.audit.evidence_table import Evidence
+from otx_xai.audit.findings import Effect, Finding, FindingState, ranked
+from otx_xai.audit.gates import Figure
+from otx_xai.audit.label_errors import LabelErrors, label_errors, label_findings
+from otx_xai.audit.object_focus import ObjectFocus, focus_findings, object_focus
+from otx_xai.audit.slices import slice_findings, slices
+from otx_xai.audit.statistics import corrected, mean_effect, share
+from otx_xai.audit.tables import (
+    NO_TABLES,
+    box_class_table,
+    calibration_table,
+    class_table,
+    confusion_table,
+    precision_table,
+    review_table,
+    slice_table,
+)
+from otx_xai.records import FloatArray
+
+_BOX_WORDS = ("clean", "faults", "unlabelled")
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What the questions of an audit came to.
+
+    Args:
+        evidence: that they rest on.
+        findings: as they were found; :func:`concluded` ranks them, and leaves out what may be chance.
+        figures: the numbers that a person reads first.
+        cases: a word an image, ``(N,)``.
+        case_counts: word → number of images.
+        tables: of the page, by their keys in ``audit.json``.
+        values: name → a number an image, ``float32`` ``(N,)``, NaN where there is none.
+        review: labels in doubt, a row each: ``image``, ``given`` and ``suggested`` classes (:data:`NO_CLASS`: none),
+            ``confidence``, ``reason``, of boxes also ``box``.
+        found_faults: row of a found box → what is wrong with it.
+        object_faults: row of an annotated box → likewise.
+        coco: boxes in the form of COCO's results; ``None`` of a classifier.
+        baseline: evidence of the other model.
+        notes: what could not be asked or checked, and why, in sentences.
+        least_box: score from which a box counts as found.
+    """
+
+    evidence: Evidence
+    findings: tuple[Finding, ...]
+    figures: tuple[Figure, ...]
+    cases: NDArray[np.str_]
+    case_counts: Mapping[str, int]
+    tables: Mapping[str, Any]
+    values: Mapping[str, FloatArray] = field(default_factory=dict)
+    review: Sequence[Mapping[str, Any]] = ()
+    found_faults: Mapping[int, str] = field(default_factory=dict)
+    object_faults: Mapping[int, str] = field(default_factory=dict)
+    coco: list[dict[str, Any]] | None = None
+    baseline: Evidence | None = None
+    notes: Sequence[str] = ()
+    least_box: float = 0.0
+
+
+def ask(evidence: Evidence, baseline: Evidence | None = None, *, noise: float = 0.0, threshold: float = 0.5) -> Answers:
+    """Ask all questions that evidence allows.
+
+    Args:
+        evidence: of the audited model.
+        baseline: of another model, of the same images.
+        noise: distance of two maps that is no more than noise, see
+            :func:`~otx_xai.audit.drift.map_distances`.
+        threshold: score from which one of several independent classes counts as predicted, or a box as found.
+    """
+    if evidence.found is not None:
+        return _of_boxes(evidence, baseline, threshold)
+    return _of_classes(evidence, baseline, noise, threshold)
+
+
+def _of_classes(evidence: Evidence, baseline: Evidence | None, noise: float, threshold: float) -> Answers:
+    words = cases(evidence, threshold)
+    causes, focus, labels = error_causes(evidence), object_focus(evidence), label_errors(evidence)
+    said, compared = predictions(evidence), slices(evidence)
+    calibrated = calibration(said)
+    findings = [
+        *certainty(evidence, threshold),
+        *cause_findings(evidence, causes),
+        *focus_findings(evidence, focus),
+        *label_findings(evidence, labels),
+        *calibration_findings(evidence, said, calibrated),
+        *slice_findings(evidence, compared),
+    ]
+    figures = [
+        Figure("accuracy", "Right", accuracy(evidence, threshold), True, "Images whose best class is annotated."),
+        *_focus_figure(focus),
+        Figure("ece", "Error of the scores", calibrated.error, False, "Expected calibration error of its scores."),
+        *_label_figure(labels),
+    ]
+    tables = NO_TABLES | {
+        "confusion": None if evidence.multilabel else confusion_table(evidence),
+        "per_class": class_table(evidence, focus, threshold),
+        "calibration": calibration_table(calibrated),
+        "slices": slice_table(compared),
+    }
+    return Answers(
+        evidence,
+        tuple(findings),
+        tuple(figures),
+        words,
+        count_cases(words),
+        tables,
+        {"energy_in_object": _by_image(evidence, focus.image, focus.inside)},
+        review_table(evidence, labels),
+        baseline=baseline,
+        notes=_notes(evidence),
+    )
+
+
+def _of_boxes(evidence: Evidence, baseline: Evidence | None, threshold: float) -> Answers:
+    errors, focus, precision = box_errors(evidence, threshold), object_focus(evidence), average_precision(evidence)
+    right, judged = right_images(evidence, errors), np.full(len(evidence), evidence.objects is not None)
+    compared = slices(evidence, right, judged)
+    words = _box_cases(evidence, errors)
+    findings = [
+        *box_findings(evidence, errors),
+        *focus_findings(evidence, focus),
+        *slice_findings(evidence, compared, right),
+    ]
+    tables = NO_TABLES | {
+        "per_class": box_class_table(evidence, errors, focus),
+        "average_precision": precision_table(precision),
+        "slices": slice_table(compared),
+    }
+    fine = str(BoxCase.RIGHT)
+    return Answers(
+        evidence,
+        tuple(findings),
+        tuple(_box_figures(evidence, errors, precision, focus)),
+        words,
+        {word: int((words == word).sum()) for word in _BOX_WORDS},
+        tables,
+        {"energy_in_object": _by_image(evidence, focus.image, focus.inside)},
+        found_faults={row: word for row, word in enumerate(errors.of_found.tolist()) if word != fine},
+        object_faults={row: word for row, word in enumerate(errors.of_object.tolist()) if word != fine},
+        coco=coco_results(evidence),
+        baseline=baseline,
+        notes=_notes(evidence),
+        least_box=threshold,
+    )
+
+
+def _box_figures(
+    evidence: Evidence, errors: BoxErrors, precision: AveragePrecision, focus: ObjectFocus
+) -> Iterator[Figure]:
+    if evidence.objects is None:
+        return
+    n = len(evidence.objects)
+    for name, label, value in (("ap50", "AP at IoU 0.5", precision.at_half), ("ap", "AP", precision.mean)):
+        yield Figure(name, label, Effect(value, math.nan, math.nan, n), True, "Average precision, as COCO reckons it.")
+    missed = share(errors.of_object == str(BoxCase.MISSED))
+    yield Figure("missed", "Objects missed", missed, False, "Annotated objects that no box stands for.")
+    counts = errors.of_found != str(BoxCase.UNSURE)
+    empty = share(int((errors.of_found == str(BoxCase.BACKGROUND_BOX)).sum()), int(counts.sum()))
+    yield Figure("background_boxes", "Boxes on nothing", empty, False, "Boxes that overlap no object.")
+    yield from _focus_figure(focus)
+
+
+def _box_cases(evidence: Evidence, errors: BoxErrors) -> NDArray[np.str_]:
+    """Return ``clean`` or ``faults`` for each image; ``unlabelled`` for all where no box is annotated."""
+    words = np.full(len(evidence), "clean", "<U10")
+    found, objects = evidence.found, evidence.objects
+    if found is None or objects is None:
+        words[:] = "unlabelled"
+        return words
+    fine = (str(BoxCase.RIGHT), str(BoxCase.UNSURE))
+    words[found.image[~np.isin(errors.of_found, fine)]] = "faults"
+    words[objects.image[errors.of_object != str(BoxCase.RIGHT)]] = "faults"
+    return words
+
+
+def with_checked(answers: Answers, found: Sequence[Finding], figures: Sequence[Figure] = ()) -> Answers:
+    """Return answers with what checks came to: a suspicion that was checked is replaced.
+
+    Args:
+        answers: of the questions.
+        found: by checks; of the kind and subject of a suspicion, or new.
+        figures: that checks measured.
+    """
+    keys = {one.key for one in found}
+    kept = [one for one in answers.findings if one.key not in keys or one.state is not FindingState.SUSPECTED]
+    return replace(answers, findings=(*kept, *found), figures=(*answers.figures, *figures))
+
+
+def concluded(answers: Answers) -> Answers:
+    """Leave out the findings that may be chance, given the number of tests of the audit, and rank the others."""
+    return replace(answers, findings=ranked(corrected(answers.findings)))
+
+
+def _label_figure(errors: LabelErrors) -> list[Figure]:
+    number = int(errors.labels.sum())
+    if not number:
+        return []
+    wrong = min(number, round(float(np.nansum(errors.noise * errors.labels))))
+    hint = "Labels that the model confidently disagrees with, by confident learning."
+    return [Figure("label_errors", "Labels in doubt", share(wrong, number), False, hint)]
+
+
+def _focus_figure(focus: ObjectFocus) -> list[Figure]:
+    if not len(focus.image):
+        return []
+    hint = "Part of the map's energy that lies in the annotated boxes of its class."
+    return [Figure("energy_in_object", "Map on the object", mean_effect(focus.inside), True, hint)]
+
+
+def _by_image(evidence: Evidence, image: NDArray[np.int64], values: FloatArray) -> FloatArray:
+    """Return a number an image: of several the first, NaN where there is none."""
+    found = np.full(len(evidence), np.nan, np.float32)
+    found[image[::-1]] = values[::-1]
+    return found
+
+
+def _notes(evidence: Evidence) -> list[str]:
+    """Say what the data do not allow to ask."""
+    notes = []
+    labelled = int(evidence.is_labelled.sum())
+    if not labelled:
+        notes.append("The data have no labels of the model's classes: what needs them was not asked.")
+    elif labelled < len(evidence):
+        notes.append(
+            f"{len(evidence) - labelled} of {len(evidence)} images have no label, and count only where none is needed."
+        )
+    if evidence.objects is None:
+        notes.append("The data have no boxes: where objects are was not asked, nor whether the background decides.")
+    if not len(evidence.maps):
+        notes.append("There are no saliency maps: what needs them was not asked.")
+    return notes

@@ -1,0 +1,133 @@
+"""The tables of the page: what questions measured, in the terms of ``audit.json``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from otx_xai.audit.average_precision import AveragePrecision
+from otx_xai.audit.box_errors import BoxErrors, box_results
+from otx_xai.audit.calibration import Calibration
+from otx_xai.audit.certainty import class_results, confusions
+from otx_xai.audit.evidence_table import NO_CLASS, Evidence
+from otx_xai.audit.findings import Effect
+from otx_xai.audit.label_errors import LabelErrors
+from otx_xai.audit.object_focus import ObjectFocus, class_focus
+from otx_xai.audit.slices import Slice
+
+NO_TABLES: dict[str, Any] = {
+    "confusion": None,
+    "per_class": [],
+    "calibration": None,
+    "slices": [],
+    "drift": None,
+    "clusters": [],
+    "average_precision": None,
+}
+"""The tables of the page, where a question was not asked."""
+
+_REVIEWED = 500
+"""Labels that are listed for review at most."""
+
+_SLICES = 100
+"""Groups of images that are listed at most."""
+
+
+def confusion_table(evidence: Evidence) -> dict[str, Any]:
+    """Return which classes are taken for which."""
+    return {"pairs": [[one.given, one.predicted, len(one.images)] for one in confusions(evidence)]}
+
+
+def calibration_table(found: Calibration) -> dict[str, Any] | None:
+    """Return the curve of reliability; ``None`` without predictions."""
+    if not found.bins:
+        return None
+    bins = [
+        {"low": one.low, "high": one.high, "confidence": one.score, "accuracy": one.right.value, "n": one.right.n}
+        for one in found.bins
+    ]
+    return {"ece": found.error.content(), "bins": bins}
+
+
+def slice_table(compared: Sequence[Slice]) -> list[dict[str, Any]]:
+    """Return groups of images, the worst difference first, with p-values corrected for their number."""
+    p_values = [1.0 if math.isnan(one.p_value) else one.p_value for one in compared]
+    corrected = stats.false_discovery_control(p_values).tolist() if p_values else []
+    return [
+        {
+            "column": one.column,
+            "value": one.value,
+            "range": None if one.range is None else [float(end) for end in one.range],
+            "n": len(one.images),
+            "accuracy": one.accuracy.content(),
+            "difference": one.difference.content(),
+            "p_value": p_value,
+            "corrected": own,
+        }
+        for one, p_value, own in list(zip(compared, p_values, corrected, strict=True))[:_SLICES]
+    ]
+
+
+def class_table(evidence: Evidence, focus: ObjectFocus, threshold: float) -> list[dict[str, Any]]:
+    """Return a row a class that occurs."""
+    energy = {one.target: one.excess for one in class_focus(focus, len(evidence.labels))} if len(focus.image) else {}
+    given = evidence.given[evidence.given != NO_CLASS]
+    number = np.bincount(given, minlength=len(evidence.labels)) if len(given) else np.zeros(len(evidence.labels), int)
+    rows = []
+    for one in class_results(evidence, threshold):
+        if not number[one.target] and not one.precision.n:
+            continue
+        values = {"recall": one.recall.content(), "precision": one.precision.content()}
+        if one.target in energy and energy[one.target].n:
+            values["energy_above_chance"] = energy[one.target].content()
+        rows.append({"class": one.target, "images": int(number[one.target]), "values": values})
+    return rows
+
+
+def box_class_table(evidence: Evidence, errors: BoxErrors, focus: ObjectFocus) -> list[dict[str, Any]]:
+    """Return a row a class that is annotated or found."""
+    energy = {one.target: one.excess for one in class_focus(focus, len(evidence.labels))} if len(focus.image) else {}
+    rows = []
+    for one in box_results(evidence, errors):
+        if not one.recall.n and not one.precision.n:
+            continue
+        values = {"recall": one.recall.content(), "precision": one.precision.content()}
+        if one.target in energy and energy[one.target].n:
+            values["energy_above_chance"] = energy[one.target].content()
+        objects = evidence.objects
+        images = 0 if objects is None else len(np.unique(objects.image[objects.target == one.target]))
+        rows.append({"class": one.target, "images": images, "values": values})
+    return rows
+
+
+def precision_table(precision: AveragePrecision) -> dict[str, Any] | None:
+    """Return average precision; ``None`` where no object is annotated."""
+    numbers = {"ap": precision.mean, "ap50": precision.at_half, "ap75": precision.at_three_quarters}
+    if not math.isfinite(precision.mean):
+        return None
+    return {name: Effect(value, math.nan, math.nan, 0).content() for name, value in numbers.items()}
+
+
+def review_table(evidence: Evidence, errors: LabelErrors) -> list[dict[str, Any]]:
+    """Return the labels in doubt, the likeliest to be wrong first."""
+    rows = zip(
+        errors.image[:_REVIEWED].tolist(),
+        errors.given[:_REVIEWED].tolist(),
+        errors.suggested[:_REVIEWED].tolist(),
+        errors.confidence[:_REVIEWED].tolist(),
+        strict=True,
+    )
+    return [
+        {
+            "image": evidence.names[image],
+            "given": given,
+            "suggested": suggested,
+            "confidence": round(confidence, 4),
+            "reason": "missing" if given == NO_CLASS else "absent" if suggested == NO_CLASS else "swapped",
+        }
+        for image, given, suggested, confidence in rows
+    ]

@@ -1,0 +1,120 @@
+"""The stage of ``Engine.audit`` that changes pixels and watches the scores."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from otx_xai.audit.background import background_reliance
+from otx_xai.audit.findings import Finding
+from otx_xai.audit.questions import Answers, with_checked
+from otx_xai.data import read_image
+from otx_xai.engine.judge_job import JudgedData
+from otx_xai.judging.cases import Network
+from otx_xai.metrics import Forward, Stopped
+from otx_xai.metrics.stream import Draw
+from otx_xai.model import Model
+from otx_xai.postprocess import fit
+from otx_xai.process import interruptible, one_thread_each
+from otx_xai.records import UInt8Array
+from otx_xai.settings import AuditSettings
+
+logger = logging.getLogger("otx_xai")
+
+_STOPPING = "Stopping: what was not checked stays a suspicion; Ctrl-C again ends at once."
+_HELD = 256
+"""Fitted images that are kept at hand; checks come back to the same ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """What the checks came to.
+
+    Args:
+        answers: with what was verified and refuted.
+        passes: number of changed images that the model was shown.
+        interrupted: whether it was stopped.
+    """
+
+    answers: Answers
+    passes: int = 0
+    interrupted: bool = False
+
+
+def check(answers: Answers, settings: AuditSettings, model: Model, baseline: Model | None, data: JudgedData) -> Checked:
+    """Check what was found, and what only checks can find.
+
+    Args:
+        answers: of the questions.
+        settings: of the audit.
+        model: the audited one.
+        baseline: the other one.
+        data: the images.
+    """
+    why = _why_not(settings, model, data)
+    if why:
+        return Checked(replace(answers, notes=(*answers.notes, why)))
+    counter = _Counter()
+    found: list[Finding] = []
+    with interruptible(_STOPPING) as stop, one_thread_each():
+        forward = counter.counting(Network(model, settings.device, stop).forward)
+        fetch = _fetcher(model, answers, data)
+        try:
+            for part in _checks(answers, settings, fetch, forward):
+                found += part
+        except Stopped:
+            logger.warning("Stopped before everything was checked.")
+    return Checked(with_checked(answers, found), counter.passes, stop.is_set())
+
+
+def _checks(
+    answers: Answers, settings: AuditSettings, fetch: Callable[[int], UInt8Array], forward: Forward
+) -> Iterator[list[Finding]]:
+    """Run one check after the other."""
+    evidence, images, seed = answers.evidence, settings.check_images, settings.seed
+    logger.info("Checking whether classes rely on their backgrounds.")
+    yield background_reliance(evidence, fetch, forward, images=images, seed=seed)
+
+
+def _why_not(settings: AuditSettings, model: Model, data: JudgedData) -> str:
+    """Say why nothing is checked; nothing where it is."""
+    if not settings.check_images:
+        return "Nothing was checked by changing pixels, as --check_images 0 asks; findings stay suspicions."
+    if data.images.loader is not None:
+        return "Nothing was checked by changing pixels: the images of a loader cannot be taken out one by one."
+    if not model.facts.task.is_classification:
+        return "Causes are checked by changing pixels for classifiers only; of detectors the errors are counted."
+    return ""
+
+
+class _Counter:
+    """Counts the images that pass through models."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+
+    def counting(self, forward: Forward) -> Forward:
+        """Return a forward that is counted."""
+
+        def run(draws: Iterable[Draw]) -> Generator[Any, None, None]:
+            for scores in forward(draws):
+                self.passes += 1
+                yield scores
+
+        return run
+
+
+def _fetcher(model: Model, answers: Answers, data: JudgedData) -> Callable[[int], UInt8Array]:
+    """Return what gives the fitted image of a row of the evidence; safe in threads."""
+    infos = {image.name: image for image in data.images.images}
+    names, facts = answers.evidence.names, model.facts
+
+    @lru_cache(_HELD)
+    def fetch(number: int) -> UInt8Array:
+        fitted: UInt8Array = fit(read_image(infos[names[number]].file, facts.channels), facts.geometry)
+        return fitted
+
+    return fetch
