@@ -64,7 +64,7 @@ clean: ## remove what the targets made, except environments
 
 # Playwright drives the browser that is there, and brings none.
 .browser/.installed: $(STAMP)
-	command -v chromium google-chrome > /dev/null || { echo "make page needs Chromium: apt-get install chromium"; exit 1; }
+	command -v chromium > /dev/null || command -v google-chrome > /dev/null || { echo "make page needs Chromium: apt-get install chromium"; exit 1; }
 	$(BIN)/python -m pip install --quiet --target .browser playwright
 	@touch $@
 

@@ -82,7 +82,12 @@ function hasInterval(effect) {
 function intervalText(effect) {
   if (!hasInterval(effect)) return 'no interval';
   const [low, high] = effect.interval;
-  return `95${NARROW}%: ${unitText(low, effect.unit)} to ${unitText(high, effect.unit)}`;
+  return `95${NARROW}%: ${rangeText(low, high, effect.unit)}`;
+}
+
+function rangeText(low, high, unit) {
+  const first = unitText(low, unit);
+  return `${unit === 'share' ? first.replace(`${NARROW}%`, '') : first} to ${unitText(high, unit)}`;
 }
 
 function countText(effect) {

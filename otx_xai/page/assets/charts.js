@@ -27,7 +27,7 @@ function effectCell(effect, range) {
   return make('span', { class: 'effect' },
     make('span', { class: 'effect-value' }, unitText(effect.value, effect.unit)),
     intervalBar(effect, range),
-    make('span', { class: 'effect-interval' }, `${hasInterval(effect) ? effect.interval.map((end) => unitText(end, effect.unit)).join(' to ') : 'no interval'} · ${countText(effect)}`));
+    make('span', { class: 'effect-interval' }, `${hasInterval(effect) ? rangeText(...effect.interval, effect.unit) : 'no interval'} · ${countText(effect)}`));
 }
 
 function reliabilityCurve(bins) {

@@ -53,6 +53,6 @@ function matrix(classes, counts, choose) {
     cell.style.setProperty('--part', Math.sqrt(count / Math.max(1, totals.get(given))));
     return make('td', null, cell);
   })));
-  return make('div', { class: 'table-wrap', tabindex: 0, role: 'region', 'aria-label': 'Confusion matrix' }, make('table', { class: 'matrix' },
+  return make('div', { class: 'table-wrap', tabindex: 0, role: 'region', 'aria-label': 'Confusion matrix' }, make('table', { class: classes.length > 12 ? 'matrix dense' : 'matrix' },
     make('thead', null, make('tr', null, make('td', { class: 'corner' }, 'label ↓ predicted →'), classes.map((target) => make('th', { scope: 'col' }, make('span', { title: name(target) }, name(target)))))), make('tbody', null, body)));
 }

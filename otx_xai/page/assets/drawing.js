@@ -1,6 +1,6 @@
 // Pictures, maps over them, and boxes, on a canvas. The page never reads pixels of a picture, which a browser forbids on a disk.
 
-const look = { shown: true, opacity: 0.55, threshold: 0.2, boxes: true };
+const look = { shown: true, opacity: 0.6, threshold: 0.35, boxes: true };
 const FINE = 64; // places along the longer side of a map when it is drawn; the browser smooths the rest
 
 // Values of a map in [0, 1] at width × height places, bilinear between the centres of its cells.
@@ -55,10 +55,11 @@ function put(data, at, colours, step, alpha) {
 function heatLayer(map, opacity, threshold, solid) {
   const [width, height] = fineSize(map);
   const values = enlarged(map, width, height);
+  const edge = Math.min(0.2, (1.001 - threshold) / 2);
   return onCanvas(width, height, (data, at, place) => {
     const value = values[place];
-    const fades = Math.min(1, Math.max(0, (value - threshold) / 0.12));
-    put(data, at, HEAT, Math.round(255 * value), solid ? 1 : opacity * fades * (0.55 + 0.45 * value));
+    const fades = Math.min(1, Math.max(0, (value - threshold) / edge));
+    put(data, at, HEAT, Math.round(255 * value), solid ? 1 : opacity * fades * (0.4 + 0.6 * value));
   });
 }
 
@@ -69,7 +70,7 @@ function differenceLayer(now, before, opacity, threshold) {
   return onCanvas(width, height, (data, at, place) => {
     const change = one[place] - other[place];
     const strength = Math.abs(change);
-    const fades = Math.min(1, Math.max(0, (strength - threshold) / 0.12));
+    const fades = Math.min(1, Math.max(0, (strength - 0.5 * threshold) / 0.12));
     put(data, at, DIFFERENCE, Math.round(127.5 * (1 + Math.sign(change) * Math.min(1, 0.35 + strength))), opacity * fades * Math.min(1, 0.4 + strength));
   });
 }

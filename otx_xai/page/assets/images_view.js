@@ -3,7 +3,7 @@
 let grid = null;
 
 function caseOrder() {
-  const known = Object.keys(store.content.cases);
+  const known = [...new Set([...Object.keys(CASES), ...Object.keys(store.content.cases)])];
   const seen = new Set(store.cases);
   return [...known.filter((name) => seen.has(name)), ...[...seen].filter((name) => !known.includes(name))];
 }

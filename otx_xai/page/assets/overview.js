@@ -43,7 +43,8 @@ function figures(list) {
 }
 
 function caseBar(cases) {
-  const entries = Object.entries(cases).filter(([, count]) => count > 0);
+  const order = Object.keys(CASES);
+  const entries = Object.entries(cases).filter(([, count]) => count > 0).sort(([one], [other]) => order.indexOf(one) - order.indexOf(other));
   const total = entries.reduce((sum, [, count]) => sum + count, 0);
   if (!total) return null;
   const bar = make('div', { class: 'case-bar', 'aria-hidden': 'true' });
@@ -118,13 +119,16 @@ function showFinding(main, parameters, place) {
   else into(main, make('p', { class: 'muted' }, finding.images.length ? finding.images.join(', ') : 'It names none.'));
 }
 
-function pairs(entries) {
-  return make('dl', { class: 'pairs wide' }, entries.map(([key, value]) => [make('dt', null, words(key)), make('dd', null, free(value))]));
+// Effects of one unit share their scale, so that what was tried can be held against its controls.
+function pairs(entries, name = words) {
+  const units = new Map();
+  for (const [, value] of entries) if (isEffect(value)) units.set(value.unit, [...(units.get(value.unit) || []), value]);
+  const shown = (value) => (isEffect(value) ? effectCell(value, rangeOf(units.get(value.unit), value.unit === 'share' ? 1 : 0)) : free(value));
+  return make('dl', { class: 'pairs wide' }, entries.map(([key, value]) => [make('dt', null, name(key)), make('dd', null, shown(value))]));
 }
 
 // Any value of a check or of settings.
 function free(value) {
-  if (isEffect(value)) return effectCell(value);
   if (Array.isArray(value)) return value.length ? value.map((one) => (isNumber(one) ? plainNumber(one) : typeof one === 'object' && one !== null ? JSON.stringify(one) : String(one))).join(', ') : '–';
   if (value === null || value === undefined || value === '') return '–';
   if (typeof value === 'object') return Object.keys(value).length ? pairs(Object.entries(value)) : '–';

@@ -84,9 +84,9 @@ function showAbout(main) {
     ['Audit', { created: content.created, task: content.task, multilabel: content.multilabel, 'images on this page': page.count }],
     ['Model', content.model], ['Data', content.data],
     ...(content.average_precision ? [['Average precision', content.average_precision]] : []),
-    ['Settings', content.settings], ['Versions', content.versions],
+    ['Settings', content.settings, (key) => key], ['Versions', content.versions, (key) => key],
   ];
-  into(main, sections.filter(([, held]) => held && Object.keys(held).length).map(([title, held]) => [make('h2', null, title), pairs(Object.entries(held))]));
+  into(main, sections.filter(([, held]) => held && Object.keys(held).length).map(([title, held, name]) => [make('h2', null, title), pairs(Object.entries(held), name)]));
   into(main, make('h2', null, 'How to read it'), make('dl', { class: 'pairs wide' },
     Object.values(STATES).map(([name, meaning]) => [make('dt', null, name), make('dd', null, meaning)]),
     make('dt', null, 'Maps'), make('dd', null, 'A map shows which places of the image a class score depends on. Each is scaled to its own range: bright is its largest value, and says nothing of how large that is.'),

@@ -58,7 +58,7 @@ function showTile(tile, index, hasty) {
     tile.canvas.classList.remove('drawn');
     tile.button.setAttribute('aria-label', describe(index));
     tile.button.title = describe(index);
-    tile.name.textContent = store.names[index];
+    tile.name.textContent = store.names[index].replace(/^.*\/(?=.)/s, '');
     const given = givenText(index);
     into(clear(tile.line), caseDot(store.cases[index]), make('span', null, predictionText(index)));
     if (!isDetector() && given && !isRight(index)) into(tile.line, make('span', { class: 'tile-given' }, `label ${given}`));
