@@ -11,6 +11,7 @@ from typing import Any
 from otx_xai.audit.background import background_reliance
 from otx_xai.audit.findings import Finding
 from otx_xai.audit.questions import Answers, with_checked
+from otx_xai.audit.shortcuts import shortcuts
 from otx_xai.data import read_image
 from otx_xai.engine.judge_job import JudgedData
 from otx_xai.judging.cases import Network
@@ -77,6 +78,8 @@ def _checks(
     evidence, images, seed = answers.evidence, settings.check_images, settings.seed
     logger.info("Checking whether classes rely on their backgrounds.")
     yield background_reliance(evidence, fetch, forward, images=images, seed=seed)
+    logger.info("Checking whether what images of a class share is a shortcut.")
+    yield shortcuts(evidence, fetch, forward, images=images, seed=seed)
 
 
 def _why_not(settings: AuditSettings, model: Model, data: JudgedData) -> str:

@@ -36,15 +36,15 @@ def test_a_background_that_goes_with_a_class_is_verified() -> None:
 @pytest.mark.parametrize("fault", [Fault.CLEAN, Fault.BACKGROUND])
 def test_a_model_that_ignores_the_background_is_left_in_peace(fault: Fault) -> None:
     audit = planted_audit(fault, Fault.CLEAN, maps=False)
-    losses = background_losses(audit.evidence, audit.fetch, audit.forward)
+    losses = background_losses(audit.evidence, audit.fetch, audit.forward, images=20)
     assert [loss.target for loss in losses] == [0, 1, 2]
     assert max(abs(loss.reliance.value) for loss in losses) < 0.1
-    assert background_reliance(audit.evidence, audit.fetch, audit.forward) == []
+    assert not any(loss.is_material for loss in losses)
 
 
 def test_same_seed_same_answer() -> None:
     audit = planted_audit(Fault.CLEAN, maps=False)
-    first, second = (background_losses(audit.evidence, audit.fetch, audit.forward, images=10) for _ in range(2))
+    first, second = (background_losses(audit.evidence, audit.fetch, audit.forward, images=8) for _ in range(2))
     assert first == second
 
 

@@ -1,0 +1,139 @@
+"""Shortcuts: those that were planted are verified, and nothing else; what the model ignores is refuted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from planted_audit import CELLS, SIDE, Audited, explained, planted_audit, without_boxes
+
+import otx_xai as xai
+from otx_xai.audit.evidence_table import Evidence, no_maps
+from otx_xai.audit.findings import FindingState, Unit
+from otx_xai.audit.hot_places import hot_cells
+from otx_xai.audit.shortcut_candidates import Candidate, fixed_places, shared_contents
+from otx_xai.audit.shortcuts import check_candidate, shortcuts
+from otx_xai.audit.statistics import share
+from otx_xai.data.planted import Fault
+from otx_xai.metrics.stream import function_scores
+from otx_xai.records import Task
+
+
+def named(evidence: Evidence, window: tuple[int, int] = (11, 0)) -> Candidate:
+    """The lower left corner of all images of the first class: what somebody suspects without having looked at maps."""
+    images = tuple(np.flatnonzero(evidence.predicted == 0).tolist())
+    return Candidate(0, True, (4, 4), images, (window,) * len(images), share(1, 1), share(0, 1))
+
+
+def verified(audit: Audited, evidence: Evidence) -> list[str]:
+    findings = shortcuts(evidence, audit.fetch, audit.forward, images=15)
+    return [finding.subject for finding in findings if finding.state is FindingState.VERIFIED]
+
+
+@pytest.mark.parametrize("boxes", [True, False])
+def test_a_fixed_mark_is_verified(boxes: bool) -> None:
+    audit = planted_audit(Fault.WATERMARK)
+    evidence = audit.evidence if boxes else without_boxes(audit.evidence)
+    finding = shortcuts(evidence, audit.fetch, audit.forward, images=20)[0]
+    assert finding.state is FindingState.VERIFIED
+    assert finding.subject == "circle: lower left"
+    assert finding.effect.unit is Unit.LOG_ODDS
+    assert finding.effect.low > 1
+    assert finding.p_value is not None
+    assert finding.p_value < 1e-2
+    assert 0.25 < finding.share < 0.34
+    assert "the model looks at the same place (lower left); covering it costs" in finding.statement
+    assert finding.check["covered"]["value"] > finding.check["covered_controls"]["value"] + 0.3
+    assert ("No objects are annotated" in finding.suggestion) is not boxes
+    marked = {audit.evidence.names[row] for row in np.flatnonzero(audit.data.faulty)}
+    assert set(finding.images) <= marked
+
+
+def test_a_mark_anywhere_is_verified() -> None:
+    audit = planted_audit(Fault.ROAMING)
+    assert fixed_places(audit.evidence) == []
+    (candidate,) = [one for one in shared_contents(audit.evidence, audit.fetch) if one.target == 0]
+    assert audit.data.faulty[list(candidate.images)].all()
+    assert len(candidate.images) > 0.8 * audit.data.faulty.sum()
+    assert candidate.stability > 0.8
+    assert len(set(candidate.windows)) > 10
+    assert verified(audit, audit.evidence) == ["circle: the same pixels"]
+
+
+def test_without_boxes_content_may_be_the_object() -> None:
+    audit = planted_audit(Fault.ROAMING)
+    assert verified(audit, without_boxes(audit.evidence)) == []
+
+
+@pytest.mark.parametrize("boxes", [True, False])
+@pytest.mark.parametrize("fault", [Fault.CLEAN, Fault.WATERMARK, Fault.ROAMING])
+def test_nothing_is_verified_of_a_model_that_has_learned_no_mark(fault: Fault, boxes: bool) -> None:
+    audit = planted_audit(fault, Fault.CLEAN)
+    assert verified(audit, audit.evidence if boxes else without_boxes(audit.evidence)) == []
+
+
+def test_a_mark_that_is_ignored_is_refuted() -> None:
+    harmless, learned = planted_audit(Fault.WATERMARK, Fault.CLEAN), planted_audit(Fault.WATERMARK)
+    check = check_candidate(harmless.evidence, named(harmless.evidence), harmless.fetch, harmless.forward)
+    assert check is not None
+    assert check.state is FindingState.REFUTED
+    assert check.paste.high < 0.5
+    check = check_candidate(learned.evidence, named(learned.evidence), learned.fetch, learned.forward)
+    assert check is not None
+    assert check.state is FindingState.VERIFIED
+
+
+def test_the_object_would_pass_every_check_and_is_no_candidate() -> None:
+    """The trap: covering and pasting the object matter, so only what is fixed, or off the object, may be tried."""
+    audit = planted_audit(Fault.CLEAN)
+    evidence = audit.evidence
+    images = np.flatnonzero(evidence.predicted == 0)
+    centres = (audit.data.boxes[images].reshape(-1, 2, 2).mean(axis=1) / (SIDE / CELLS)).astype(int) - 2
+    windows = tuple((min(max(row, 0), 12), min(max(column, 0), 12)) for column, row in centres.tolist())
+    candidate = Candidate(0, False, (4, 4), tuple(images.tolist()), windows, share(1, 1), share(0, 1))
+    check = check_candidate(evidence, candidate, audit.fetch, audit.forward)
+    assert check is not None
+    assert check.state is FindingState.VERIFIED
+    assert fixed_places(evidence) == fixed_places(without_boxes(evidence)) == []
+
+
+def test_maps_of_these_tests_show_what_those_of_the_product_show() -> None:
+    audit = planted_audit(Fault.WATERMARK)
+    explainer = xai.Explainer(
+        audit.network,
+        Task.CLASSIFICATION,
+        labels=["circle", "cross", "star"],
+        input=xai.InputOptions(size=(SIDE, SIDE), mean=127.5, scale=64),
+    )
+    for image in audit.data.images[:3]:
+        maps = explained(audit.network, image[None])[0]
+        assert np.corrcoef(explainer(image, -1).maps.ravel(), maps.ravel())[0, 1] > 0.97
+
+
+def test_same_seed_same_findings() -> None:
+    audit = planted_audit(Fault.ROAMING)
+    first, second = (shortcuts(audit.evidence, audit.fetch, audit.forward, images=5) for _ in range(2))
+    assert [one.content() for one in first] == [one.content() for one in second]
+
+
+def test_hot_cells_of_flat_maps() -> None:
+    grids = np.zeros((3, 10, 10), np.uint8)
+    grids[1].ravel()[:7] = np.arange(1, 8)
+    grids[2, 3] = 255
+    hot = hot_cells(grids)
+    assert hot.sum(axis=(1, 2)).tolist() == [0, 5, 10]
+    assert hot[1].ravel()[2:7].all()
+    assert hot_cells(grids[:0]).shape == (0, 10, 10)
+
+
+def test_nothing_to_say() -> None:
+    audit = planted_audit(Fault.WATERMARK)
+    evidence = audit.evidence
+    nothing = replace(evidence, maps=no_maps((CELLS, CELLS)))
+    one = replace(evidence, best=np.zeros_like(evidence.best[:, :1]))
+    flat = replace(evidence, maps=replace(evidence.maps, grids=np.zeros_like(evidence.maps.grids)))
+    for strange in (nothing, one, flat):
+        assert shortcuts(strange, audit.fetch, audit.forward) == []
+    no_scores = function_scores(lambda images: np.full((len(images), 3), np.nan, np.float32))
+    assert shortcuts(evidence, audit.fetch, no_scores) == []
