@@ -291,6 +291,7 @@ class AuditSettings(AuditConfig, RunSettings):
     baseline: str | Path | None = option(
         None, "FILE", "another model of the same classes: what changed from it to this one", AUDITED, is_path=True
     )
+    baseline_input: InputOptions = section(InputOptions, "Input of the baseline, where it is another than --input.*")
     explain_method: str | None = option(None, "METHOD", f"{words(Method)}; chosen by default", AUDITED)
     fail_on: str | Sequence[str] | None = option(
         None,

@@ -183,7 +183,7 @@ def test_every_option_that_the_docs_name_exists() -> None:
     ]
     known = {word for parser in parsers for action in parser._actions for word in action.option_strings}
     known |= {"--version", "--debug", "--print_shtab", "--json"}  # the last one is of `otx audit compare`
-    families = ("--model.", "--data.", "--trainer.", "--input.*", "--explain_config.*")
+    families = ("--model.", "--data.", "--trainer.", "--input.*", "--baseline_input.*", "--explain_config.*")
     for page in (*PAGES, README):
         named = re.findall(r"(?<![\w-])--[a-z][\w.*]*(?<!\.)", page.read_text(encoding="utf-8"))
         unknown = {option for option in named if option not in known and not option.startswith(families)}

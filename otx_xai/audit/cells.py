@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from otx_xai.postprocess.geometry import Line, Span, cell_lines, place
-from otx_xai.records import FloatArray, InputGeometry, IntArray, MapGrid, Size
+from otx_xai.records import FloatArray, InputGeometry, IntArray, MapGrid, Size, UInt8Array
 
 BoolArray = NDArray[np.bool_]
 Doubles = NDArray[np.float64]
@@ -156,6 +156,40 @@ def cells_to_input(chosen: BoolArray, geometry: InputGeometry, grid: MapGrid | N
         mask = np.repeat(mask, [end - start for start, end in spans], axis=axis)
         mask = np.pad(mask, [(before, after) if side == axis else (0, 0) for side in range(2)])
     return mask
+
+
+def laid_over(
+    grids: UInt8Array, geometry: InputGeometry, grid: MapGrid | None, cells: Size, target: MapGrid | None
+) -> UInt8Array:
+    """Lay maps over other places of the same input, bilinearly between the centres of their cells.
+
+    Args:
+        grids: ``uint8`` ``(M, h, w)``.
+        geometry: of the network's input.
+        grid: where their places lie in it; ``None``: they divide it evenly.
+        cells: ``(h, w)`` of the result.
+        target: where its places lie.
+
+    Returns:
+        ``uint8`` ``(M, *cells)``; beyond the outermost centres maps are constant.
+    """
+    own = cell_lines((grids.shape[1], grids.shape[2]), geometry.size, grid)
+    other = cell_lines(cells, geometry.size, target)
+    rows, columns = (
+        _between(line, count, wanted, number)
+        for line, count, wanted, number in zip(own, grids.shape[1:], other, cells, strict=True)
+    )
+    laid = np.einsum("yh,mhw,xw->myx", rows, grids.astype(np.float64), columns, optimize=True)
+    rounded: UInt8Array = np.rint(laid).astype(np.uint8)
+    return rounded
+
+
+def _between(line: Line, count: int, wanted: Line, number: int) -> Doubles:
+    """Return the weights of ``count`` cells at each of ``number`` other centres, ``(number, count)``."""
+    centres = wanted[0] + wanted[1] * np.arange(number)
+    positions = np.clip((centres - line[0]) / line[1], 0, count - 1)
+    weights: Doubles = np.maximum(0, 1 - np.abs(positions[:, None] - np.arange(count)))
+    return weights
 
 
 def _placed(edges: Doubles, span: Span) -> Doubles:

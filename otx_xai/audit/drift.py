@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from otx_xai.audit.cells import seen_each
+from otx_xai.audit.cells import laid_over, seen_each
 from otx_xai.audit.certainty import right_images
 from otx_xai.audit.evidence_table import NO_CLASS, Evidence
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, Unit
@@ -261,8 +261,6 @@ def _why_no_maps(before: Evidence, after: Evidence) -> str:
         return "one of the models has no maps"
     if before.geometry != after.geometry:
         return "the models fit images into their inputs in different ways"
-    if before.maps.grids.shape[1:] != after.maps.grids.shape[1:] or before.grid != after.grid:
-        return "the maps of the models have different places"
     return ""
 
 
@@ -279,8 +277,10 @@ def _distances(before: Evidence, after: Evidence, earlier: IntArray, image: IntA
     for at in range(0, len(both), _CHUNK):
         some = both[at : at + _CHUNK]
         over = seen_each(after.sizes[image[some]], after.geometry, after.grid, cells)
-        grids = before.maps.grids[rows_before[some]], after.maps.grids[rows_after[some]]
-        found[some] = map_distances(*grids, over)
+        earlier_maps, maps = before.maps.grids[rows_before[some]], after.maps.grids[rows_after[some]]
+        if earlier_maps.shape != maps.shape or before.grid != after.grid:
+            earlier_maps = laid_over(earlier_maps, after.geometry, before.grid, cells, after.grid)
+        found[some] = map_distances(earlier_maps, maps, over)
     return found
 
 

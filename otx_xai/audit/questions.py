@@ -14,12 +14,14 @@ from otx_xai.audit.average_precision import AveragePrecision, average_precision,
 from otx_xai.audit.box_errors import BoxCase, BoxErrors, box_errors, box_findings, right_images
 from otx_xai.audit.calibration import calibration, calibration_findings, predictions
 from otx_xai.audit.certainty import accuracy, cases, certainty, count_cases
+from otx_xai.audit.drift import Drift, drift, drift_findings
 from otx_xai.audit.error_causes import cause_findings, error_causes
 from otx_xai.audit.evidence_table import Evidence
-from otx_xai.audit.findings import Effect, Finding, FindingState, ranked
+from otx_xai.audit.findings import Effect, Finding, FindingState, Unit, ranked
 from otx_xai.audit.gates import Figure
 from otx_xai.audit.label_errors import LabelErrors, label_errors, label_findings
 from otx_xai.audit.object_focus import ObjectFocus, focus_findings, object_focus
+from otx_xai.audit.outliers import outlier_findings, outlier_scores
 from otx_xai.audit.slices import slice_findings, slices
 from otx_xai.audit.statistics import corrected, mean_effect, share
 from otx_xai.audit.tables import (
@@ -28,6 +30,7 @@ from otx_xai.audit.tables import (
     calibration_table,
     class_table,
     confusion_table,
+    drift_table,
     precision_table,
     review_table,
     slice_table,
@@ -57,6 +60,7 @@ class Answers:
         baseline: evidence of the other model.
         notes: what could not be asked or checked, and why, in sentences.
         least_box: score from which a box counts as found.
+        moved: the model and its baseline, image by image; ``None`` without one, and of detectors.
     """
 
     evidence: Evidence
@@ -73,6 +77,7 @@ class Answers:
     baseline: Evidence | None = None
     notes: Sequence[str] = ()
     least_box: float = 0.0
+    moved: Drift | None = None
 
 
 def ask(evidence: Evidence, baseline: Evidence | None = None, *, noise: float = 0.0, threshold: float = 0.5) -> Answers:
@@ -94,7 +99,8 @@ def _of_classes(evidence: Evidence, baseline: Evidence | None, noise: float, thr
     words = cases(evidence, threshold)
     causes, focus, labels = error_causes(evidence), object_focus(evidence), label_errors(evidence)
     said, compared = predictions(evidence), slices(evidence)
-    calibrated = calibration(said)
+    calibrated, unlike = calibration(said), outlier_scores(evidence)
+    moved = None if baseline is None else drift(replace(baseline, labels=evidence.labels), evidence, noise)
     findings = [
         *certainty(evidence, threshold),
         *cause_findings(evidence, causes),
@@ -102,19 +108,24 @@ def _of_classes(evidence: Evidence, baseline: Evidence | None, noise: float, thr
         *label_findings(evidence, labels),
         *calibration_findings(evidence, said, calibrated),
         *slice_findings(evidence, compared),
+        *outlier_findings(evidence, unlike),
+        *([] if moved is None else drift_findings(evidence, moved)),
     ]
     figures = [
         Figure("accuracy", "Right", accuracy(evidence, threshold), True, "Images whose best class is annotated."),
         *_focus_figure(focus),
         Figure("ece", "Error of the scores", calibrated.error, False, "Expected calibration error of its scores."),
         *_label_figure(labels),
+        *_drift_figures(moved),
     ]
     tables = NO_TABLES | {
         "confusion": None if evidence.multilabel else confusion_table(evidence),
         "per_class": class_table(evidence, focus, threshold),
         "calibration": calibration_table(calibrated),
         "slices": slice_table(compared),
+        "drift": None if moved is None else drift_table(moved),
     }
+    values = {"energy_in_object": _by_image(evidence, focus.image, focus.inside), "unlike_others": unlike}
     return Answers(
         evidence,
         tuple(findings),
@@ -122,10 +133,11 @@ def _of_classes(evidence: Evidence, baseline: Evidence | None, noise: float, thr
         words,
         count_cases(words),
         tables,
-        {"energy_in_object": _by_image(evidence, focus.image, focus.inside)},
+        values | ({} if moved is None else {"map_distance": _by_image(evidence, moved.image, moved.distance)}),
         review_table(evidence, labels),
         baseline=baseline,
-        notes=_notes(evidence),
+        notes=[*_notes(evidence), *_drift_notes(moved)],
+        moved=moved,
     )
 
 
@@ -216,6 +228,25 @@ def _label_figure(errors: LabelErrors) -> list[Figure]:
     wrong = min(number, round(float(np.nansum(errors.noise * errors.labels))))
     hint = "Labels that the model confidently disagrees with, by confident learning."
     return [Figure("label_errors", "Labels in doubt", share(wrong, number), False, hint)]
+
+
+def _drift_figures(moved: Drift | None) -> Iterator[Figure]:
+    if moved is None:
+        return
+    distance = mean_effect(moved.distance, Unit.DISTANCE)
+    hint = "1 - Pearson of the maps of the same class before and after, on average."
+    yield Figure("drift", "Maps moved", distance, False, hint)
+    both = moved.compared & moved.right_before & moved.right_after
+    silent = share(int(moved.silent.sum()), int(both.sum()))
+    yield Figure("silent_drift", "Silent drift", silent, False, "Right before and after, for another reason.")
+    agreement = share(moved.same_class)
+    yield Figure("top1_agreement", "Same answer", agreement, True, "Images with the same best class before and after.")
+
+
+def _drift_notes(moved: Drift | None) -> list[str]:
+    if moved is None or not moved.why_no_maps:
+        return []
+    return [f"Maps were not compared with the baseline's: {moved.why_no_maps}."]
 
 
 def _focus_figure(focus: ObjectFocus) -> list[Figure]:

@@ -13,11 +13,13 @@ from otx_xai.audit.average_precision import AveragePrecision
 from otx_xai.audit.box_errors import BoxErrors, box_results
 from otx_xai.audit.calibration import Calibration
 from otx_xai.audit.certainty import class_results, confusions
+from otx_xai.audit.drift import Drift
 from otx_xai.audit.evidence_table import NO_CLASS, Evidence
-from otx_xai.audit.findings import Effect
+from otx_xai.audit.findings import Effect, Unit
 from otx_xai.audit.label_errors import LabelErrors
 from otx_xai.audit.object_focus import ObjectFocus, class_focus
 from otx_xai.audit.slices import Slice
+from otx_xai.audit.statistics import mean_effect, share
 
 NO_TABLES: dict[str, Any] = {
     "confusion": None,
@@ -51,6 +53,22 @@ def calibration_table(found: Calibration) -> dict[str, Any] | None:
         for one in found.bins
     ]
     return {"ece": found.error.content(), "bins": bins}
+
+
+def drift_table(moved: Drift) -> dict[str, Any]:
+    """Return what changed between two models."""
+    lost = int((moved.labelled & moved.right_before & ~moved.right_after).sum())
+    won = int((moved.labelled & ~moved.right_before & moved.right_after).sum())
+    return {
+        "distance": mean_effect(moved.distance, Unit.DISTANCE).content(),
+        "noise": moved.floor,
+        "changed": int((~moved.same_class).sum()),
+        "silent": int(moved.silent.sum()),
+        "lost": lost,
+        "won": won,
+        "mcnemar_p": float(stats.binomtest(lost, lost + won).pvalue) if lost + won else None,
+        "top1_agreement": share(moved.same_class).content(),
+    }
 
 
 def slice_table(compared: Sequence[Slice]) -> list[dict[str, Any]]:

@@ -147,12 +147,17 @@ def content_of(audit: Audit, answers: Answers, told: Told) -> dict[str, Any]:
         "failures": [{"name": name, "error": error} for name, error in audit.failures.items()],
         "labels": list(evidence.labels),
         "cases": answers.case_counts,
-        **answers.tables,
+        **_with_baseline(answers.tables, told),
         "label_review": list(answers.review),
         "versions": versions(),
         "settings": settings,
         "seconds": round(audit.seconds, 3),
     }
+
+
+def _with_baseline(tables: Mapping[str, Any], told: Told) -> dict[str, Any]:
+    drift = tables["drift"]
+    return dict(tables) | {"drift": drift and {"baseline": told.baseline_name, **drift}}
 
 
 def image_columns(answers: Answers) -> dict[str, list[Any]]:

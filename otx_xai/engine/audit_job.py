@@ -55,6 +55,12 @@ def check_settings(settings: AuditSettings) -> None:
             raise ConfigError(f"--{name} {str(value)!r} is no file; expected a CSV file.")
 
 
+def of_baseline(settings: AuditSettings) -> AuditSettings:
+    """Return the settings by which the baseline is opened: what is said of its input outranks what is said of both."""
+    own = {name: value for name, value in vars(settings.baseline_input).items() if value is not None}
+    return replace(settings, input=replace(settings.input, **own))
+
+
 def folder_in(work_dir: Path) -> Path:
     """Return the folder of the audit in its work directory, made where it is missing."""
     folder = work_dir / FOLDER

@@ -524,6 +524,7 @@ class Engine:
         *,
         data_root: str | Path | None = None,
         baseline: str | Path | None = None,
+        baseline_input: InputOptions | None = None,
         fail_on: str | Sequence[str] | None = None,
         review: str | Path | None = None,
         labels: Labels = None,
@@ -556,6 +557,7 @@ class Engine:
                 annotations all is asked that needs none.
             audit_config: how many images, how many of them in checks, what the page holds, and the like.
             baseline: another model of the same classes, such as the one before quantisation: what changed from it.
+            baseline_input: what to feed the baseline, where it does not tell; of ``input`` what is not said here.
             fail_on: conditions under which :attr:`~otx_xai.audit.audit_result.Audit.exit_code` is 8: kinds of findings
                 (``verified_shortcut``), figures with a limit (``accuracy=0.9``), several with commas between. A limit
                 is compared with the pessimistic end of the interval.
@@ -607,6 +609,7 @@ class Engine:
             noise=noise,
             work_dir=self.work_dir,
             baseline=baseline,
+            baseline_input=baseline_input or InputOptions(),
             explain_method=method_name(explain_method),
             fail_on=fail_on,
             review=review,
@@ -621,13 +624,14 @@ class Engine:
         audit_job.check_settings(settings)
         source = self._source(settings.checkpoint)
         data = self._given(datamodule, settings.data_root, judge_job.data_at, judge_job.data_of)
-        options = self._model_options(settings, data.images, settings.confidence_threshold)
 
-        def opened(one: Any) -> Model:
-            return named_as_data(open_model(one, options, batch=settings.batch_size), data.images.labels)
+        def opened(one: Any, told: AuditSettings) -> Model:
+            options = self._model_options(told, data.images, told.confidence_threshold)
+            return named_as_data(open_model(one, options, batch=told.batch_size), data.images.labels)
 
-        model = opened(source)
-        baseline = None if settings.baseline is None else opened(Path(settings.baseline).expanduser())
+        model, baseline = opened(source, settings), None
+        if settings.baseline is not None:
+            baseline = opened(Path(settings.baseline).expanduser(), audit_job.of_baseline(settings))
         folder = audit_job.folder_in(audit_run(self.work_dir))
         with locked(folder):
             return audit_job.run_audit(folder, settings, model, baseline, data)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from otx_xai.audit.drift import map_distances
 from otx_xai.audit.evidence_files import MOST_CLASSES, EvidenceFiles, Kept
 from otx_xai.audit.evidence_reading import Setting, Stored, open_stored, read_evidence, with_more_maps
 from otx_xai.audit.evidence_table import NO_CLASS, BoxTable, Evidence
@@ -22,7 +23,7 @@ from otx_xai.explain.targets import BOXES
 from otx_xai.judging.cases import Known
 from otx_xai.methods.table import METHODS
 from otx_xai.model import Model
-from otx_xai.postprocess import fit
+from otx_xai.postprocess import fit, to_uint8
 from otx_xai.records import AuditReport, ExplainConfig, FloatArray, ImageInfo, InputGeometry, UInt8Array
 from otx_xai.report.manifest import Manifest
 from otx_xai.runtime import Arrays
@@ -186,7 +187,8 @@ def map_noise(planned: Plan, settings: AuditSettings, images: Sequence[ImageInfo
     for plain, noisy in zip(found[::2], found[1::2], strict=True):
         if isinstance(plain, dict) and isinstance(noisy, dict) and (both := plain.keys() & noisy.keys()):
             best = next(target for target in plain if target in both)
-            distances.append(1 - float(np.corrcoef(plain[best].ravel(), noisy[best].ravel())[0, 1]))
+            pair = to_uint8(np.stack([plain[best], noisy[best]]))
+            distances += map_distances(pair[:1], pair[1:], np.ones_like(pair[:1], np.float32)).tolist()
     return float(np.nanpercentile(distances, 99)) if np.isfinite(distances).any() else 0.0
 
 

@@ -129,7 +129,8 @@ def run_trial(work_dir: Path, model: Model, settings: JudgeSettings, data: Judge
 def known_of(annotations: Recognised | None, images: Iterable[ImageInfo], labels: Sequence[str]) -> dict[str, Known]:
     """Return what annotations tell of some images, in the classes of a model.
 
-    Classes go by their names, without regard to case and with ``_`` for a space; by their numbers where the model has
+    Classes go by their names, without regard to case and with ``_`` for a space; where a name lists synonyms with
+    commas between, as those of ImageNet do, by each of them that means one class; by their numbers where the model has
     no names and as many classes. Those that the model does not have are left out.
 
     Args:
@@ -139,7 +140,7 @@ def known_of(annotations: Recognised | None, images: Iterable[ImageInfo], labels
     """
     if annotations is None or not annotations.labels:
         return {}
-    names = {_folded(label): number for number, label in reversed(list(enumerate(labels)))}
+    names = _synonyms(labels) | {_folded(label): number for number, label in reversed(list(enumerate(labels)))}
     by_number = len(labels) == len(annotations.labels) and not names.keys() & set(map(_folded, annotations.labels))
     numbers = [
         number if by_number and list(labels) == [str(i) for i in range(len(labels))] else names.get(_folded(label))
@@ -147,6 +148,15 @@ def known_of(annotations: Recognised | None, images: Iterable[ImageInfo], labels
     ]
     samples = {sample.image.name: sample for subset in annotations.subsets.values() for sample in subset}
     return {image.name: _known(samples[image.name], numbers) for image in images if image.name in samples}
+
+
+def _synonyms(labels: Sequence[str]) -> dict[str, int]:
+    """Return the classes of names that are one of several of a class, and of no other."""
+    owners: dict[str, set[int]] = {}
+    for number, label in enumerate(labels):
+        for synonym in label.split(",") if "," in label else ():
+            owners.setdefault(_folded(synonym), set()).add(number)
+    return {synonym: numbers.pop() for synonym, numbers in owners.items() if len(numbers) == 1}
 
 
 def _known(sample: Sample, numbers: Sequence[int | None]) -> Known:

@@ -13,7 +13,7 @@ from otx_xai.audit.cells import seen
 from otx_xai.audit.drift import drift, drift_findings, map_distances
 from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.findings import FindingKind, FindingState
-from otx_xai.records import InputGeometry, ResizeType
+from otx_xai.records import InputGeometry, MapGrid, ResizeType
 
 
 def _model(predicted: np.ndarray, given: np.ndarray | None, maps: np.ndarray, **more: object) -> Evidence:
@@ -135,10 +135,26 @@ def test_other_classes_are_an_error_and_other_maps_a_word() -> None:
     other = drift(replace(before, geometry=InputGeometry((64, 64))), after, 0.1)
     assert other.why_no_maps == "the models fit images into their inputs in different ways"
     assert np.isnan(other.distance).all()
-    coarse = _model(before.predicted, before.given[:, 0], np.random.default_rng(0).random((10, 3, 3)))
-    assert drift(coarse, after, 0.1).why_no_maps == "the maps of the models have different places"
     assert drift(replace(before, maps=mapped([])), after, 0.1).why_no_maps == "one of the models has no maps"
     assert drift_findings(after, other) == []
+
+
+def test_maps_of_other_places_are_laid_over_the_same() -> None:
+    """Half a cell further to the right and twice as fine: the same waves, read off at other places."""
+    rng, start, fine = np.random.default_rng(0), MapGrid((8, 16), (16, 16)), MapGrid((4, 4), (8, 8))
+    bumps = rng.uniform(10, 40, (10, 2))
+
+    def waves(grid: MapGrid, cells: int) -> np.ndarray:
+        y, x = (begin + step * np.arange(cells) for begin, step in zip(grid.start, grid.step, strict=True))
+        far = (y[None, :, None] - bumps[:, :1, None]) ** 2 + (x[None, None, :] - bumps[:, 1:, None]) ** 2
+        return np.exp(-far / 800)
+
+    predicted, given = np.zeros(10, np.int64), np.zeros(10, np.int64)
+    before = replace(_model(predicted, given, waves(fine, 8)), grid=fine)
+    after = replace(_model(predicted, given, waves(start, 4)), grid=start)
+    far = replace(before, grid=None)  # the same numbers, taken to lie elsewhere
+    assert drift(before, after, 0.1).distance.max() < 0.02
+    assert drift(far, after, 0.1).distance.mean() > 5 * drift(before, after, 0.1).distance.mean()
 
 
 def test_without_annotations_maps_are_compared_and_nothing_is_silent() -> None:
