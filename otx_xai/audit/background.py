@@ -99,15 +99,16 @@ def background_losses(
     return [loss for loss in losses if loss is not None]
 
 
-def background_reliance(
-    evidence: Evidence, fetch: Fetch, forward: Forward, *, images: int = _IMAGES, seed: int = 0
-) -> list[Finding]:
-    """Find the classes that rely on their background: see :func:`background_losses`.
+def reliance_findings(evidence: Evidence, losses: Sequence[BackgroundLoss]) -> list[Finding]:
+    """Name the classes that rely on their background.
+
+    Args:
+        evidence: of a classifier.
+        losses: of its classes, see :func:`background_losses`.
 
     Returns:
         One verified finding a class whose score depends on the background materially; nothing of others.
     """
-    losses = background_losses(evidence, fetch, forward, images=images, seed=seed)
     return [_finding(evidence, loss, len(losses)) for loss in losses if loss.is_material]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otx_xai.audit.average_precision import AveragePrecision, average_precision, coco_results
+from otx_xai.audit.box_annotations import annotation_errors, annotation_findings
 from otx_xai.audit.box_errors import BoxCase, BoxErrors, box_errors, box_findings, right_images
 from otx_xai.audit.calibration import calibration, calibration_findings, predictions
 from otx_xai.audit.certainty import accuracy, cases, certainty, count_cases
@@ -27,6 +28,7 @@ from otx_xai.audit.statistics import corrected, mean_effect, share
 from otx_xai.audit.tables import (
     NO_TABLES,
     box_class_table,
+    box_review_table,
     calibration_table,
     class_table,
     confusion_table,
@@ -143,11 +145,13 @@ def _of_classes(evidence: Evidence, baseline: Evidence | None, noise: float, thr
 
 def _of_boxes(evidence: Evidence, baseline: Evidence | None, threshold: float) -> Answers:
     errors, focus, precision = box_errors(evidence, threshold), object_focus(evidence), average_precision(evidence)
+    wrong = annotation_errors(evidence)
     right, judged = right_images(evidence, errors), np.full(len(evidence), evidence.objects is not None)
     compared = slices(evidence, right, judged)
     words = _box_cases(evidence, errors)
     findings = [
         *box_findings(evidence, errors),
+        *annotation_findings(evidence, wrong),
         *focus_findings(evidence, focus),
         *slice_findings(evidence, compared, right),
     ]
@@ -165,6 +169,7 @@ def _of_boxes(evidence: Evidence, baseline: Evidence | None, threshold: float) -
         {word: int((words == word).sum()) for word in _BOX_WORDS},
         tables,
         {"energy_in_object": _by_image(evidence, focus.image, focus.inside)},
+        box_review_table(evidence, wrong),
         found_faults={row: word for row, word in enumerate(errors.of_found.tolist()) if word != fine},
         object_faults={row: word for row, word in enumerate(errors.of_object.tolist()) if word != fine},
         coco=coco_results(evidence),

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 from otx_xai.audit.average_precision import AveragePrecision
+from otx_xai.audit.box_annotations import AnnotationErrors
 from otx_xai.audit.box_errors import BoxErrors, box_results
 from otx_xai.audit.calibration import Calibration
 from otx_xai.audit.certainty import class_results, confusions
@@ -149,3 +150,22 @@ def review_table(evidence: Evidence, errors: LabelErrors) -> list[dict[str, Any]
         }
         for image, given, suggested, confidence in rows
     ]
+
+
+def box_review_table(evidence: Evidence, errors: AnnotationErrors) -> list[dict[str, Any]]:
+    """Return the annotated boxes in doubt, the likeliest to be wrong first; ``box`` is what the model found."""
+    rows = []
+    for row in range(min(len(errors), _REVIEWED)):
+        assert evidence.found is not None
+        box = evidence.found.xyxy[errors.found[row]].tolist()
+        rows.append(
+            {
+                "image": evidence.names[int(errors.image[row])],
+                "given": int(errors.given[row]),
+                "suggested": int(errors.suggested[row]),
+                "confidence": round(float(errors.confidence[row]), 4),
+                "reason": str(errors.error[row]),
+                "box": " ".join(f"{side:.1f}" for side in box),
+            }
+        )
+    return rows

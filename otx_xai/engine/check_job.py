@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from otx_xai.audit.background import background_reliance
+from otx_xai.audit.background import BackgroundLoss, background_losses, reliance_findings
+from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.findings import Finding
+from otx_xai.audit.gates import Figure
 from otx_xai.audit.questions import Answers, with_checked
 from otx_xai.audit.shortcuts import shortcuts
 from otx_xai.data import read_image
@@ -60,26 +62,41 @@ def check(answers: Answers, settings: AuditSettings, model: Model, baseline: Mod
         return Checked(replace(answers, notes=(*answers.notes, why)))
     counter = _Counter()
     found: list[Finding] = []
+    figures: list[Figure] = []
     with interruptible(_STOPPING) as stop, one_thread_each():
         forward = counter.counting(Network(model, settings.device, stop).forward)
         fetch = _fetcher(model, answers, data)
         try:
-            for part in _checks(answers, settings, fetch, forward):
+            for part, measured in _checks(answers, settings, fetch, forward):
                 found += part
+                figures += measured
         except Stopped:
             logger.warning("Stopped before everything was checked.")
-    return Checked(with_checked(answers, found), counter.passes, stop.is_set())
+    return Checked(with_checked(answers, found, figures), counter.passes, stop.is_set())
 
 
 def _checks(
     answers: Answers, settings: AuditSettings, fetch: Callable[[int], UInt8Array], forward: Forward
-) -> Iterator[list[Finding]]:
+) -> Iterator[tuple[list[Finding], list[Figure]]]:
     """Run one check after the other."""
     evidence, images, seed = answers.evidence, settings.check_images, settings.seed
-    logger.info("Checking whether classes rely on their backgrounds.")
-    yield background_reliance(evidence, fetch, forward, images=images, seed=seed)
-    logger.info("Checking whether what images of a class share is a shortcut.")
-    yield shortcuts(evidence, fetch, forward, images=images, seed=seed)
+    logger.info("Checking what classes share off their objects.")
+    yield shortcuts(evidence, fetch, forward, images=images, seed=seed), []
+    if evidence.objects is not None:
+        logger.info("Checking whether classes rely on their backgrounds.")
+        losses = background_losses(evidence, fetch, forward, images=images, seed=seed)
+        yield reliance_findings(evidence, losses), _reliance(evidence, losses)
+
+
+def _reliance(evidence: Evidence, losses: Sequence[BackgroundLoss]) -> list[Figure]:
+    """Return the figure of the class that relies most on its background."""
+    if not losses:
+        return []
+    worst = max(losses, key=lambda loss: loss.reliance.value)
+    hint = (
+        f"What {evidence.labels[worst.target]}, the worst class, loses on backgrounds of other classes beyond its own."
+    )
+    return [Figure("background_reliance", "Reliance on background", worst.reliance, False, hint)]
 
 
 def _why_not(settings: AuditSettings, model: Model, data: JudgedData) -> str:

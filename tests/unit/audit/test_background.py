@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from planted_audit import planted_audit, without_boxes
 
-from otx_xai.audit.background import background_losses, background_reliance
+from otx_xai.audit.background import background_losses, reliance_findings
 from otx_xai.audit.evidence_table import BoxTable
 from otx_xai.audit.findings import FindingState
 from otx_xai.audit.interventions import Fill, keep
@@ -20,7 +20,8 @@ from otx_xai.records import InputGeometry, ResizeType
 
 def test_a_background_that_goes_with_a_class_is_verified() -> None:
     audit = planted_audit(Fault.BACKGROUND, maps=False)
-    found = {finding.subject: finding for finding in background_reliance(audit.evidence, audit.fetch, audit.forward)}
+    losses = background_losses(audit.evidence, audit.fetch, audit.forward)
+    found = {finding.subject: finding for finding in reliance_findings(audit.evidence, losses)}
     circle = found["circle"]
     assert circle.state is FindingState.VERIFIED
     assert circle.effect.low > 0.7
