@@ -74,12 +74,13 @@ class Method(Word):
     AISE = "aise"
     GUIDEDRISE = "guidedrise"
     DRISE = "drise"
+    GUIDEDDRISE = "guideddrise"
     ODAM = "odam"
 
     @property
     def is_white_box(self) -> bool:
         """Whether the method reads the model's graph (else it perturbs the input)."""
-        return self not in (Method.RISE, Method.AISE, Method.DRISE, Method.GUIDEDRISE)
+        return self not in (Method.RISE, Method.AISE, Method.DRISE, Method.GUIDEDRISE, Method.GUIDEDDRISE)
 
 
 class ExplainMode(Word):

@@ -94,7 +94,7 @@ class RunSettings:
         None,
         "WORD",
         f"effort: {words(Preset)}; a classifier takes one pass (the default), multistridecam, or guidedrise, a "
-        "detector one pass (the default), or odam; RISE, D-RISE and AISE balance by default",
+        "detector one pass (the default), odam, or guideddrise; RISE, D-RISE and AISE balance by default",
         _BLACK_BOX,
     )
     num_masks: int | None = option(

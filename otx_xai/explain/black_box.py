@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import openvino as ov
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from otx_xai.errors import ImageError
 from otx_xai.explain.box_choice import classes_without_map, find_boxes, predictions_of
+from otx_xai.explain.box_gradients import merged_by_class, numbers_of, some_boxes, wanted_classes
 from otx_xai.explain.targets import Choice, Wanted, map_names, not_finite, require_finite
-from otx_xai.methods.spec import BoxJob, Branch, ClassJob, MethodSpec
+from otx_xai.methods.spec import BoxJob, Branch, ClassJob, MethodSpec, SecondPass
 from otx_xai.model.formats.box_format import Found
 from otx_xai.model.formats.box_reading import read_proposals
 from otx_xai.perturb import PerturbationMaps, Progress, Scorer, Subject, Watch
@@ -44,11 +46,20 @@ class BlackBox:
         spec: the method.
         options: its own record of options.
         guide: a copy of the model whose maps guide the method; ``None`` of most.
+        guide_boxes: what explains boxes once they have been read, and guides the method; ``None`` of most.
     """
 
     spec: MethodSpec
     options: Any
     guide: Branch | None = None
+    guide_boxes: SecondPass | None = None
+
+    @property
+    def guiding_model(self) -> ov.Model | None:
+        """The model that is asked once an image."""
+        if self.guide is not None:
+            return self.guide.model
+        return None if self.guide_boxes is None else self.guide_boxes.first
 
 
 @contextmanager
@@ -154,6 +165,8 @@ def explain_boxes(
 ) -> Choice:
     """Explain the boxes of one image, each by itself: all, those from the threshold, or those of the wanted classes.
 
+    What is guided by maps of boxes explains what these do: boxes, or classes by the maps of their boxes.
+
     Args:
         session: the detector or instance segmentation model.
         subject: the image.
@@ -180,7 +193,9 @@ def explain_boxes(
     next(scores_of(Scorer(session, keep, whole=True), [None], lambda _: subject.image))
     detections = find_boxes(kept[0], image_size, facts, format)
     predictions = predictions_of(detections, facts.labels)
-    numbers = _wanted_boxes(detections, wanted)
+    classes = wanted_classes(predictions, wanted)
+    guided = box.guide_boxes is not None
+    numbers = numbers_of(predictions, classes, wanted) if guided else _wanted_boxes(detections, wanted)
     missing = classes_without_map(predictions, wanted, facts.labels)
     if not numbers:
         return Choice(predictions, (), np.zeros((0, 1, 1), np.float32), detections, missing)
@@ -192,8 +207,27 @@ def explain_boxes(
     boxes = boxes_on_input(detections.boxes[numbers], image_size, facts.geometry)
     labels = detections.labels[numbers]
     assert box.spec.explain_boxes is not None
-    result = box.spec.explain_boxes(BoxJob(session, proposals, subject, boxes, labels), box.options, watch)
-    return _choice(predictions, tuple(predictions[i] for i in numbers), result, detections, missing)
+    guides = _guides_of_boxes(session.guide, subject, box.guide_boxes, detections, numbers)
+    job = BoxJob(session, proposals, subject, boxes, labels, guides)
+    result = box.spec.explain_boxes(job, box.options, watch)
+    choice = _choice(predictions, tuple(predictions[i] for i in numbers), result, detections, missing)
+    return choice if box.guide_boxes is None or wanted.per_box else merged_by_class(choice, classes)
+
+
+def _guides_of_boxes(
+    guide: Session | None, subject: Subject, second: SecondPass | None, found: Detections, numbers: Sequence[int]
+) -> FloatArray | None:
+    """Return the maps of some boxes that guide a method, ``(T, h, w)``; ``None`` where nothing does.
+
+    Raises:
+        ImageError: a map is not finite.
+    """
+    if guide is None or second is None:
+        return None
+    outputs = guide.by_name(guide.raw(np.repeat(subject.image[None], guide.batch, axis=0)))
+    maps = second.maps(guide, {name: outputs[name][:1] for name in second.starts}, some_boxes(found, numbers))
+    require_finite(maps, "gradients")
+    return maps
 
 
 def _wanted_boxes(detections: Detections, wanted: Wanted) -> list[int]:

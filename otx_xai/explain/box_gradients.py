@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,23 +43,35 @@ def choose_with_gradients(
     """
     predictions = predictions_of(found, labels)
     missing = classes_without_map(predictions, wanted, labels)
-    classes = _classes(predictions, wanted)
-    numbers = [i for i, one in enumerate(predictions) if one.target in classes and one.score >= wanted.least_box]
+    classes = wanted_classes(predictions, wanted)
+    numbers = numbers_of(predictions, classes, wanted)
     if not numbers:
         return Choice(predictions, (), np.zeros((0, 1, 1), np.float32), found, missing)
-    maps = second_pass.maps(session, dict(starts), _some(found, numbers))
+    maps = second_pass.maps(session, dict(starts), some_boxes(found, numbers))
     require_finite(maps, "gradients")
     boxes = [predictions[i] for i in numbers]
-    warnings = missing + _without_gradient(boxes, maps)
-    shown = min_max(maps)
-    if wanted.per_box:
-        return Choice(predictions, tuple(boxes), shown, found, warnings)
-    targets = tuple(next(box for box in boxes if box.target == target) for target in classes)
-    targets = tuple(Prediction(target.target, target.label, target.score) for target in targets)
-    return Choice(predictions, targets, _of_classes(shown, boxes, classes), found, warnings)
+    choice = Choice(predictions, tuple(boxes), min_max(maps), found, missing + _without_gradient(boxes, maps))
+    return choice if wanted.per_box else merged_by_class(choice, classes)
 
 
-def _classes(predictions: Sequence[Prediction], wanted: Wanted) -> list[int]:
+def merged_by_class(choice: Choice, classes: Sequence[int]) -> Choice:
+    """Turn maps of boxes, each in [0, 1], into maps of classes: the pixelwise maximum over the boxes of a class."""
+    own = [[i for i, box in enumerate(choice.targets) if box.target == target] for target in classes]
+    own = [numbers for numbers in own if numbers]
+    best = [choice.targets[numbers[0]] for numbers in own]
+    return replace(
+        choice,
+        targets=tuple(Prediction(box.target, box.label, box.score) for box in best),
+        maps=np.stack([choice.maps[numbers].max(axis=0) for numbers in own]),
+    )
+
+
+def numbers_of(predictions: Sequence[Prediction], classes: Sequence[int], wanted: Wanted) -> list[int]:
+    """Return the numbers of the boxes of some classes that are to be explained."""
+    return [i for i, one in enumerate(predictions) if one.target in classes and one.score >= wanted.least_box]
+
+
+def wanted_classes(predictions: Sequence[Prediction], wanted: Wanted) -> list[int]:
     """Return the classes that are explained and have boxes, in the order of their maps."""
     present = list(dict.fromkeys(prediction.target for prediction in predictions))  # they come best first
     if wanted.indices is not None:
@@ -69,16 +82,11 @@ def _classes(predictions: Sequence[Prediction], wanted: Wanted) -> list[int]:
     return [target for target in present if target in sure] or present[:1]
 
 
-def _some(found: Detections, numbers: Sequence[int]) -> Detections:
+def some_boxes(found: Detections, numbers: Sequence[int]) -> Detections:
     """Return some boxes, without their masks."""
     kept = np.array(numbers, np.intp)
     origins = tuple(origin.of(kept) for origin in found.origins)
     return Detections(found.boxes[kept], found.labels[kept], found.scores[kept], origins=origins)
-
-
-def _of_classes(maps: FloatArray, boxes: Sequence[Prediction], classes: Sequence[int]) -> FloatArray:
-    own = [[i for i, box in enumerate(boxes) if box.target == target] for target in classes]
-    return np.stack([maps[rows].max(axis=0) for rows in own])
 
 
 def _without_gradient(boxes: Sequence[Prediction], maps: FloatArray) -> tuple[str, ...]:

@@ -167,11 +167,11 @@ class Plan:
         Raises:
             ConfigError: OpenVINO cannot compile it for the device.
         """
-        guide = None if self.black_box is None else self.black_box.guide
+        guide = None if self.black_box is None else self.black_box.guiding_model
         wanted = self.black_box is None if latency is None else latency
         session = Session(self._fed(self.model, as_images=as_images), device, latency=wanted)
         if guide is not None:
-            session.guide = session.beside(self._fed(guide.model, as_images=as_images))
+            session.guide = session.beside(self._fed(guide, as_images=as_images))
         return session
 
     def _fed(self, graph: ov.Model, *, as_images: bool) -> ov.Model:
@@ -241,7 +241,8 @@ def _planned(model: Model, how: How, wanted: Wanted) -> Plan:
         return _in_two_passes(model, chosen, layers, wanted)
     if layers:
         logger.warning("target_layer: no effect with %s.", chosen.spec.name)
-    return _perturbing(model, chosen, BlackBox(chosen.spec, options, branch), wanted)
+    guide = None if chosen.spec.guide_boxes is None else chosen.spec.guide_boxes(model, ())
+    return _perturbing(model, chosen, BlackBox(chosen.spec, options, branch, guide), wanted)
 
 
 def _order(model: Model, wanted: Wanted, layers: tuple[str, ...], how: How) -> Order:

@@ -94,6 +94,8 @@ def drise(
     labels: IntArray,
     options: RiseOptions | None = None,
     watch: Watch | None = None,
+    *,
+    priors: FloatArray | None = None,
 ) -> PerturbationMaps:
     """Explain all boxes of one image from the same forward passes.
 
@@ -106,6 +108,8 @@ def drise(
         labels: ``int64`` ``(T,)``: class indices.
         options: see :class:`~otx_xai.methods.rise.RiseOptions`.
         watch: reports of progress, interruption.
+        priors: for each box how much places may matter, ``float32`` ``(T, h, w)``, positive, over the whole of the
+            network's input; see :class:`~otx_xai.perturb.guided_regression.GuidedRegression`.
 
     Returns:
         A map for each box, in their order; ``targets`` are their numbers.
@@ -120,7 +124,7 @@ def drise(
     if not len(boxes):
         raise ConfigError("There is no box to explain; expected at least one. Lower the confidence threshold.")
     scorer = box_scorer(session, read, boxes, labels, subject)
-    return explain(scorer, subject, None, options or RiseOptions(), _BOXES, watch)
+    return explain(scorer, subject, None, options or RiseOptions(), _BOXES, watch, priors)
 
 
 def _unit(vectors: FloatArray) -> FloatArray:

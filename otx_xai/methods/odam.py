@@ -395,5 +395,5 @@ SPEC = MethodSpec(
     BOX_FINDERS,
     _fits,
     second_pass=_second_pass,
-    presets=frozenset({Preset.BALANCE, Preset.QUALITY}),
+    presets=frozenset({Preset.BALANCE}),
 )

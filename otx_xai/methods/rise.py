@@ -12,10 +12,11 @@ import numpy as np
 from otx_xai.errors import ConfigError
 from otx_xai.methods.spec import CLASSIFIERS, ClassJob, MethodSpec, any_model
 from otx_xai.perturb.estimates import Estimator, Mean, Regression
+from otx_xai.perturb.guided_regression import GuidedRegression
 from otx_xai.perturb.masks import CellMasks, Masks, OrthogonalMasks, hadamard_order
 from otx_xai.perturb.passes import PerturbationMaps, Scorer, Watch, estimate_maps
 from otx_xai.perturb.subject import Subject
-from otx_xai.records import Preset, Size
+from otx_xai.records import FloatArray, Preset, Size
 
 Sampling = Literal["orthogonal", "independent"]
 Estimation = Literal["regression", "mean"]
@@ -144,11 +145,14 @@ def explain(
     options: RiseOptions,
     defaults: Defaults,
     watch: Watch | None,
+    priors: FloatArray | None = None,
 ) -> PerturbationMaps:
-    """Run RISE with any scores."""
+    """Run RISE with any scores, guided where there are priors, one a target: ``(T, h, w)``, positive."""
     masks, cells = _masks(subject.size, options, defaults)
 
     def sums(count: int) -> Estimator:
+        if priors is not None:
+            return GuidedRegression(subject.size, priors, defaults.lengths)
         if options.estimator == "mean":
             return Mean(subject.size, cells, options.prob, count)
         return Regression(subject.size, count, defaults.lengths)

@@ -102,6 +102,8 @@ class BoxJob:
         subject: the image.
         boxes: ``float32`` ``(T, 4)``, xyxy in pixels of the network's input.
         labels: ``int64`` ``(T,)``.
+        guides: maps of the boxes by gradients, ``float32`` ``(T, h, w)``, not negative, over the whole of the network's
+            input, of a method that asks for such; ``None`` where there are none.
     """
 
     session: Session
@@ -109,6 +111,7 @@ class BoxJob:
     subject: Subject
     boxes: FloatArray
     labels: IntArray
+    guides: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,7 @@ class MethodSpec:
         explain_boxes: explains boxes of one image by perturbation.
         each_class_costs: maps of several classes by its branch take several times as long as one.
         guide: of a black-box method: puts a branch into a copy of the model, whose maps guide it.
+        guide_boxes: of a black-box method: makes what explains boxes once they have been read, which guides it.
         presets: efforts of which auto mode asks for it first.
     """
 
@@ -165,6 +169,7 @@ class MethodSpec:
     explain_boxes: Callable[[BoxJob, Any, Watch | None], PerturbationMaps] | None = None
     each_class_costs: bool = False
     guide: Callable[[Model, Order], Branch] | None = None
+    guide_boxes: Callable[[Model, Sequence[str]], SecondPass] | None = None
     presets: frozenset[Preset] = frozenset()
 
     @property

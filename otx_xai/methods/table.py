@@ -14,6 +14,7 @@ from otx_xai.methods import (
     det_class_probability_map,
     drise,
     gradcam,
+    guideddrise,
     guidedrise,
     hirescam,
     inst_seg_explain_algo,
@@ -48,6 +49,7 @@ METHODS: tuple[MethodSpec, ...] = (
     rise.SPEC,
     guidedrise.SPEC,
     drise.SPEC,
+    guideddrise.SPEC,
     aise.SPEC,
 )
 """A row a method; auto mode takes the first that fits and may be chosen without being asked for."""

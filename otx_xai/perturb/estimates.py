@@ -19,7 +19,7 @@ from otx_xai.records import FloatArray, Size
 
 Doubles = NDArray[np.float64]
 
-_RATIOS = np.geomspace(1e-4, 1e2, 25)
+RATIOS = np.geomspace(1e-4, 1e2, 25)
 """Noise over signal: the evidence decides between them."""
 _LEAST_POWER = 1e-3
 """Cosines whose power in the prior is below this part of that of the constant are left out."""
@@ -92,7 +92,7 @@ class Mean:
         if blocks >= _LEAST_BLOCKS:
             variance = np.clip(self._squares / count - (maps**2).mean(axis=(1, 2)), 0, None)
             error = np.sqrt(variance / (blocks - 1))
-        return Estimate((maps / self._prob).astype(np.float32), _relative(error, maps))
+        return Estimate((maps / self._prob).astype(np.float32), relative_error(error, maps))
 
 
 class Regression:
@@ -173,7 +173,7 @@ class Regression:
     def _maps(self, coefficients: Doubles, variance: Doubles) -> Estimate:
         waves_y, waves_x = (waves(length, number) for length, number in zip(self._shape, self._modes, strict=True))
         maps = waves_y.T @ coefficients.T.reshape(-1, *self._modes) @ waves_x
-        return Estimate(maps.astype(np.float32), _relative(np.sqrt(variance), maps))
+        return Estimate(maps.astype(np.float32), relative_error(np.sqrt(variance), maps))
 
 
 @dataclass(frozen=True)
@@ -199,19 +199,19 @@ def _fit(xx: Doubles, xy: Doubles, yy: Doubles, count: int, weights: Doubles) ->
     eigenvalues = np.clip(eigenvalues, 0, None)
     loads = vectors.T @ (weights[:, None] * xy) / math.sqrt(scale)
     # (R, T): the mean square that the prior expects of θ, and with it the surprise, for every ratio
-    damped = 1 / (eigenvalues + _RATIOS[:, None])
-    expected = np.clip(yy - damped @ loads**2, 1e-12 * yy, None) / _RATIOS[:, None] / count
-    volume = np.log1p(eigenvalues / _RATIOS[:, None]).sum(axis=1) + count * np.log(_RATIOS)
+    damped = 1 / (eigenvalues + RATIOS[:, None])
+    expected = np.clip(yy - damped @ loads**2, 1e-12 * yy, None) / RATIOS[:, None] / count
+    volume = np.log1p(eigenvalues / RATIOS[:, None]).sum(axis=1) + count * np.log(RATIOS)
     surprise = count * np.log(expected) + volume[:, None]
     best = surprise.argmin(axis=0)
     columns = np.arange(len(yy))
     coefficients = weights[:, None] * (vectors @ (loads * damped[best].T)) / math.sqrt(scale)
     spread = (vectors**2 * weights[:, None] ** 2)[1:].sum(axis=0)  # the first cosine is constant
-    variance = expected[best, columns] * _RATIOS[best] * (damped[best] @ spread) / scale
+    variance = expected[best, columns] * RATIOS[best] * (damped[best] @ spread) / scale
     return _Fit(coefficients, variance, surprise[best, columns])
 
 
-def _relative(error: Doubles, maps: Doubles) -> FloatArray:
+def relative_error(error: Doubles, maps: Doubles) -> FloatArray:
     """Return errors as parts of the ranges of their maps, infinite where a map is constant."""
     ranges = maps.max(axis=(1, 2)) - maps.min(axis=(1, 2))
     result: FloatArray = np.divide(error, ranges, out=np.full(len(maps), np.inf), where=ranges > 0).astype(np.float32)
