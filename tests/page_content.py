@@ -155,7 +155,7 @@ def audit_content(count: int, labels: list[str] | None = None) -> dict[str, Any]
     return {
         "schema": 1,
         "created": "2026-11-28T10:00:00Z",
-        "task": "classification",
+        "task": "multi_class_cls",
         "multilabel": False,
         "title": "shapes_int8.xml on val",
         "verdict": {
@@ -172,6 +172,11 @@ def audit_content(count: int, labels: list[str] | None = None) -> dict[str, Any]
         ],
         "model": {"name": "shapes_int8.xml", "method": "reciprocam", "precision": "int8", "classes": 6},
         "data": {"name": "val", "images": count, "failed": 2, "annotated": True},
+        "notes": ["The data have no boxes: where objects are was not asked."],
+        "failures": [
+            {"name": "val/star/broken.jpg", "error": "It is no picture."},
+            {"name": "__proto__", "error": "?"},
+        ],
         "labels": labels or LABELS,
         "cases": cases,
         "findings": _findings(stars, wrong, torn, moved),

@@ -125,6 +125,28 @@ def test_the_first_screen_has_verdict_figures_and_findings_with_examples(visit: 
     assert all(re.search(r"95.%: .+ to .+ · n.=.\d", card.inner_text()) for card in cards.all())
 
 
+def test_what_is_not_known_is_said(visit: Any, tmp_path: Path) -> None:
+    content = audit_content(6)
+    content["figures"][0]["effect"] = page_content.effect(None)
+    content |= {"notes": [], "failures": [], "gates": [], "drift": None, "calibration": None, "confusion": None}
+    content |= {"per_class": [], "slices": [], "clusters": [], "label_review": [], "findings": []}
+    content["verdict"] = {"state": "pass", "sentence": "Nothing was found."}
+    write_page(tmp_path, content, audit_images(6))
+    page = visit(tmp_path).go("overview")
+    assert re.search("not known", page.locator(".figure").first.inner_text())
+    assert page.locator(".figure").first.locator(".interval").count() == 0
+    assert page.eval_on_selector_all("#nav a", "all => all.map(one => one.dataset.view)") == [
+        "overview",
+        "images",
+        "about",
+    ]
+    assert "an audit sees only what it asks for" in page.inner_text("main")
+    told = visit().go("overview")
+    assert "no boxes" in told.inner_text(".notes")
+    assert "2\u00a0images could not be read" in told.inner_text(".notes")
+    assert "val/star/broken.jpg" in visit().go("about").inner_text("main")
+
+
 def test_a_suspicion_is_never_shown_as_a_fact(visit: Any) -> None:
     opened = visit()
     for view in ("overview", "finding/1"):

@@ -57,7 +57,7 @@ function showDrift(main) {
   into(main, make('section', { class: 'figures small' }, [
     ['Distance of the maps', drift.distance, `Noise reaches ${plainNumber(drift.noise)}.`],
     ['Same best class', drift.top1_agreement, isNumber(drift.mcnemar_p) ? `McNemar: p = ${probabilityText(drift.mcnemar_p)}.` : ''],
-  ].filter(([, effect]) => effect).map(([title, effect, hint]) => make('div', { class: 'figure' }, make('h2', { class: 'figure-label' }, title), make('p', { class: 'figure-value' }, unitText(effect.value, effect.unit)), intervalBar(effect), make('p', { class: 'figure-interval' }, `${intervalText(effect)} · ${countText(effect)}`), make('p', { class: 'figure-hint' }, hint))),
+  ].filter(([, effect]) => effect).map(([title, effect, hint]) => figure(title, effect, hint)),
   [['Maps that moved', drift.changed, 'Same answer, another map, above noise.'], ['Silent drift', drift.silent, 'Of these, right before and after.']].filter(([, count]) => isNumber(count)).map(([title, count, hint]) => make('div', { class: 'figure' }, make('h2', { class: 'figure-label' }, title), make('p', { class: 'figure-value' }, whole(count)), make('p', { class: 'figure-hint' }, hint)))));
   const named = indicesOf(store.content.findings.filter((finding) => findingMap(finding)).flatMap((finding) => finding.images));
   const rest = [];
@@ -69,8 +69,7 @@ function showDrift(main) {
   into(main, make('div', { class: 'bar' }, lookControls(redrawSides), colourScale(BLUE_RED, 'only before', 'only now', 'difference')));
   into(main, inPortions(indices, 20, (index, place) => make('article', { class: 'pair' }, make('div', { class: 'side-text' }, make('h3', null, nameOf(indices, place)), make('p', { class: 'muted' }, caseDot(store.cases[index]), ' ', predictionText(index)), column && isNumber(column[index]) ? make('p', { class: 'muted' }, `distance ${decimals(column[index], 3)}`) : null),
     sideBySide(index, (detail) => {
-      const before = detail.maps.find((map) => map.baseline) || null;
-      const now = before ? mapOf(index, detail, before.target, false) || mainMap(index, detail) : null;
+      const { before, now } = driftMaps(index, detail);
       return [[`Before: ${before ? label(before.target) : ''}`, before && { map: before }], [`Now: ${now ? label(now.target) : ''}`, now && { map: now }], ['Difference', before && now && { map: now, before }]];
     })), make('div', { class: 'sides' })));
 }

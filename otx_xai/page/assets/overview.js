@@ -24,7 +24,7 @@ function showOverview(main) {
   const section = make('section', { class: `verdict tone-${tone}`, 'aria-label': 'Verdict' },
     make('span', { class: 'verdict-sign', 'aria-hidden': 'true' }, sign),
     make('div', null, make('h1', null, name), make('p', { class: 'verdict-text' }, content.verdict.sentence)));
-  into(main, section, figures(content.figures), caseBar(content.cases));
+  into(main, section, figures(content.figures), caseBar(content.cases), notes(content));
   const failed = content.gates.filter((gate) => !gate.passed).length;
   if (content.gates.length) {
     into(main, make('p', { class: `gate-line ${failed ? 'bad' : 'good'}` }, make('a', { href: '#/gates' }, failed ? `${failed} of ${counted(content.gates.length, 'gate')} failed` : `All ${counted(content.gates.length, 'gate')} passed`)));
@@ -34,12 +34,25 @@ function showOverview(main) {
 }
 
 function figures(list) {
-  return make('section', { class: 'figures', 'aria-label': 'Figures' }, list.map((figure) => make('div', { class: 'figure' },
-    make('h2', { class: 'figure-label' }, figure.label),
-    make('p', { class: 'figure-value' }, isNumber(figure.effect.value) ? unitText(figure.effect.value, figure.effect.unit) : '–', make('span', { class: 'unit' }, UNIT_WORDS[figure.effect.unit] || '')),
-    intervalBar(figure.effect),
-    make('p', { class: 'figure-interval' }, `${intervalText(figure.effect)} · ${countText(figure.effect)}`),
-    make('p', { class: 'figure-hint' }, figure.hint))));
+  return make('section', { class: 'figures', 'aria-label': 'Figures' }, list.map(({ label: name, effect, hint }) => figure(name, effect, hint)));
+}
+
+function figure(name, effect, hint) {
+  const known = isNumber(effect.value);
+  return make('div', { class: 'figure' },
+    make('h2', { class: 'figure-label' }, name),
+    known ? make('p', { class: 'figure-value' }, unitText(effect.value, effect.unit), make('span', { class: 'unit' }, UNIT_WORDS[effect.unit] || '')) : make('p', { class: 'figure-value unknown' }, 'not known'),
+    known ? intervalBar(effect) : null,
+    known ? make('p', { class: 'figure-interval' }, `${intervalText(effect)} · ${countText(effect)}`) : null,
+    hint ? make('p', { class: 'figure-hint' }, hint) : null);
+}
+
+// What was not asked, and what could not be read.
+function notes(content) {
+  const told = [...(content.notes || [])];
+  const failed = (content.failures || []).length;
+  if (failed) told.push(`${counted(failed, 'image')} could not be read: see About.`);
+  return told.length ? make('ul', { class: 'notes' }, told.map((note) => make('li', null, note))) : null;
 }
 
 function caseBar(cases) {
@@ -95,9 +108,14 @@ function findingMap(finding) {
 }
 
 function driftScene(index, detail) {
-  const before = detail.maps.find((map) => map.baseline);
-  const now = before ? mapOf(index, detail, before.target, false) || mainMap(index, detail) : null;
+  const { before, now } = driftMaps(index, detail);
   return before && now ? { map: now, before } : mainMap(index, detail);
+}
+
+// The maps of both models of one class: that which the audited model predicts, where the baseline has it.
+function driftMaps(index, detail) {
+  const before = mapOf(index, detail, store.best[index], true) || detail.maps.find((map) => map.baseline) || null;
+  return { before, now: before && (mapOf(index, detail, before.target, false) || mainMap(index, detail)) };
 }
 
 function showFinding(main, parameters, place) {

@@ -176,7 +176,7 @@ function label(target) {
 }
 
 function isDetector() {
-  return store.content.task !== 'classification';
+  return ['detection', 'instance_segmentation'].includes(store.content.task);
 }
 
 window.otxAudit = Object.freeze({ add });

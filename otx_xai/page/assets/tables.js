@@ -86,6 +86,8 @@ function showAbout(main) {
     ...(content.average_precision ? [['Average precision', content.average_precision]] : []),
     ['Settings', content.settings, (key) => key], ['Versions', content.versions, (key) => key],
   ];
+  const failures = (content.failures || []).map(({ name, error }) => [name, error]);
+  if (failures.length) sections.splice(3, 0, [`Could not be read (${whole(failures.length)})`, Object.fromEntries(failures.slice(0, 50)), (key) => key]);
   into(main, sections.filter(([, held]) => held && Object.keys(held).length).map(([title, held, name]) => [make('h2', null, title), pairs(Object.entries(held), name)]));
   into(main, make('h2', null, 'How to read it'), make('dl', { class: 'pairs wide' },
     Object.values(STATES).map(([name, meaning]) => [make('dt', null, name), make('dd', null, meaning)]),
