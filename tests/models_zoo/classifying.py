@@ -44,6 +44,21 @@ def answers(network: nn.Module, transform: Transform, folder: Path, *sizes: tupl
     }
 
 
+def of_file(checkpoint: Path, transform: Transform, folder: Path) -> dict[str, Answer]:
+    """Let plain OpenVINO answer drawn pictures by a file, or the one in a folder; nothing where that is of torch."""
+    files = [checkpoint] if checkpoint.is_file() else sorted(checkpoint.iterdir())
+    graph = next((file for file in files if file.suffix in (".xml", ".onnx")), None)
+    if graph is None:
+        return {}
+    compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def network(images: Tensor) -> Tensor:
+        return torch.from_numpy(compiled(images.numpy())[0])
+
+    pictures = {file.name: Image.open(file) for file in sorted(folder.iterdir())}
+    return {name: Answer(scores=_scores(network, transform(picture))) for name, picture in pictures.items()}
+
+
 def stretched(side: int, normalisation: tuple[Any, Any] = IMAGENET) -> Transform:
     """Return what is done where nobody tells how to fit an image in: stretch, as OpenCV does it, and normalise."""
 
@@ -80,7 +95,7 @@ def to_openvino(network: nn.Module, image: Tensor, file: Path, shape: tuple[int,
     return file
 
 
-def _scores(network: nn.Module, image: Tensor) -> tuple[float, ...]:
+def _scores(network: Callable[[Tensor], Tensor], image: Tensor) -> tuple[float, ...]:
     with torch.no_grad():
         return tuple(network(image[None]).softmax(1)[0].tolist())
 

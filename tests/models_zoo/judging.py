@@ -26,7 +26,22 @@ def judge(model: Stored, root: Path, runs: Path) -> Result:
     pictures = pictures_of(model.name, root)
     run = explain(root / model.checkpoint, pictures, runs / model.name, *model.options)
     recognised = run.code == 0 and len(run.lines) == len(model.answers)
-    faults = [*_faults(model, run)] if recognised else [run.error]
+    return result_of(model, run, _faults(model, run, model.answers) if recognised else [])
+
+
+def result_of(model: Stored, run: Run, faults: list[str]) -> Result:
+    """Say how a model fared.
+
+    Args:
+        model: what was explained.
+        run: what came of it.
+        faults: where it answers otherwise than the package.
+    """
+    recognised = run.code == 0 and len(run.lines) == len(model.answers)
+    differs = ""
+    if recognised and faults and model.plain and not _faults(model, run, model.answers | model.plain):
+        differs, faults = _difference(model), []
+    faults = faults if recognised else [run.error]
     flat = run.flat_maps() if recognised else []
     words = "; ".join(faults[:2] + [f"no map: {', '.join(flat[:3])}"] * bool(flat))
     return Result(
@@ -42,15 +57,25 @@ def judge(model: Stored, root: Path, runs: Path) -> Result:
         warned=bool(run.warnings),
         seconds=run.seconds,
         words=words,
+        differs=differs,
     )
 
 
-def _faults(model: Stored, run: Run) -> list[str]:
+def _difference(model: Stored) -> str:
+    """Say by how much plain OpenVINO differs from torch, with the very file: that is none of our doing."""
+    pairs = [(model.answers[name], plain) for name, plain in model.plain.items()]
+    if model.kind == "classifier":
+        return f"{max(np.abs(np.subtract(right.scores, plain.scores)).max() for right, plain in pairs):.4f}"
+    shares = [_share_without(right.boxes, plain.boxes, EXACT) for right, plain in pairs]
+    return f"{max(shares):.0%} of its boxes"
+
+
+def _faults(model: Stored, run: Run, answers: dict[str, Answer]) -> list[str]:
     """Return what is wrong, picture by picture; the first picture of a model needs no filter."""
     lines = {line["name"]: line["predictions"] for line in run.lines}
     compare = _wrong_scores if model.kind == "classifier" else _wrong_boxes
     faults = []
-    for number, (name, answer) in enumerate(model.answers.items()):
+    for number, (name, answer) in enumerate(answers.items()):
         fault = compare(lines[name], answer, RESIZED if number else EXACT)
         faults += [f"{name}: {fault}"] if fault else []
     return faults

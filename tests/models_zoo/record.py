@@ -34,11 +34,13 @@ class Made:
         checkpoint: file or folder that a user would hand over.
         answers: picture → what is right. Pictures lie in the folder that the maker was given.
         classes: number of classes.
+        plain: what plain OpenVINO makes of the very file, decoded as ``answers`` are; empty where that was not asked.
     """
 
     checkpoint: Path
     answers: dict[str, Answer]
     classes: int
+    plain: dict[str, Answer] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Stored:
     classes: int
     checkpoint: str
     answers: dict[str, Answer] = field(default_factory=dict)
+    plain: dict[str, Answer] = field(default_factory=dict)
 
 
 def store(entry: Entry, root: Path) -> None:
@@ -91,6 +94,7 @@ def store(entry: Entry, root: Path) -> None:
         made.classes,
         made.checkpoint.relative_to(root).as_posix(),
         made.answers,
+        made.plain,
     )
     file_of(entry.name, root).write_text(json.dumps(asdict(stored), indent=1))
 
@@ -98,8 +102,10 @@ def store(entry: Entry, root: Path) -> None:
 def load(file: Path) -> Stored:
     """Read what :func:`store` wrote."""
     content: dict[str, Any] = json.loads(file.read_text())
-    answers = {name: _answer(answer) for name, answer in content.pop("answers").items()}
-    return Stored(**content | {"options": tuple(content["options"]), "answers": answers})
+    told = {
+        key: {name: _answer(answer) for name, answer in content.pop(key, {}).items()} for key in ("answers", "plain")
+    }
+    return Stored(**content | {"options": tuple(content["options"])} | told)
 
 
 def file_of(name: str, root: Path) -> Path:

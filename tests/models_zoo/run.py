@@ -1,6 +1,6 @@
 """Make the models of the zoo, explain them, compare, and write the table.
 
-    python tests/models_zoo/run.py out/models [--only PATTERN] [--made]
+    python tests/models_zoo/run.py out/models [--only PATTERN] [--made] [--deep]
 
 It runs in an environment of its own (``make models``), since it needs packages that ours must not depend on.
 """
@@ -15,9 +15,10 @@ import os
 import sys
 from pathlib import Path
 
+import deepening
 import table
 from judging import judge
-from record import Entry, Stored, file_of, load, store
+from record import Entry, file_of, load, store
 
 FAMILIES = (
     "timm_classifiers",
@@ -38,6 +39,7 @@ def main() -> int:
     parser.add_argument("--only", default="*", help="names of models, such as 'timm-*'")
     parser.add_argument("--made", action="store_true", help="take the models that are there already")
     parser.add_argument("--no-judging", action="store_true", help="only make the models")
+    parser.add_argument("--deep", action="store_true", help="also each box of detectors, and an 8-bit model a package")
     options = parser.parse_args()
     os.environ.update(OFFLINE)
     root = (options.out / "zoo").resolve()
@@ -48,8 +50,14 @@ def main() -> int:
     models = [load(file) for file in sorted(root.glob("*.json")) if fnmatch.fnmatch(file.stem, options.only)]
     results: list[table.Result] = []
     for model in models:
-        results.append(_judged(model, root, options.out / "runs"))
+        results.append(_said(judge(model, root, options.out / "runs")))
+        if options.deep and model.kind == "detector":
+            results.append(_said(deepening.boxes(model, root, options.out / "runs")))
         (options.out / "table.md").write_text(table.markdown(results))  # as far as it is known
+    for model in deepening.first_of_packages(models, root) if options.deep else []:
+        quantised = deepening.in_8_bits(model, root, options.out / "runs")
+        results += [] if quantised is None else [_said(quantised)]
+    (options.out / "table.md").write_text(table.markdown(results))
     print(table.markdown(results))
     silent = any(result.silent for result in results)
     return int(bool(failed) or silent or table.rate(results) < ENOUGH)
@@ -77,8 +85,7 @@ def _is_made(entry: Entry, root: Path) -> bool:
     return True
 
 
-def _judged(model: Stored, root: Path, runs: Path) -> table.Result:
-    result = judge(model, root, runs)
+def _said(result: table.Result) -> table.Result:
     mark = "good" if result.good else f"BAD {result.words}"
     print(f"{result.name} ({result.seconds:.0f} s): {mark}", file=sys.stderr, flush=True)
     return result

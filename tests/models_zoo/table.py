@@ -25,6 +25,7 @@ class Result:
         warned: something in the log warns that the answer may be wrong.
         seconds: of the whole command.
         words: what went wrong.
+        differs: by how much plain OpenVINO differs from the package, where we answer as the former does with this file.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Result:
     warned: bool
     seconds: float
     words: str = ""
+    differs: str = ""
 
     @property
     def good(self) -> bool:
@@ -77,6 +79,8 @@ def markdown(results: Sequence[Result]) -> str:
 
 def _cells(result: Result) -> list[str]:
     marks = ["yes" if mark else "**no**" for mark in (result.recognised, result.right, result.maps)]
+    if result.differs:
+        marks[1] = f"yes: the file differs from torch by {result.differs}"
     options = " ".join(result.options) or "none"
     warned = "yes" if result.warned else ""
     return [result.name, result.package, result.how, *marks, result.method, options, warned, f"{result.seconds:.1f}"]

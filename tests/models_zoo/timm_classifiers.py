@@ -86,7 +86,8 @@ def _make(name: str, how: How, folder: Path, pictures: Path) -> Made:
         fitting = math.floor(side / config["crop_pct"])
         other = classifying.drawn.wider(fitting)
     answers = classifying.answers(network, transform, pictures, (fitting, fitting), other)
-    return Made(_write(name, how, network, torch.zeros(2, 3, side, side), folder), answers, classifying.CLASSES)
+    checkpoint = _write(name, how, network, torch.zeros(2, 3, side, side), folder)
+    return Made(checkpoint, answers, classifying.CLASSES, classifying.of_file(checkpoint, transform, pictures))
 
 
 def _write(name: str, how: How, network: Any, image: torch.Tensor, folder: Path) -> Path:

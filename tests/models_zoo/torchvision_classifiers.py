@@ -64,7 +64,8 @@ def _make(name: str, how: How, side: int, before: int, folder: Path, pictures: P
         transform, fitting, other = classifying.stretched(side), side, classifying.drawn.SMALL
     answers = classifying.answers(network, transform, pictures, (fitting, fitting), other)
     image = torch.zeros(2 if how == "openvino" else 1, 3, side, side)
-    return Made(_write(how, network, image, folder / name), answers, classifying.CLASSES)
+    checkpoint = _write(how, network, image, folder / name)
+    return Made(checkpoint, answers, classifying.CLASSES, classifying.of_file(checkpoint, transform, pictures))
 
 
 def _network(name: str) -> Any:

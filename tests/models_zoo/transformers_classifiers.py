@@ -90,7 +90,7 @@ def _make(row: Row, folder: Path, pictures: Path) -> Made:
     config.save_pretrained(folder)
     processor.save_pretrained(folder)
     _write(row.how, network, torch.zeros(2, 3, row.side, row.side), folder)
-    return Made(folder, answers, classifying.CLASSES)
+    return Made(folder, answers, classifying.CLASSES, classifying.of_file(folder, transform, pictures))
 
 
 def _processed(processor: Any, picture: Any) -> torch.Tensor:

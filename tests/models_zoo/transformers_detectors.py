@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import classifying
 import cv2
 import numpy as np
+import openvino as ov
 import pictures as drawn
 import torch
 import transformers as hf
@@ -18,6 +21,7 @@ from PIL import Image
 from record import Answer, Entry, Made
 from torch import Tensor, nn
 
+F32 = {"INFERENCE_PRECISION_HINT": "f32"}
 CLASSES = 7
 CONFIDENCE = 0.5
 SIDE = 320
@@ -114,7 +118,15 @@ def _make(row: Row, folder: Path, pictures: Path) -> Made:
         config.save_pretrained(folder)
         processor.save_pretrained(folder)
     checkpoint = _write(row.how, Boxes(network), torch.zeros(1, 3, *fitting), folder)
-    return Made(checkpoint if row.how.startswith("bare") else folder, answers, CLASSES)
+    name, picture = next(iter(written.items()))  # the one that its input fits
+    plain = {name: _answer(partial(_by_openvino, ov.Core().compile_model(checkpoint, "CPU", F32)), processor, picture)}
+    return Made(checkpoint if row.how.startswith("bare") else folder, answers, CLASSES, plain)
+
+
+def _by_openvino(compiled: ov.CompiledModel, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> SimpleNamespace:
+    """Answer as a network of transformers does."""
+    logits, boxes = (torch.from_numpy(array) for array in compiled(pixel_values.numpy()).values())
+    return SimpleNamespace(logits=logits, pred_boxes=boxes)
 
 
 def _prepare(network: nn.Module, images: Tensor, *, has_nothing: bool) -> None:
@@ -133,7 +145,7 @@ def _layers(network: nn.Module, *sizes: int) -> list[Head]:
     return [module for module in network.modules() if isinstance(module, nn.Linear) and module.out_features in sizes]
 
 
-def _answer(network: nn.Module, processor: Any, picture: Image.Image) -> Answer:
+def _answer(network: Callable[..., Any], processor: Any, picture: Image.Image) -> Answer:
     """Decode with the package's own processor; what it stretches is stretched before, so that no filter decides."""
     fed = picture
     if "height" in processor.size:
