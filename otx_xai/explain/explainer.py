@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from otx_xai.data.arrays import AnyImage
 from otx_xai.errors import ConfigError, LabelError
 from otx_xai.explain.black_box import progress_of_passes
-from otx_xai.explain.explanation import Explanation, map_keys
-from otx_xai.explain.feeding import Inputs, as_given, as_scores, canvas_of, channels_last, fed_image, over
+from otx_xai.explain.caller_outputs import Postprocess, located, reader, scored
+from otx_xai.explain.explanation import Explanation
+from otx_xai.explain.feeding import Inputs, as_given, canvas_of, channels_last, fed_image, over
 from otx_xai.explain.insertion import split_layers
-from otx_xai.explain.look import Canvas, Look, show
+from otx_xai.explain.look import Canvas, Look
 from otx_xai.explain.plan import How, Plan, plan
+from otx_xai.explain.showing import explanation
 from otx_xai.explain.targets import PREDICTED, Choice, Wanted, resolve_wanted
 from otx_xai.explain.tiled import TiledImage
 from otx_xai.methods.table import METHODS, find_method, method_name, method_options
@@ -30,24 +32,16 @@ from otx_xai.model.formats.choice import READ_BY_CALLER
 from otx_xai.perturb import Subject, image_subject
 from otx_xai.postprocess import fit
 from otx_xai.records import (
-    SALIENCY_MAP,
-    SALIENCY_TARGETS,
-    SCORES,
-    XAI_OUTPUTS,
     ExplainMode,
     InputGeometry,
     InputOptions,
     Labels,
     Method,
-    Prediction,
     Preset,
     Size,
     Targets,
     Task,
-    UInt8Array,
 )
-from otx_xai.report import PlacedMaps
-from otx_xai.report.frames import draw_frames, frames_of, resized
 from otx_xai.runtime import Arrays, Session
 
 if TYPE_CHECKING:
@@ -56,7 +50,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("otx_xai")
 
 Preprocess = Callable[[NDArray[Any]], NDArray[Any]]
-Postprocess = Callable[[Any], Any]
 _Explained = tuple[Canvas, InputGeometry, Choice]
 _Key = tuple[How, int | str | tuple[int, ...]]
 """How a model is explained, and the targets that its graph has maps of: all, the predicted ones, or these."""
@@ -199,7 +192,7 @@ class Explainer:
         given = np.asarray(data) if self._preprocess_fn is not None else as_given(data, made.facts)
         inputs = over(original_input_image, self._inputs(given, made), made.facts.channels)
         key = _key(how, made.wanted)
-        explanations = [_explanation(made, look, *one) for one in self._choices(inputs, key, made)]
+        explanations = [explanation(made, look, *one) for one in self._choices(inputs, key, made)]
         return explanations[0] if len(explanations) == 1 else explanations
 
     def _how_of_call(
@@ -323,10 +316,10 @@ class Explainer:
             filled = np.concatenate([part, np.repeat(part[-1:], batch - len(part), axis=0)])
             raw = session.raw(np.ascontiguousarray(filled.transpose(order), dtype=kind))
             if made.facts.task.is_classification:
-                outputs = self._scored(raw, session, made)
+                outputs = scored(self._postprocess_fn, raw, session, made)
                 yield from ({name: np.array(values[i]) for name, values in outputs.items()} for i in range(len(part)))
             else:
-                outputs = self._located(raw, session)
+                outputs = located(self._postprocess_fn, raw, session)
                 for i in range(len(part)):
                     own = slice(None) if batch == 1 else slice(i, i + 1)
                     yield {name: np.array(values[own]) for name, values in outputs.items()}
@@ -336,7 +329,7 @@ class Explainer:
         session = self._session(key, made, as_images=inputs.as_images)
         kind = made.model.inputs[0].get_element_type().to_dtype()
         layout = made.facts.input_layout.replace("N", "")
-        read = None if self._postprocess_fn is None else self._reader(session, made)
+        read = None if self._postprocess_fn is None else reader(self._postprocess_fn, session, made)
         for canvas, tensor in zip(inputs.canvases, inputs.tensor, strict=True):
             geometry = canvas.geometry or InputGeometry((tensor.shape[0], tensor.shape[1]))
             if inputs.as_images:
@@ -349,39 +342,6 @@ class Explainer:
             with progress_of_passes() as watch:
                 choice = placed.perturb(session, subject, canvas.image_size, read=read, watch=watch)
             yield replace(canvas, geometry=geometry), geometry, choice
-
-    def _reader(self, session: Session, made: Plan) -> Callable[[Arrays], Any]:
-        """Return the caller's ``postprocess_fn`` for the outputs of one image by name."""
-        if not made.facts.task.is_classification:
-            return lambda outputs: self._located(session.named(outputs), session)
-        own, independent = self._postprocess_fn, made.facts.multilabel
-        assert own is not None
-        return lambda outputs: as_scores(
-            _postprocessed(own, session.named(outputs), session), outputs[SCORES].shape, independent=independent
-        )
-
-    def _scored(self, raw: Any, session: Session, made: Plan) -> Arrays:
-        """Return scores and maps of a batch, the scores from the caller's ``postprocess_fn`` where there is one."""
-        names = {name for output in made.model.outputs for name in output.get_names()}
-        outputs = {name: raw[name] for name in (SCORES, SALIENCY_MAP, SALIENCY_TARGETS) if name in names}
-        if self._postprocess_fn is not None:
-            given = _postprocessed(self._postprocess_fn, raw, session)
-            outputs[SCORES] = as_scores(given, outputs[SCORES].shape, independent=made.facts.multilabel)
-        return outputs
-
-    def _located(self, raw: Any, session: Session) -> Arrays:
-        """Return boxes and maps of a batch, the boxes from the caller's ``postprocess_fn`` where there is one."""
-        if self._postprocess_fn is None:
-            return session.by_name(raw)
-        given = _postprocessed(self._postprocess_fn, raw, session)
-        if not isinstance(given, tuple) or len(given) != 3:
-            raise ConfigError(
-                f"postprocess_fn returned {type(given).__name__}; expected a tuple of boxes (M, 4) in pixels of the "
-                "input, scores (M,), and labels (M,)."
-            )
-        boxes, scores, labels = (np.asarray(value) for value in given)
-        outputs = {"boxes": boxes, "scores": scores, "labels": labels.astype(np.int64)}
-        return outputs | ({SALIENCY_MAP: raw[SALIENCY_MAP]} if SALIENCY_MAP in raw else {})
 
     def _session(self, key: _Key, made: Plan, *, as_images: bool) -> Session:
         with self._lock:
@@ -406,42 +366,6 @@ def _key(how: How, wanted: Wanted | None) -> _Key:
         return how, -1
     indices = None if wanted is None else wanted.indices
     return how, PREDICTED if indices is None else indices
-
-
-def _postprocessed(function: Postprocess, outputs: Any, session: Session) -> Any:
-    """Call the caller's ``postprocess_fn``; where it looks for what is not there, the log tells what there is."""
-    try:
-        return function(outputs)
-    except LookupError:
-        names = (f"{number} ({name!r})" for number, name in enumerate(session.named({})) if name not in XAI_OUTPUTS)
-        logger.error("postprocess_fn was given these outputs of the model, by number and name: %s.", ", ".join(names))
-        raise
-
-
-def _explanation(made: Plan, look: Look, canvas: Canvas, geometry: InputGeometry, choice: Choice) -> Explanation:
-    """Show the maps of one image as the caller wants to see them."""
-    shown = show(choice.maps, canvas, look)
-    if look.overlay and choice.detections is not None:
-        shown = (
-            _framed(picture, target, choice, canvas, geometry)
-            for picture, target in zip(shown, choice.targets, strict=True)
-        )
-    pictures = dict(zip(map_keys(choice.targets), shown, strict=True))
-    method = f"{made.method} ({made.reason})" if made.reason else made.method
-    placed = PlacedMaps(choice.maps, canvas.image_size, geometry, canvas.grid)
-    return Explanation(
-        pictures, made.facts.labels, choice.predictions, method=method, warnings=choice.warnings, placed=placed
-    )
-
-
-def _framed(
-    picture: UInt8Array, target: Prediction, choice: Choice, canvas: Canvas, geometry: InputGeometry
-) -> UInt8Array:
-    """Draw the detections of a class over an overlay."""
-    assert choice.detections is not None
-    frames = frames_of(choice.predictions, choice.detections, target, canvas.image_size, geometry)
-    size = picture.shape[0], picture.shape[1]
-    return draw_frames(picture, [resized(frame, canvas.image_size, size) for frame in frames])
 
 
 def _names(label_names: Sequence[str] | None, made: Plan) -> tuple[str, ...]:

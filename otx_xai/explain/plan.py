@@ -265,19 +265,16 @@ def _classes(model: Model, wanted: Wanted) -> Classes:
     return wanted.indices if is_some else None
 
 
+def _made(model: Model, graph: ov.Model, wanted: Wanted, chosen: Chosen | None = None) -> Plan:
+    """Return what all plans share; without a method of the table the model has maps of its own."""
+    made = Plan(graph, model.facts, wanted, EMBEDDED, boxes=model.boxes, batch=model.batch)
+    if chosen is None:
+        return made
+    return replace(made, method=chosen.spec.name, reason=chosen.reason, refusals=chosen.refusals)
+
+
 def _with_branch(model: Model, chosen: Chosen, branch: Branch, wanted: Wanted, *, scaled: bool) -> Plan:
-    return Plan(
-        branch.model,
-        model.facts,
-        wanted,
-        chosen.spec.name,
-        scaled=scaled,
-        reason=chosen.reason,
-        refusals=chosen.refusals,
-        grid=branch.grid,
-        boxes=model.boxes,
-        batch=model.batch,
-    )
+    return replace(_made(model, branch.model, wanted, chosen), scaled=scaled, grid=branch.grid)
 
 
 def _in_two_passes(model: Model, chosen: Chosen, layers: tuple[str, ...], wanted: Wanted) -> Plan:
@@ -288,46 +285,30 @@ def _in_two_passes(model: Model, chosen: Chosen, layers: tuple[str, ...], wanted
             "%s explains images as a whole: the tiles that the model asks for are not cut.", chosen.spec.name
         )
     second_pass = chosen.spec.second_pass(model, layers)
-    return Plan(
-        second_pass.first,
-        replace(model.facts, tiling=None),
-        wanted,
-        chosen.spec.name,
-        reason=chosen.reason,
-        refusals=chosen.refusals,
-        second_pass=second_pass,
-        boxes=model.boxes,
-        batch=model.batch,
-    )
+    made = _made(model, second_pass.first, wanted, chosen)
+    return replace(made, facts=replace(model.facts, tiling=None), second_pass=second_pass)
 
 
 def _perturbing(model: Model, chosen: Chosen, black_box: BlackBox, wanted: Wanted) -> Plan:
     """Leave the graph as it is, but for the scores of a classifier: it is explained by perturbing the image."""
-    return Plan(
-        insert_scores(model) if model.facts.task.is_classification else model.graph,
-        replace(model.facts, tiling=None),
-        wanted,
-        chosen.spec.name,
-        reason=chosen.reason,
-        refusals=chosen.refusals,
-        black_box=black_box,
-        boxes=model.boxes,
-        batch=model.batch,
-    )
+    made = _made(model, _with_scores(model), wanted, chosen)
+    return replace(made, facts=replace(model.facts, tiling=None), black_box=black_box)
 
 
 def _with_own_map(model: Model, wanted: Wanted) -> Plan:
     """Use the maps that the model came with."""
-    facts = model.facts
     _check_own_map(model)
-    if facts.tiling is not None:
+    if model.facts.tiling is not None:
         logger.warning(
             "The model's own %s may be scaled for each tile on its own: places in different tiles of an image then do "
             "not compare. Remove this output from the model to have one inserted that does.",
             SALIENCY_MAP,
         )
-    graph = insert_scores(model) if facts.task.is_classification else model.graph
-    return Plan(graph, facts, wanted, EMBEDDED, boxes=model.boxes, batch=model.batch)
+    return _made(model, _with_scores(model), wanted)
+
+
+def _with_scores(model: Model) -> ov.Model:
+    return insert_scores(model) if model.facts.task.is_classification else model.graph
 
 
 def _check_own_map(model: Model) -> None:

@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from otx_xai.data import read_image
-from otx_xai.data.arrays import as_channels
-from otx_xai.data.loaders import LoadedImage, loaded_images, recover_image
-from otx_xai.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, DataError, ImageError, OtxXaiError, OutputError
+from otx_xai.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, DataError, ImageError, OutputError
 from otx_xai.explain.explanation import Explanation, map_keys
 from otx_xai.explain.look import as_picture
 from otx_xai.explain.plan import Plan
+from otx_xai.explain.run_sources import ReadImage, Source, Sources, Tile, image_errors
 from otx_xai.explain.suspicion import Suspicion
 from otx_xai.explain.targets import Choice
-from otx_xai.explain.tiled import TiledImage, read_ahead
 from otx_xai.perturb import Progress, Subject, Watch, image_subject
-from otx_xai.postprocess import fit, to_uint8
+from otx_xai.postprocess import to_uint8
 from otx_xai.process import interruptible, one_thread_each, progress
-from otx_xai.records import ExplainConfig, ImageInfo, UInt8Array
+from otx_xai.records import ExplainConfig, ImageInfo
 from otx_xai.report import JOURNAL, ExplainedImage, Line, PlacedMaps, Results
 from otx_xai.report.manifest import Manifest
 from otx_xai.report.results import Recorder
@@ -41,8 +36,6 @@ logger = logging.getLogger("otx_xai")
 
 _STOPPING = "Stopping: images on their way are finished; Ctrl-C again ends at once."
 _GIVING_UP = "Stopping: the image in hand is left to the next run; Ctrl-C again ends at once."
-
-Source = ImageInfo | LoadedImage
 
 
 @dataclass(frozen=True)
@@ -97,26 +90,6 @@ class ExplainRun:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class _Read:
-    """An image that has been read, and which tile of it this is about, where it is tiled."""
-
-    info: ImageInfo
-    image: UInt8Array
-    began: float
-    tiled: TiledImage | None = None
-    number: int = 0
-
-
-@dataclass(frozen=True)
-class _Tile:
-    """A tile of the image of this name, which is being read, or has been."""
-
-    name: str
-    reading: Future[tuple[NDArray[Any], _Read]]
-    number: int
-
-
 class Run:
     """One run of many images.
 
@@ -152,10 +125,10 @@ class Run:
         self._results = Results(work_dir, images, plan.facts.labels, config if dump else None, recorder)
         self._keep = keep
         self._keeps_names_only = recorder is not None  # evidence is passed on, and does not tell where files lie
-        self._loader = loader
         self._suspicion = Suspicion(plan.facts)
         self._explained = self._files = self._warned = self._found = 0
         self._failures: dict[str, str] = {}
+        self._sources = Sources(plan, loader, self._failures.__contains__)
         self._explanations: list[Explanation] = []
 
     def execute(self, session: Session, *, resume: bool) -> ExplainRun:
@@ -223,13 +196,15 @@ class Run:
         ):
             self._manifest.write("running", self._explained, self._failures)
             outputs, whole = self._plan.outputs, not self._plan.facts.task.is_classification
-            with closing(self._sources(todo)) as sources:
-                results: Generator[tuple[Source | _Tile, Any], None, None]
+            with closing(self._sources.of(todo)) as sources:
+                results: Generator[tuple[Source | Tile, Any], None, None]
                 if self._plan.black_box is not None:
                     results = self._perturbed(sources, session, bar, stop)
                 else:
                     finish = partial(self._finish, session)
-                    results = session.stream(sources, self._read, finish, outputs=outputs, whole=whole, stop=stop)
+                    results = session.stream(
+                        sources, self._sources.read, finish, outputs=outputs, whole=whole, stop=stop
+                    )
                 with closing(results):
                     for source, result in results:
                         if result is None or source.name in self._failures:
@@ -242,8 +217,8 @@ class Run:
                         bar.update()
 
     def _perturbed(
-        self, sources: Iterable[Source | _Tile], session: Session, bar: tqdm[Any], stop: Event
-    ) -> Generator[tuple[Source | _Tile, Any], None, None]:
+        self, sources: Iterable[Source | Tile], session: Session, bar: tqdm[Any], stop: Event
+    ) -> Generator[tuple[Source | Tile, Any], None, None]:
         """Explain one image after the other: the perturbed versions of each keep the device busy.
 
         Once stopped, the image in hand is given up: its map would rest on some of the passes only.
@@ -258,7 +233,7 @@ class Run:
                 return
             result: tuple[Line, Explanation | None] | ImageError
             try:
-                tensor, read = self._read(source)
+                tensor, read = self._sources.read(source)
                 with image_errors(read.info):
                     height, width = read.image.shape[:2]
                     subject = self._subject(tensor)
@@ -279,61 +254,7 @@ class Run:
             return image_subject(tensor, facts)
         return Subject(tensor, facts.input_layout.replace("N", ""), facts.zero or (0.0,))
 
-    def _sources(self, todo: Sequence[ImageInfo]) -> Generator[Source | _Tile, None, None]:
-        """Yield the images; the tiles of each where the model wants tiles, until one fails."""
-        sources: Iterable[Source] = todo if self._loader is None else loaded_images(self._loader, todo)
-        if self._plan.facts.tiling is None:
-            yield from sources
-            return
-        for source, reading in read_ahead(sources, self._open):
-            tiled = None if reading.exception() else reading.result()[1].tiled
-            for number in range(1 if tiled is None else len(tiled.grid)):
-                if source.name not in self._failures:
-                    yield _Tile(source.name, reading, number)
-
-    def _open(self, source: Source) -> tuple[NDArray[Any], _Read]:
-        """Read one image that is to be tiled, unless a loader has made the network's input of it (in a thread)."""
-        tensor, read = self._read(source)
-        tiling = self._plan.facts.tiling
-        if tiling is None or (isinstance(source, LoadedImage) and source.pixels.dtype != np.uint8):
-            return tensor, read
-        height, width = read.image.shape[:2]
-        return tensor, replace(read, tiled=TiledImage(self._plan, tiling, (height, width)))
-
-    def _read(self, source: Source | _Tile) -> tuple[NDArray[Any], _Read]:
-        """Read one image, or cut a tile out of it (in a thread)."""
-        if isinstance(source, _Tile):
-            tensor, read = source.reading.result()
-            with image_errors(read.info):
-                if read.tiled is not None:
-                    tensor = read.tiled.tensor(read.image, source.number)
-            return tensor, replace(read, number=source.number)
-        began = time.monotonic()
-        info = source if isinstance(source, ImageInfo) else source.info
-        with image_errors(info):
-            if isinstance(source, LoadedImage):
-                tensor, image = self._fed(source)
-                return tensor, _Read(info, image, began)
-            image = read_image(info.file, self._plan.facts.channels)
-            return fit(image, self._plan.facts.geometry), _Read(info, image, began)
-
-    def _fed(self, source: LoadedImage) -> tuple[NDArray[Any], UInt8Array]:
-        """Return what the network is fed of an image that a loader gave, and the image to lay maps over."""
-        facts, pixels = self._plan.facts, source.pixels
-        if pixels.dtype == np.uint8:
-            image = as_channels(pixels.transpose(1, 2, 0), facts.channels, f"Image {source.name} of the loader")
-            return fit(image, facts.geometry), image
-        wanted = (facts.channels, *facts.geometry.size)
-        if pixels.shape != wanted:
-            raise ImageError(
-                f"Image {source.name} of the loader is {pixels.shape}; the network takes (channels, height, width) "
-                f"{wanted}. Expected tensors of that shape: resize in the loader's transforms."
-            )
-        order = ["CHW".index(axis) for axis in facts.input_layout if axis != "N"]
-        picture = recover_image(pixels, facts.mean, facts.scale)
-        return np.ascontiguousarray(pixels.transpose(order)), picture
-
-    def _finish(self, session: Session, read: _Read, outputs: Arrays) -> tuple[Line, Explanation | None] | None:
+    def _finish(self, session: Session, read: ReadImage, outputs: Arrays) -> tuple[Line, Explanation | None] | None:
         """Choose the classes of one image, and write its pictures (in a thread); ``None``: more tiles are to come."""
         plan, tiled = self._plan, read.tiled
         with image_errors(read.info):
@@ -343,7 +264,7 @@ class Run:
             choice = plan.choose(outputs, (height, width), session) if tiled is None else tiled.choose()
             return self._written(read, choice)
 
-    def _written(self, read: _Read, choice: Choice) -> tuple[Line, Explanation | None]:
+    def _written(self, read: ReadImage, choice: Choice) -> tuple[Line, Explanation | None]:
         """Write the pictures of one image, and return its line."""
         seconds = time.monotonic() - read.began
         picks = choice.predictions, choice.targets, self._placed(read, choice)
@@ -352,7 +273,7 @@ class Run:
         line = self._results.write(one, self._plan.method)
         return line, self._explanation(one) if self._keep else None
 
-    def _placed(self, read: _Read, choice: Choice) -> PlacedMaps:
+    def _placed(self, read: ReadImage, choice: Choice) -> PlacedMaps:
         height, width = read.image.shape[:2]
         if read.tiled is not None:
             return PlacedMaps(choice.maps, (height, width), read.tiled.geometry)
@@ -380,7 +301,7 @@ class Run:
         if explanation is not None:
             self._explanations.append(explanation)
 
-    def _fail(self, source: Source | _Tile, why: ImageError) -> None:
+    def _fail(self, source: Source | Tile, why: ImageError) -> None:
         logger.warning("%s", why)
         file = source.file if isinstance(source, ImageInfo) else ""
         told = str(why).replace(file, source.name) if file and self._keeps_names_only else str(why)
@@ -400,24 +321,3 @@ class Run:
         self._warned = sum("warnings" in line for line in kept)
         self._found = sum(bool(line["predictions"]) for line in kept)
         return {line["name"] for line in kept}
-
-
-@contextmanager
-def image_errors(info: ImageInfo) -> Iterator[None]:
-    """Turn what an image, or the model's answer to it, breaks in numpy and OpenCV into the failure of that image."""
-    try:
-        yield
-    except ImageError as error:
-        if info.file in str(error) or info.name in str(error):
-            raise
-        raise ImageError(f"The image {info.file!r} cannot be explained: {error}") from error
-    except OtxXaiError:
-        raise
-    except cv2.error as error:
-        raise ImageError(
-            f"The image {info.file!r} cannot be processed: OpenCV says {error.err!r}. It may be too large; save "
-            "it again smaller, or remove it."
-        ) from error
-    except (MemoryError, ValueError) as error:
-        reason = str(error) or "there is not enough memory for it. Save it again smaller, or remove it."
-        raise ImageError(f"The image {info.file!r} cannot be explained: {reason}") from error

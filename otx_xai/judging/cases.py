@@ -16,7 +16,7 @@ from otx_xai.data.arrays import as_channels
 from otx_xai.data.loaders import LoadedImage
 from otx_xai.errors import ImageError
 from otx_xai.explain.box_choice import find_boxes
-from otx_xai.explain.run import Source, image_errors
+from otx_xai.explain.run_sources import Source, image_errors
 from otx_xai.explain.targets import require_finite
 from otx_xai.methods.class_branch import insert_scores
 from otx_xai.methods.drise import BoxTargets, box_targets, similarity

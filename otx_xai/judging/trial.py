@@ -18,7 +18,7 @@ import numpy as np
 from otx_xai.errors import ConfigError, GraphError, ImageError
 from otx_xai.explain.insertion import split_layers
 from otx_xai.explain.plan import EMBEDDED, How, plan
-from otx_xai.explain.run import Source, image_errors
+from otx_xai.explain.run_sources import Source, image_errors
 from otx_xai.judging.cases import JudgedCase, Known, Network
 from otx_xai.judging.judgement import Counts, JudgedMethod, Judgement
 from otx_xai.judging.map_makers import MapMaker
