@@ -158,38 +158,76 @@ def cells_to_input(chosen: BoolArray, geometry: InputGeometry, grid: MapGrid | N
     return mask
 
 
-def laid_over(
-    grids: UInt8Array, geometry: InputGeometry, grid: MapGrid | None, cells: Size, target: MapGrid | None
-) -> UInt8Array:
-    """Lay maps over other places of the same input, bilinearly between the centres of their cells.
+def centres(sizes: IntArray, geometry: InputGeometry, grid: MapGrid | None, cells: Size) -> tuple[Doubles, Doubles]:
+    """Return where the centres of the cells of maps lie in their images.
 
     Args:
-        grids: ``uint8`` ``(M, h, w)``.
-        geometry: of the network's input.
-        grid: where their places lie in it; ``None``: they divide it evenly.
-        cells: ``(h, w)`` of the result.
-        target: where its places lie.
+        sizes: ``(H, W)`` of the image of each map, ``int64`` ``(M, 2)``.
+        geometry: how the images lie in the network's input.
+        grid: where the places of the maps lie in the input; ``None``: they divide it evenly.
+        cells: ``(h, w)`` of the maps.
 
     Returns:
-        ``uint8`` ``(M, *cells)``; beyond the outermost centres maps are constant.
+        ``float64`` ``(M, h)`` of the rows and ``(M, w)`` of the columns, in pixels of the image; beyond it where they
+        lie over padding.
     """
-    own = cell_lines((grids.shape[1], grids.shape[2]), geometry.size, grid)
-    other = cell_lines(cells, geometry.size, target)
+    lines = cell_lines(cells, geometry.size, grid)
     rows, columns = (
-        _between(line, count, wanted, number)
-        for line, count, wanted, number in zip(own, grids.shape[1:], other, cells, strict=True)
+        (line[0] + line[1] * np.arange(number) - offset) / scale
+        for line, number, (scale, offset, _, _) in zip(lines, cells, _axes(sizes, geometry), strict=True)
     )
-    laid = np.einsum("yh,mhw,xw->myx", rows, grids.astype(np.float64), columns, optimize=True)
-    rounded: UInt8Array = np.rint(laid).astype(np.uint8)
-    return rounded
+    return rows, columns
 
 
-def _between(line: Line, count: int, wanted: Line, number: int) -> Doubles:
-    """Return the weights of ``count`` cells at each of ``number`` other centres, ``(number, count)``."""
-    centres = wanted[0] + wanted[1] * np.arange(number)
-    positions = np.clip((centres - line[0]) / line[1], 0, count - 1)
-    weights: Doubles = np.maximum(0, 1 - np.abs(positions[:, None] - np.arange(count)))
-    return weights
+def looked_up(
+    maps: UInt8Array,
+    sizes: IntArray,
+    geometry: InputGeometry,
+    grid: MapGrid | None,
+    points: tuple[Doubles, Doubles],
+) -> tuple[FloatArray, BoolArray]:
+    """Look maps up at places of their images, so that maps of other grids or another fit can be compared.
+
+    Args:
+        maps: ``uint8`` ``(M, h, w)``.
+        sizes: ``(H, W)`` of the image of each, ``int64`` ``(M, 2)``.
+        geometry: how the images lie in the network's input.
+        grid: where the places of the maps lie in the input; ``None``: they divide it evenly.
+        points: rows ``(M, P)`` and columns ``(M, Q)`` in pixels of the images, see :func:`centres`.
+
+    Returns:
+        ``float32`` ``(M, P, Q)`` in [0, 255], as :func:`~otx_xai.postprocess.geometry.to_image` has them at these
+        places; and which of these places the network sees, ``(M, P, Q)``.
+    """
+    lines = cell_lines((maps.shape[1], maps.shape[2]), geometry.size, grid)
+    values, seen_along = maps.astype(np.float32), []
+    for axis, (line, wanted, placed) in enumerate(zip(lines, points, _axes(sizes, geometry), strict=True), 1):
+        scale, offset, first, number = placed
+        on_input = wanted * scale + offset
+        seen_along.append((on_input >= first) & (on_input < first + number))
+        values = _between(values, (on_input - line[0]) / line[1], axis)
+    return values, seen_along[0][:, :, None] & seen_along[1][:, None, :]
+
+
+def _axes(sizes: IntArray, geometry: InputGeometry) -> list[Doubles]:
+    """Return of each axis scale, offset, first covered pixel and their number of many images, ``(4, M, 1)``."""
+    placements = [place((height, width), geometry) for height, width in sizes.tolist()]
+    both = [one.y for one in placements], [one.x for one in placements]
+    tables = [np.array([(span.scale, span.offset, *span.covered) for span in spans]).reshape(-1, 4) for spans in both]
+    return [table.T[:, :, None] for table in tables]
+
+
+def _between(maps: FloatArray, positions: Doubles, axis: int) -> FloatArray:
+    """Interpolate maps along an axis at positions in cells, ``(M, P)``; beyond the outermost they are constant."""
+    cells = maps.shape[axis]
+    inner = np.clip(positions, 0, cells - 1)
+    lower = np.minimum(inner.astype(np.intp), max(cells - 2, 0))
+    part = (inner - lower).astype(np.float32)
+    new = 2 if axis == 1 else 1
+    lower, part = np.expand_dims(lower, new), np.expand_dims(part, new)
+    below = np.take_along_axis(maps, lower, axis)
+    above = np.take_along_axis(maps, np.minimum(lower + 1, cells - 1), axis)
+    return below + part * (above - below)
 
 
 def _placed(edges: Doubles, span: Span) -> Doubles:

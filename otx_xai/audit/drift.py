@@ -3,8 +3,10 @@
 Two audits of the same images are laid side by side, "before" (the baseline) and "after". Scores are compared by
 McNemar's exact test (1947) on the images that one of both has right. Maps of the same class are compared by
 ``d = 1 - Pearson's correlation`` over the cells that lie over the image: 0 of equal maps, 1 of unrelated ones, 2 of
-opposite ones. A map has drifted where d is above the noise floor, a number that is measured beside: 99 % of maps change
-less under a change of the image that nobody sees. Drift is silent where the image is right before and after.
+opposite ones. Where the models fit images in differently, or their maps have other places, the earlier map is looked up
+where the later one has its cells, as far as both models see the image there. A map has drifted where d is above the
+noise floor, a number that is measured beside: 99 % of maps change less under a change of the image that nobody sees.
+Drift is silent where the image is right before and after.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from otx_xai.audit.cells import laid_over, seen_each
+from otx_xai.audit.cells import centres, looked_up, seen_each
 from otx_xai.audit.certainty import right_images
 from otx_xai.audit.evidence_table import NO_CLASS, Evidence
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, Unit
@@ -126,11 +128,11 @@ def drift(before: Evidence, after: Evidence, floor: float) -> Drift:
     )
 
 
-def map_distances(first: UInt8Array, second: UInt8Array, seen: FloatArray) -> FloatArray:
+def map_distances(first: UInt8Array | FloatArray, second: UInt8Array | FloatArray, seen: FloatArray) -> FloatArray:
     """Return 1 - Pearson's correlation of maps, over the cells that lie over the image by half or more.
 
     Args:
-        first: ``uint8`` ``(M, h, w)``.
+        first: ``(M, h, w)``, of any scale.
         second: of the same shape.
         seen: part of each cell that lies over the image, ``(M, h, w)``.
 
@@ -259,9 +261,13 @@ def _best_scores(evidence: Evidence) -> FloatArray:
 def _why_no_maps(before: Evidence, after: Evidence) -> str:
     if not len(before.maps) or not len(after.maps):
         return "one of the models has no maps"
-    if before.geometry != after.geometry:
-        return "the models fit images into their inputs in different ways"
     return ""
+
+
+def _lie_alike(before: Evidence, after: Evidence) -> bool:
+    """Whether the maps of both models have the same places in an image."""
+    cells = before.maps.grids.shape[1:] == after.maps.grids.shape[1:]
+    return cells and before.geometry == after.geometry and before.grid == after.grid
 
 
 def _distances(before: Evidence, after: Evidence, earlier: IntArray, image: IntArray, target: IntArray) -> FloatArray:
@@ -273,14 +279,18 @@ def _distances(before: Evidence, after: Evidence, earlier: IntArray, image: IntA
     rows_before, rows_after = before.maps.rows(wanted_before)[earlier], after.maps.rows(wanted_after)[image]
     found = np.full(len(image), np.nan, np.float32)
     both = np.flatnonzero((rows_before >= 0) & (rows_after >= 0) & (target != NO_CLASS))
-    cells = (after.maps.grids.shape[1], after.maps.grids.shape[2])
     for at in range(0, len(both), _CHUNK):
         some = both[at : at + _CHUNK]
-        over = seen_each(after.sizes[image[some]], after.geometry, after.grid, cells)
-        earlier_maps, maps = before.maps.grids[rows_before[some]], after.maps.grids[rows_after[some]]
-        if earlier_maps.shape != maps.shape or before.grid != after.grid:
-            earlier_maps = laid_over(earlier_maps, after.geometry, before.grid, cells, after.grid)
-        found[some] = map_distances(earlier_maps, maps, over)
+        sizes, later = after.sizes[image[some]], after.maps.grids[rows_after[some]]
+        cells = (later.shape[1], later.shape[2])
+        over = seen_each(sizes, after.geometry, after.grid, cells)
+        grids = before.maps.grids[rows_before[some]]
+        earlier_maps: UInt8Array | FloatArray = grids
+        if not _lie_alike(before, after):
+            points = centres(sizes, after.geometry, after.grid, cells)
+            earlier_maps, sees = looked_up(grids, sizes, before.geometry, before.grid, points)
+            over = over * sees
+        found[some] = map_distances(earlier_maps, later, over)
     return found
 
 

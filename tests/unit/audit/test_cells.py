@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from otx_xai.audit.cells import cell_rectangle, cells_to_input, extent, inside, seen, seen_each
-from otx_xai.postprocess.geometry import place
+from otx_xai.audit.cells import cell_rectangle, cells_to_input, centres, extent, inside, looked_up, seen, seen_each
+from otx_xai.postprocess.geometry import place, to_image
 from otx_xai.records import InputGeometry, MapGrid, ResizeType, Size
 
 FINE = 16
@@ -108,6 +108,26 @@ def test_many_images_are_seen_as_each_alone() -> None:
     for size, one in zip(sizes.tolist(), each, strict=True):
         np.testing.assert_array_equal(one, seen((size[0], size[1]), geometry, None, (4, 5)))
     assert seen_each(sizes[:0], geometry, None, (4, 5)).shape == (0, 4, 5)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_maps_looked_up_on_images_are_those_of_the_resize(geometry: InputGeometry, grid: MapGrid | None) -> None:
+    """Places lie in the middle of every third or fifth pixel."""
+    maps = np.random.default_rng(0).integers(0, 256, (2, 5, 7)).astype(np.uint8)
+    sizes = np.array([[24, 40], [40, 24]])
+    points = tuple((np.arange(8) + 0.5) / 8 * sizes[:, axis, None] for axis in range(2))
+    values, over = looked_up(maps, sizes, geometry, grid, points)
+    for one, (height, width), value, seen_there in zip(maps, sizes.tolist(), values, over, strict=True):
+        rows, columns = (slice(step // 2, None, step) for step in (height // 8, width // 8))
+        whole = to_image(one[None].astype(np.float32), (height, width), geometry, grid=grid)[0][rows, columns]
+        first = to_image(np.ones((1, 5, 7), np.float32), (height, width), geometry, grid=grid)[0][rows, columns]
+        np.testing.assert_array_equal(seen_there, first > 0.5)
+        np.testing.assert_allclose(np.where(seen_there, value, 0), whole, atol=0.01)
+    own = centres(sizes, geometry, grid, (5, 7))
+    np.testing.assert_allclose(looked_up(maps, sizes, geometry, grid, own)[0], maps, atol=1e-3)
+    nothing = looked_up(maps[:0], sizes[:0], geometry, grid, (own[0][:0], own[1][:0]))
+    assert nothing[0].shape == nothing[1].shape == (0, 5, 7)
 
 
 def test_extents_tell_parts_of_the_image() -> None:

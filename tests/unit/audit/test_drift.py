@@ -128,15 +128,37 @@ def test_images_are_matched_by_name_and_padding_does_not_count() -> None:
     assert drift(*both, 0.1).distance[0] == pytest.approx(1 - stats.pearsonr(first, second).statistic, rel=1e-4)
 
 
-def test_other_classes_are_an_error_and_other_maps_a_word() -> None:
+def test_other_classes_are_an_error_and_no_maps_a_word() -> None:
     before, after = _twins(10)
     with pytest.raises(ValueError, match=r"The baseline has 2 classes \(x, y\), the model 3 \(a, b, c\)"):
         drift(replace(before, labels=("x", "y")), after, 0.1)
-    other = drift(replace(before, geometry=InputGeometry((64, 64))), after, 0.1)
-    assert other.why_no_maps == "the models fit images into their inputs in different ways"
+    other = drift(replace(before, maps=mapped([])), after, 0.1)
+    assert other.why_no_maps == "one of the models has no maps"
     assert np.isnan(other.distance).all()
-    assert drift(replace(before, maps=mapped([])), after, 0.1).why_no_maps == "one of the models has no maps"
     assert drift_findings(after, other) == []
+
+
+def test_models_that_fit_images_in_differently_are_compared_on_the_image() -> None:
+    """A blob at one place of the image, seen through a stretch, a letterbox, and a crop at a finer grid."""
+    views = [
+        (InputGeometry((112, 112)), 7, (1, 0), (1, 0)),
+        (InputGeometry((112, 112), ResizeType.FIT_TO_WINDOW), 14, (2, 0), (1, 0)),
+        (InputGeometry((112, 112), ResizeType.CROP), 14, (1, 0), (0.5, 0.25)),
+    ]
+    models = []
+    for geometry, cells, (times_y, plus_y), (times_x, plus_x) in views:
+        middle = (np.arange(112) + 0.5) / 112
+        y, x = times_y * middle[:, None] + plus_y, times_x * middle + plus_x  # of the image
+        blobs = [np.exp(-(((y - at_y) * 9) ** 2) - ((x - at_x) * 9) ** 2) for at_y, at_x in ((0.4, 0.6), (0.7, 0.35))]
+        maps = np.stack(blobs).reshape(2, cells, 112 // cells, cells, 112 // cells).mean(axis=(2, 4))
+        sizes, zeros = np.tile([50, 100], (2, 1)), np.array([0, 0])
+        models.append(_model(zeros, zeros, maps / maps.max(), geometry=geometry, sizes=sizes))
+    for first in models:
+        for second in models:
+            straight = drift(first, second, 0.1).distance
+            assert straight.max() < 0.2
+            moved = replace(second, names=second.names[::-1])  # the other map for each image
+            assert (drift(first, moved, 0.1).distance > 0.5).all()
 
 
 def test_maps_of_other_places_are_laid_over_the_same() -> None:
