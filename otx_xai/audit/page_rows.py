@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from otx_xai.audit.cells import extent
+from otx_xai.audit.cells import extent, laid_over
 from otx_xai.audit.evidence_table import NO_CLASS, BoxTable, Evidence
 from otx_xai.audit.findings import Finding
 from otx_xai.page.page_image import PageBox, PageImage, PageMap
@@ -69,7 +69,7 @@ def page_images(evidence: Evidence, shown: Shown, thumbnails: Iterable[bytes] | 
             best=tuple((target, score) for target, score in best if math.isfinite(score))[:_SHOWN_CLASSES],
             findings=tuple(named.get(name, ())),
             maps=(*_maps(evidence, i), *_of_baseline(evidence, i, shown.baseline, others.get(name))),
-            extent=extent(size, evidence.geometry, evidence.grid, cells),
+            extent=extent(size, evidence.geometry, None, cells),
             found=_boxes(evidence.found, i, size, shown.found_faults, shown.least_box),
             objects=_boxes(evidence.objects, i, size, shown.object_faults),
             thumbnail=(next(pictures) or None) if pictures is not None else None,
@@ -78,14 +78,18 @@ def page_images(evidence: Evidence, shown: Shown, thumbnails: Iterable[bytes] | 
 
 
 def _maps(evidence: Evidence, image: int, *, baseline: bool = False) -> Iterator[PageMap]:
-    maps = evidence.maps
+    """Yield the maps of an image, laid over places that divide the network's input evenly."""
+    maps, cells = evidence.maps, (evidence.maps.grids.shape[1], evidence.maps.grids.shape[2])
     first, end = np.searchsorted(maps.image, [image, image + 1]).tolist()
     start = evidence.found.of(image).start if evidence.found is not None else 0
+    grids = np.asarray(maps.grids[first:end])
+    if evidence.grid is not None and len(grids):
+        grids = laid_over(grids, evidence.geometry, evidence.grid, cells, None)
     for row in range(first, end):
         box = int(maps.box[row])
         low, high = maps.ranges[row].tolist()
         number = box - start if box >= 0 else -1
-        yield PageMap(int(maps.target[row]), number, np.asarray(maps.grids[row]), low, high, baseline=baseline)
+        yield PageMap(int(maps.target[row]), number, grids[row - first], low, high, baseline=baseline)
 
 
 def _of_baseline(evidence: Evidence, image: int, baseline: Evidence | None, row: int | None) -> Iterator[PageMap]:

@@ -63,7 +63,8 @@ def drift_table(moved: Drift) -> dict[str, Any]:
     return {
         "distance": mean_effect(moved.distance, Unit.DISTANCE).content(),
         "noise": moved.floor,
-        "changed": int((~moved.same_class).sum()),
+        "changed": int(moved.moved.sum()),
+        "other_class": int((~moved.same_class).sum()),
         "silent": int(moved.silent.sum()),
         "lost": lost,
         "won": won,

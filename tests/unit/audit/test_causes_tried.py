@@ -24,8 +24,8 @@ LEFT, RIGHT = (slice(12, 28), slice(0, 12)), (slice(12, 28), slice(28, 40))
 def pictures() -> np.ndarray:
     """Grey noise with a red mark at the left and a blue one at the right."""
     images = np.random.default_rng(0).integers(90, 110, (COUNT, SIDE, SIDE, 3)).astype(np.uint8)
-    images[:, *LEFT] = (220, 60, 60)
-    images[:, *RIGHT] = (60, 60, 200)
+    images[(slice(None), *LEFT)] = (220, 60, 60)
+    images[(slice(None), *RIGHT)] = (60, 60, 200)
     return images
 
 

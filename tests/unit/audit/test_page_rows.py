@@ -8,7 +8,7 @@ import pytest
 from otx_xai.audit.evidence_table import BoxTable, Evidence, MapTable, no_maps
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState
 from otx_xai.audit.page_rows import Shown, page_images
-from otx_xai.records import InputGeometry, ResizeType, Task
+from otx_xai.records import InputGeometry, MapGrid, ResizeType, Task
 
 
 def maps(image: list[int], target: list[int], box: list[int], offset: int = 0) -> MapTable:
@@ -88,6 +88,16 @@ def test_rows_of_a_detector() -> None:
     assert [box.fault for box in other.found] == ["", "duplicate"]
     assert [(box.score, box.fault, box.xyxy) for box in other.objects] == [(None, "missed", (0, 0, 1, 0.5))]
     assert one.extent == pytest.approx((0, 0, 1, 2))  # padded below: the map reaches twice as far as the image
+
+
+def test_maps_are_laid_over_an_even_grid() -> None:
+    """Places that look half a cell further to the right: the picture moves, and what it covers does not."""
+    table = maps([0, 1], [1, 2], [-1, -1])
+    table.grids[:] = [[0, 100], [0, 100]]
+    shifted = evidence(table, grid=MapGrid((2.5, 5.0), (5.0, 5.0)))
+    one, _ = page_images(shifted, Shown(["wrong", "wrong"]), None)
+    assert one.extent == (0, 0, 1, 1)
+    assert one.maps[0].grid.tolist() == [[0, 50], [0, 50]]  # centres at 2.5 and 7.5, between those at 5 and 10
 
 
 def test_without_maps_there_is_still_a_row() -> None:
