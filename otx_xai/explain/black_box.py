@@ -225,7 +225,10 @@ def _guides_of_boxes(
     if guide is None or second is None:
         return None
     outputs = guide.by_name(guide.raw(np.repeat(subject.image[None], guide.batch, axis=0)))
-    maps = second.maps(guide, {name: outputs[name][:1] for name in second.starts}, some_boxes(found, numbers))
+    starts = {name: outputs[name] for name in second.starts}
+    if guide.batch > 1:  # else they may be of anything: of the boxes of all classes that suppression has chosen
+        starts = {name: values[:1] for name, values in starts.items()}
+    maps = second.maps(guide, starts, some_boxes(found, numbers))
     require_finite(maps, "gradients")
     return maps
 

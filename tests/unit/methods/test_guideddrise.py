@@ -37,9 +37,9 @@ def picture() -> np.ndarray:
 
 
 @cache
-def explained(method: str, targets: str = BOXES, **options: object) -> tuple[Plan, Choice]:
+def explained(method: str, targets: str = BOXES, family: str = "yolov8", **options: object) -> tuple[Plan, Choice]:
     how = {"method": method, "method_options": options, "confidence_threshold": THRESHOLD}
-    made = prepare(case("yolov8").model, labels=LABELS, targets=targets, **how)
+    made = prepare(case(family).model, labels=LABELS, targets=targets, **how)
     session = made.compiled()
     if made.black_box is None:
         return made, made.choose(session.infer(picture()[None]), SIZE, session)
@@ -151,6 +151,15 @@ def test_it_is_the_mean_of_both() -> None:
     expected = np.sqrt((min_max(again.maps) + 0.05) * (min_max(priors) + 0.05))
     expected[np.ptp(again.maps, axis=(1, 2)) == 0] = 0
     np.testing.assert_allclose(found.maps[:4], min_max(expected), atol=1e-4)
+
+
+def test_boxes_that_the_graph_suppresses_are_guided_too() -> None:
+    """What the way back starts from then has no axis of images."""
+    made, found = explained("guideddrise", family="fcos", num_masks=8)
+    _, plain = explained("odam", family="fcos")
+    assert made.black_box is not None
+    assert len(found.targets) == len(plain.targets) > 1
+    assert not [warning for warning in found.warnings if "gradients say nothing" in warning]
 
 
 def test_maps_of_classes_are_those_of_their_boxes() -> None:
