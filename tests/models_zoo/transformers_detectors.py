@@ -118,8 +118,9 @@ def _make(row: Row, folder: Path, pictures: Path) -> Made:
         config.save_pretrained(folder)
         processor.save_pretrained(folder)
     checkpoint = _write(row.how, Boxes(network), torch.zeros(1, 3, *fitting), folder)
-    name, picture = next(iter(written.items()))  # the one that its input fits
-    plain = {name: _answer(partial(_by_openvino, ov.Core().compile_model(checkpoint, "CPU", F32)), processor, picture)}
+    by_file = partial(_by_openvino, ov.Core().compile_model(checkpoint, "CPU", F32))
+    fed = written if "height" in row.size else dict(list(written.items())[:1])  # else its input fits the first alone
+    plain = {name: _answer(by_file, processor, picture) for name, picture in fed.items()}
     return Made(checkpoint if row.how.startswith("bare") else folder, answers, CLASSES, plain)
 
 
