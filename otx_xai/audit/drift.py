@@ -51,6 +51,7 @@ class Drift:
         labelled: whether a class is annotated, ``(P,)``.
         floor: of the distance, in [0, 2].
         why_no_maps: why no maps could be compared, in words; empty where they could.
+        laid_over: whether earlier maps were looked up where the later ones have their cells, which alone moves them.
     """
 
     image: IntArray
@@ -65,6 +66,7 @@ class Drift:
     labelled: BoolArray
     floor: float
     why_no_maps: str = ""
+    laid_over: bool = False
 
     def __len__(self) -> int:
         return len(self.image)
@@ -125,6 +127,7 @@ def drift(before: Evidence, after: Evidence, floor: float) -> Drift:
         after.is_labelled[image],
         floor,
         why,
+        not why and not _lie_alike(before, after),
     )
 
 
@@ -185,7 +188,7 @@ def _accuracy(after: Evidence, compared: Drift) -> Finding | None:
     effect = _paired_difference(losses, gains, number)
     statement = (
         f"Of {counted(number, 'image')} {losses} {are(losses)} right before and wrong after, and {gains} the other way "
-        f"round (accuracy {said(effect)})."
+        f"round (change of accuracy {said(effect)})."
     )
     return Finding(
         FindingKind.DRIFT,
@@ -195,7 +198,9 @@ def _accuracy(after: Evidence, compared: Drift) -> Finding | None:
         FindingState.MEASURED,
         (losses + gains) / len(after),
         examples(after, compared.image[falling(compared.score_before, lost)]),
-        "Look at the images that were lost: if they share a class or a look, calibrate with images of that kind.",
+        "Look at the images that were lost: if they share a class or a look, calibrate with images of that kind."
+        if losses > gains
+        else "Nothing to do: as many images were won as were lost, or more.",
         {"lost": losses, "won": gains},
         float(stats.binomtest(losses, losses + gains).pvalue),
     )
@@ -229,12 +234,13 @@ def _moved(after: Evidence, compared: Drift, kind: FindingKind, among: BoolArray
     silent = kind is FindingKind.SILENT_DRIFT
     distance = mean_effect(compared.distance[moved], Unit.DISTANCE)
     effect = share(number, total)
-    which = "right before and after" if silent else "of one best class"
+    which = "that are right before and after" if silent else "with the same best class"
+    caveat = ", part of which is the other fit or grid of the maps" if compared.laid_over else ""
     return Finding(
         kind,
         "maps",
-        f"The map of {number} of {total} images {which} is another one than before ({said(effect)}; mean distance "
-        f"{distance.value:.2f}, noise floor {compared.floor:.2f}).",
+        f"On {number} of {total} images {which} the map is another one than before ({said(effect)}; mean distance "
+        f"{distance.value:.2f}, noise floor {compared.floor:.2f}{caveat}).",
         effect,
         FindingState.SUSPECTED,
         number / len(after),

@@ -80,7 +80,9 @@ def test_planted_drift_is_silent_where_images_stay_right() -> None:
     assert (silent.effect.value, silent.effect.n) == (30 / 180, 180)
     assert set(silent.images) <= {f"{row}.png" for row in range(30)}
     assert compared.distance[int(silent.images[0].split(".")[0])] == compared.distance[compared.silent].max()
-    assert silent.statement.startswith("The map of 30 of 180 images right before and after is another one than before")
+    assert silent.statement.startswith(
+        "On 30 of 180 images that are right before and after the map is another one than before"
+    )
     accuracy = found[FindingKind.DRIFT, "accuracy"]
     assert (accuracy.state, accuracy.effect.value) == (FindingState.MEASURED, -0.1)
     assert accuracy.p_value == pytest.approx(2 * 0.5**20)
@@ -155,8 +157,9 @@ def test_models_that_fit_images_in_differently_are_compared_on_the_image() -> No
         models.append(_model(zeros, zeros, maps / maps.max(), geometry=geometry, sizes=sizes))
     for first in models:
         for second in models:
-            straight = drift(first, second, 0.1).distance
-            assert straight.max() < 0.2
+            straight = drift(first, second, 0.1)
+            assert straight.distance.max() < 0.2
+            assert straight.laid_over == (first.geometry != second.geometry)
             moved = replace(second, names=second.names[::-1])  # the other map for each image
             assert (drift(first, moved, 0.1).distance > 0.5).all()
 
