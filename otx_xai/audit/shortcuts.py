@@ -2,19 +2,23 @@
 
 Both must matter for a shortcut to be *verified*: without it the class loses more than when as large places that are
 as hot are covered, and with it other classes' images turn towards the class, more than with other pixels there. Where
-objects are annotated, the other places lie off them as well, for what an object does is known. A hot place alone proves
-nothing, since the object is hot, too, and matters; and a mark in the data proves nothing, since a model may ignore it.
+objects are annotated, the other places lie off them as well, for what an object does is known; where they are not, hot
+places elsewhere are the object itself, and the same place in images of other classes is the control instead. A hot
+place alone proves nothing, since the object is hot, too, and matters; and a mark in the data proves nothing, since a
+model may ignore it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, Unit
@@ -34,6 +38,7 @@ CONTROLS = 8
 _FILLS = (Fill.GREY, Fill.SURROUNDINGS, Fill.OTHER)
 _IMAGES = 40
 _DONORS = 3
+_LEAST = 3
 _ON_OBJECT = 0.5
 _DONE, _CONTROL = 0, 1
 
@@ -44,7 +49,8 @@ class ShortcutCheck:
 
     Args:
         covered: fall of the class's log-odds where it is covered.
-        covered_controls: fall where as large, hot places elsewhere are covered, the median of up to eight.
+        covered_controls: fall where as large, hot places elsewhere are covered, the median of up to eight; of a place
+            in images without annotated objects, fall of other classes where the same place is covered in their images.
         cover: how much more the first is.
         pasted: rise of the class's log-odds in images of other classes with it.
         pasted_controls: rise with pixels of other images.
@@ -132,7 +138,14 @@ def check_candidate(
     covered = run_trials(covers, fetch, forward, independent=evidence.multilabel)
     pastes = _pastes(evidence, candidate, fetch, others[:images], rng)
     pasted = run_trials(pastes, fetch, forward, independent=evidence.multilabel)
-    return _check(covered, pasted) if min(len(covered), len(pasted)) >= 3 else None
+    if min(len(covered), len(pasted)) < _LEAST:
+        return None
+    if evidence.objects is not None or not candidate.is_place:
+        return _check(covered, pasted)
+    there = run_trials(
+        _same_place(evidence, candidate, fetch, others[:images]), fetch, forward, independent=evidence.multilabel
+    )
+    return _against_others(_check(covered, pasted), covered, there) if len(there) >= _LEAST else None
 
 
 def _covers(
@@ -151,6 +164,14 @@ def _covers(
         controls = zip(elsewhere, cycle(_FILLS), strict=False)
         control = tuple(_cover(evidence, place, candidate, fill, stranger) for place, fill in controls)
         yield Trial(image, candidate.target, (done, control))
+
+
+def _same_place(evidence: Evidence, candidate: Candidate, fetch: Fetch, others: Sequence[int]) -> Iterator[Trial]:
+    """Yield for each image of another class the covers of the same place, which its own class has to bear."""
+    for number, image in enumerate(others):
+        stranger = partial(fetch, others[number - 1])
+        done = tuple(_cover(evidence, candidate.windows[0], candidate, fill, stranger) for fill in _FILLS)
+        yield Trial(image, int(evidence.predicted[image]), (done,))
 
 
 def _cover(evidence: Evidence, window: Cell, candidate: Candidate, fill: Fill, stranger: Any) -> Edit:
@@ -221,6 +242,23 @@ def _check(covered: Outcome, pasted: Outcome) -> ShortcutCheck:
     )
 
 
+def _against_others(check: ShortcutCheck, covered: Outcome, there: Outcome) -> ShortcutCheck:
+    """Hold covers against those of the same place in images of other classes."""
+    mine, theirs = -covered.margin[:, _DONE].astype(np.float64), -there.margin[:, _DONE].astype(np.float64)
+    control = mean_effect(theirs, Unit.LOG_ODDS)
+    first, difference = check.covered, check.covered.value - control.value
+    low = difference - math.hypot(first.value - first.low, control.high - control.value)
+    high = difference + math.hypot(first.high - first.value, control.value - control.low)
+    less, own = there.probability[:, _DONE].astype(np.float64), covered.probability[:, _DONE].astype(np.float64)
+    return replace(
+        check,
+        covered_controls=control,
+        cover=Effect(difference, low, high, first.n, Unit.LOG_ODDS),
+        covered_probability=mean_effect(less.mean() - own, Unit.PROBABILITY),
+        cover_p=float(stats.mannwhitneyu(mine, theirs, alternative="greater").pvalue),
+    )
+
+
 def _finding(evidence: Evidence, candidate: Candidate, check: ShortcutCheck, tests: int) -> Finding:
     state, about_object = check.state, ""
     if state is FindingState.VERIFIED and evidence.objects is None:
@@ -234,8 +272,8 @@ def _finding(evidence: Evidence, candidate: Candidate, check: ShortcutCheck, tes
         f"{label}: {where}",
         f"In {counted(len(candidate.images), 'image')} predicted as {label} ({candidate.frequency.value:.0%}, of other "
         f"classes {candidate.elsewhere.value:.0%}) the model looks at {_what(candidate, where)}; covering it costs "
-        f"{said(check.covered)} log-odds ({check.covered_controls.value:.2f} elsewhere), pasting it onto other classes "
-        f"adds {said(check.paste)}.",
+        f"{said(check.covered)} log-odds ({check.covered_controls.value:.2f} {_control(evidence, candidate)}), pasting "
+        f"it onto other classes adds {said(check.paste)}.",
         check.cover if state is FindingState.REFUTED else check.paste,
         state,
         len(candidate.images) / max(1, len(evidence)),
@@ -260,6 +298,10 @@ def _where(candidate: Candidate, cells: tuple[int, int]) -> str:
     names = (("upper", "", "lower"), ("left", "", "right"))
     words = [names[axis][min(2, int(part * 3))] for axis, part in enumerate(middle)]
     return " ".join(word for word in words if word) or "middle"
+
+
+def _control(evidence: Evidence, candidate: Candidate) -> str:
+    return "elsewhere" if evidence.objects is not None or not candidate.is_place else "in other classes"
 
 
 def _what(candidate: Candidate, where: str) -> str:
