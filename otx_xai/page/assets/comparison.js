@@ -67,7 +67,7 @@ function showDrift(main) {
   const indices = [...new Set([...named.filter((index) => store.baseline[index]), ...rest])];
   if (!indices.length) { into(main, make('p', { class: 'empty' }, 'No maps of the baseline are on this page.')); return; }
   into(main, make('div', { class: 'bar' }, lookControls(redrawSides), colourScale(BLUE_RED, 'only before', 'only now', 'difference')));
-  into(main, inPortions(indices, 20, (index, place) => make('article', { class: 'pair' }, make('div', { class: 'side-text' }, make('h3', null, nameOf(indices, place)), make('p', { class: 'muted' }, caseDot(store.cases[index]), ' ', predictionText(index)), column && isNumber(column[index]) ? make('p', { class: 'muted' }, `distance ${decimals(column[index], 3)}`) : null),
+  into(main, inPortions(indices, 20, (index, place) => make('article', { class: 'pair' }, make('div', { class: 'side-text' }, make('h2', null, nameOf(indices, place)), make('p', { class: 'muted' }, caseDot(store.cases[index]), ' ', predictionText(index)), column && isNumber(column[index]) ? make('p', { class: 'muted' }, `distance ${decimals(column[index], 3)}`) : null),
     sideBySide(index, (detail) => {
       const { before, now } = driftMaps(index, detail);
       return [[`Before: ${before ? label(before.target) : ''}`, before && { map: before }], [`Now: ${now ? label(now.target) : ''}`, now && { map: now }], ['Difference', before && now && { map: now, before }]];
@@ -101,7 +101,7 @@ function showLabels(main) {
   into(main, inPortions(rows, 20, (row) => {
     const index = store.placeOf.get(row.image);
     return make('article', { class: 'pair' }, make('div', { class: 'side-text' },
-      make('h3', null, index === undefined ? row.image : nameOf(indices, indices.indexOf(index))),
+      make('h2', null, index === undefined ? row.image : nameOf(indices, indices.indexOf(index))),
       make('p', null, 'Label ', make('strong', null, label(row.given)), ', suggested ', make('strong', null, suggestedName(row)), '.'),
       make('p', { class: 'muted' }, [isNumber(row.confidence) ? `confidence ${percent(row.confidence)}` : '', row.reason ? words(row.reason).toLowerCase() : ''].filter(Boolean).join(' · '))),
     index === undefined ? null : sideBySide(index, (detail) => labelScenes(index, detail, row)));

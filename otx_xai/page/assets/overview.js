@@ -120,7 +120,10 @@ function driftMaps(index, detail) {
 
 function showFinding(main, parameters, place) {
   const finding = store.content.findings[Number(place)];
-  if (!finding) { into(main, make('p', { class: 'empty' }, 'There is no such finding.')); return; }
+  if (!finding) {
+    into(main, make('h1', null, 'There is no such finding'), make('p', { class: 'lead' }, make('a', { href: '#/overview' }, 'Overview')));
+    return;
+  }
   const examples = indicesOf(finding.images);
   into(main, make('p', { class: 'back' }, make('a', { href: '#/overview' }, '‹ Overview')),
     make('section', { class: `finding-head state-${finding.state}` },

@@ -56,12 +56,12 @@ function showTile(tile, index, hasty) {
   if (tile.index !== index) {
     tile.index = index;
     tile.canvas.classList.remove('drawn');
-    tile.button.setAttribute('aria-label', describe(index));
     tile.button.title = describe(index);
     tile.name.textContent = store.names[index].replace(/^.*\/(?=.)/s, '');
     const given = givenText(index);
     into(clear(tile.line), caseDot(store.cases[index]), make('span', null, predictionText(index)));
     if (!isDetector() && given && !isRight(index)) into(tile.line, make('span', { class: 'tile-given' }, `label ${given}`));
+    into(tile.line, make('span', { class: 'unseen' }, `, ${caseName(store.cases[index])}, `));
   }
   drawTile(tile, index, hasty);
 }
@@ -89,7 +89,6 @@ function stillTile(index, open, choose) {
   tile.choose = choose || null;
   shownTiles.add(tile);
   requestAnimationFrame(() => showTile(tile, index));
-  tile.button.setAttribute('aria-label', describe(index));
   return tile.button;
 }
 
