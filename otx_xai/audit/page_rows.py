@@ -7,14 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from otx_xai.audit.cells import extent
+from otx_xai.audit.cells import centres, extent, looked_up
 from otx_xai.audit.evidence_table import NO_CLASS, BoxTable, Evidence
 from otx_xai.audit.findings import Finding
 from otx_xai.page.page_image import PageBox, PageImage, PageMap
-from otx_xai.postprocess.geometry import Line, cell_lines
-from otx_xai.records import FloatArray, InputGeometry, MapGrid, Size, UInt8Array
+from otx_xai.records import FloatArray
 
 _SHOWN_CLASSES = 5
 
@@ -86,7 +84,9 @@ def _maps(evidence: Evidence, image: int, *, baseline: bool = False) -> Iterator
     start = evidence.found.of(image).start if evidence.found is not None else 0
     grids = np.asarray(maps.grids[first:end])
     if evidence.grid is not None and len(grids):
-        grids = _laid_evenly(grids, evidence.geometry, evidence.grid, cells)
+        sizes = np.repeat(evidence.sizes[image : image + 1], len(grids), axis=0)
+        even = centres(sizes, evidence.geometry, None, cells)
+        grids = np.rint(looked_up(grids, sizes, evidence.geometry, evidence.grid, even)[0]).astype(np.uint8)
     for row in range(first, end):
         box = int(maps.box[row])
         low, high = maps.ranges[row].tolist()
@@ -118,24 +118,3 @@ def _boxes(
         score = None if least is None else float(table.score[row])
         boxes.append(PageBox(int(table.target[row]), (left, top, right, bottom), score, faults.get(row, "")))
     return tuple(boxes)
-
-
-def _laid_evenly(grids: UInt8Array, geometry: InputGeometry, grid: MapGrid | None, cells: Size) -> UInt8Array:
-    """Lay maps ``(M, h, w)`` over an even grid of the same input, bilinearly between the centres of their cells."""
-    own = cell_lines((grids.shape[1], grids.shape[2]), geometry.size, grid)
-    even = cell_lines(cells, geometry.size)
-    rows, columns = (
-        _line_weights(line, count, wanted, number)
-        for line, count, wanted, number in zip(own, grids.shape[1:], even, cells, strict=True)
-    )
-    laid = np.einsum("yh,mhw,xw->myx", rows, grids.astype(np.float64), columns, optimize=True)
-    rounded: UInt8Array = np.rint(laid).astype(np.uint8)
-    return rounded
-
-
-def _line_weights(line: Line, count: int, wanted: Line, number: int) -> NDArray[np.float64]:
-    """Return the weights of ``count`` cells at each of ``number`` other centres, ``(number, count)``."""
-    centres = wanted[0] + wanted[1] * np.arange(number)
-    positions = np.clip((centres - line[0]) / line[1], 0, count - 1)
-    weights: NDArray[np.float64] = np.maximum(0, 1 - np.abs(positions[:, None] - np.arange(count)))
-    return weights

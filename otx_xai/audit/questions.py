@@ -16,7 +16,7 @@ from otx_xai.audit.box_errors import BoxCase, BoxErrors, box_errors, box_finding
 from otx_xai.audit.calibration import calibration, calibration_findings, predictions
 from otx_xai.audit.certainty import accuracy, cases, certainty, count_cases
 from otx_xai.audit.drift import Drift, drift, drift_findings
-from otx_xai.audit.error_causes import cause_findings, error_causes
+from otx_xai.audit.error_causes import ErrorCauses, cause_findings, error_causes
 from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.findings import Effect, Finding, FindingState, Unit, ranked
 from otx_xai.audit.gates import Figure
@@ -63,6 +63,7 @@ class Answers:
         notes: what could not be asked or checked, and why, in sentences.
         least_box: score from which a box counts as found.
         moved: the model and its baseline, image by image; ``None`` without one, and of detectors.
+        causes: why wrong images are wrong, as maps suggest; ``None`` of detectors.
     """
 
     evidence: Evidence
@@ -80,6 +81,7 @@ class Answers:
     notes: Sequence[str] = ()
     least_box: float = 0.0
     moved: Drift | None = None
+    causes: ErrorCauses | None = None
 
 
 def ask(evidence: Evidence, baseline: Evidence | None = None, *, noise: float = 0.0, threshold: float = 0.5) -> Answers:
@@ -140,6 +142,7 @@ def _of_classes(evidence: Evidence, baseline: Evidence | None, noise: float, thr
         baseline=baseline,
         notes=[*_notes(evidence), *_drift_notes(moved)],
         moved=moved,
+        causes=causes,
     )
 
 

@@ -9,6 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 from otx_xai.audit.background import BackgroundLoss, background_losses, reliance_findings
+from otx_xai.audit.drift_check import check_drift
+from otx_xai.audit.error_check import check_causes
 from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.findings import Finding
 from otx_xai.audit.gates import Figure
@@ -65,9 +67,11 @@ def check(answers: Answers, settings: AuditSettings, model: Model, baseline: Mod
     figures: list[Figure] = []
     with interruptible(_STOPPING) as stop, one_thread_each():
         forward = counter.counting(Network(model, settings.device, stop).forward)
+        same = baseline is not None and _takes_the_same(model, baseline)
+        other = counter.counting(Network(baseline, settings.device, stop).forward) if baseline and same else None
         fetch = _fetcher(model, answers, data)
         try:
-            for part, measured in _checks(answers, settings, fetch, forward):
+            for part, measured in _checks(answers, settings, fetch, forward, other):
                 found += part
                 figures += measured
         except Stopped:
@@ -75,10 +79,27 @@ def check(answers: Answers, settings: AuditSettings, model: Model, baseline: Mod
     return Checked(with_checked(answers, found, figures), counter.passes, stop.is_set())
 
 
+def _takes_the_same(model: Model, other: Model) -> bool:
+    """Whether two models take images fitted alike, so that a region is the same for both."""
+    return (model.facts.geometry, model.facts.channels) == (other.facts.geometry, other.facts.channels)
+
+
 def _checks(
-    answers: Answers, settings: AuditSettings, fetch: Callable[[int], UInt8Array], forward: Forward
+    answers: Answers,
+    settings: AuditSettings,
+    fetch: Callable[[int], UInt8Array],
+    forward: Forward,
+    before: Forward | None,
 ) -> Iterator[tuple[list[Finding], list[Figure]]]:
-    """Run one check after the other."""
+    """Run one check after the other.
+
+    Args:
+        answers: of the questions.
+        settings: of the audit.
+        fetch: gives images by their row.
+        forward: runs them through the audited model.
+        before: runs them through the baseline; ``None`` without one, or where it takes other images.
+    """
     evidence, images, seed = answers.evidence, settings.check_images, settings.seed
     logger.info("Checking what classes share off their objects.")
     yield shortcuts(evidence, fetch, forward, images=images, seed=seed), []
@@ -86,6 +107,13 @@ def _checks(
         logger.info("Checking whether classes rely on their backgrounds.")
         losses = background_losses(evidence, fetch, forward, images=images, seed=seed)
         yield reliance_findings(evidence, losses), _reliance(evidence, losses)
+    if answers.causes is not None and len(answers.causes.image):
+        logger.info("Checking why images are wrong.")
+        yield check_causes(evidence, answers.causes, answers.findings, fetch, forward, images=images, seed=seed), []
+    if answers.moved is not None and answers.baseline is not None and before is not None:
+        logger.info("Checking whether scores follow where maps have moved.")
+        found, moved = answers.findings, answers.moved
+        yield check_drift(answers.baseline, evidence, moved, found, fetch, before, forward, images=images), []
 
 
 def _reliance(evidence: Evidence, losses: Sequence[BackgroundLoss]) -> list[Figure]:
