@@ -131,7 +131,7 @@ def _concluded(one: Finding, before: Outcome, after: Outcome) -> Finding:
     return replace(
         one,
         statement=f"{one.statement} Where their maps differ is covered in {counted(len(both), 'image')}: the score of "
-        f"the model that looks there falls by {said(effect)} log-odds more than that of the other.",
+        f"the model that looks there falls in log-odds by {said(effect)} more than that of the other.",
         state=state,
         suggestion=_ADVICE[state],
         check={**one.check, "apart": effect.content(), "p_value": p_value, **numbers},

@@ -184,7 +184,7 @@ def _concluded(one: Finding, check: ErrorCheck) -> Finding:
     return replace(
         one,
         statement=f"{one.statement} With that place covered, in {counted(check.fall.n, 'image')}, the wrong class "
-        f"falls by {said(check.fall)} log-odds ({check.control.value:.2f} elsewhere), the annotated one {gains} by "
+        f"falls in log-odds by {said(check.fall)} ({check.control.value:.2f} elsewhere), the annotated one {gains} by "
         f"{abs(check.rise.value):.2f}, and {check.righted.value:.0%} turn right.",
         state=state,
         suggestion=one.suggestion if state is not FindingState.REFUTED else _IDLE,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from otx_xai.audit.cells import inside, seen
+from otx_xai.audit.cells import inside, seen, seen_each
 from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.findings import Effect
 from otx_xai.audit.hot_places import Cell, hot_cells, hottest_window, window_region
@@ -81,14 +81,15 @@ def fixed_places(evidence: Evidence) -> list[Candidate]:
     """
     images, rows = explained_images(evidence)
     hot, off = _hot_off_objects(evidence, images, rows)
-    predicted, found = evidence.predicted[images], []
+    predicted, counts, found = evidence.predicted[images], hot.sum(axis=0), []
     for target in np.unique(predicted).tolist():
-        mine = predicted == target
-        if mine.sum() >= _LEAST and (~mine).sum() >= _LEAST:
-            place = _standing_out(hot[mine] & off[mine], hot[~mine])
-            if place is not None:
-                maps = evidence.maps.grids[rows[mine]]
-                found.append(_placed(target, images[mine], maps, hot[mine], hot[~mine], place))
+        mine = np.flatnonzero(predicted == target)
+        if min(len(mine), len(images) - len(mine)) < _LEAST:
+            continue
+        of_mine, of_others = (hot[mine] & off[mine]).sum(axis=0), counts - hot[mine].sum(axis=0)
+        place = _standing_out(of_mine, len(mine), of_others, len(images) - len(mine))
+        if place is not None:
+            found.append(_placed(target, images, evidence.maps.grids[rows[mine]], hot, mine, place))
     return found
 
 
@@ -96,12 +97,10 @@ def _hot_off_objects(evidence: Evidence, images: IntArray, rows: IntArray) -> tu
     """Return which cells are hot and lie over the image, and which lie off the annotated objects, ``(M, h, w)``."""
     cells = _cells(evidence)
     hot = np.concatenate([hot_cells(evidence.maps.grids[part]) for part in np.array_split(rows, len(rows) // 4096 + 1)])
-    off = np.ones(hot.shape, np.bool_)
-    for number, image in enumerate(images.tolist()):
-        size = _size(evidence, image)
-        hot[number] &= seen(size, evidence.geometry, evidence.grid, cells) > 0
-        off[number] = objects_in(evidence, image) < _ON_OBJECT
-    return hot, off
+    hot &= seen_each(evidence.sizes[images], evidence.geometry, evidence.grid, cells) > 0
+    if evidence.objects is None or not len(images):
+        return hot, np.ones(hot.shape, np.bool_)
+    return hot, np.stack([objects_in(evidence, image) < _ON_OBJECT for image in images.tolist()])
 
 
 def objects_in(evidence: Evidence, image: int) -> FloatArray:
@@ -113,11 +112,18 @@ def objects_in(evidence: Evidence, image: int) -> FloatArray:
     return inside(boxes, _size(evidence, image), evidence.geometry, evidence.grid, cells)
 
 
-def _standing_out(mine: BoolArray, others: BoolArray) -> BoolArray | None:
-    """Return the connected cells that are hot more often than in other classes, around the one that is most so."""
-    excess = mine.mean(axis=0) - others.mean(axis=0)
+def _standing_out(mine: IntArray, number: int, others: IntArray, others_number: int) -> BoolArray | None:
+    """Return the connected cells that are hot more often than in other classes, around the one that is most so.
+
+    Args:
+        mine: in how many images of the class each cell is hot, ``(h, w)``.
+        number: of these images.
+        others: in how many images of other classes.
+        others_number: of those images.
+    """
+    excess = mine / number - others / others_number
     best = np.unravel_index(int(excess.argmax()), excess.shape)
-    if not _stands_out(*(share(int(hot[:, best[0], best[1]].sum()), len(hot)) for hot in (mine, others))):
+    if not _stands_out(share(int(mine[best]), number), share(int(others[best]), others_number)):
         return None
     _, parts = cv2.connectedComponents((excess >= excess[best] / 2).astype(np.uint8), connectivity=4)
     connected: BoolArray = parts == parts[best]
@@ -131,22 +137,19 @@ def _stands_out(first: Effect, second: Effect) -> bool:
 
 
 def _placed(
-    target: int,
-    images: IntArray,
-    grids: UInt8Array,
-    mine: BoolArray,
-    others: BoolArray,
-    place: BoolArray,
+    target: int, images: IntArray, grids: UInt8Array, hot: BoolArray, mine: IntArray, place: BoolArray
 ) -> Candidate:
-    excess = np.where(place, mine.mean(axis=0) - others.mean(axis=0), 0)
+    """Return the candidate of a place, by the maps of the class's images, and what is hot in all images."""
+    excess = np.where(place, hot[mine].mean(axis=0), 0)
     spans = [np.flatnonzero(place.any(axis=axis)) for axis in (1, 0)]
     size = tuple(
         max(int(np.ptp(span)) + 1, least) for span, least in zip(spans, _least_window(place.shape), strict=True)
     )
     window = hottest_window(excess, (int(spans[0][0]), int(spans[1][0])), (size[0], size[1]))
-    has, others_have = mine[:, place].sum(axis=1) > 0, others[:, place].sum(axis=1) > 0
+    every = hot[:, place].sum(axis=1) > 0
+    has = every[mine]
     heat = grids[has][:, place].mean(axis=1)
-    order = images[has][np.argsort(-heat, kind="stable")]
+    order = images[mine][has][np.argsort(-heat, kind="stable")]
     return Candidate(
         target,
         True,
@@ -154,7 +157,7 @@ def _placed(
         tuple(order.tolist()),
         (window,) * len(order),
         share(has),
-        share(others_have),
+        share(int(every.sum() - has.sum()), len(images) - len(mine)),
     )
 
 

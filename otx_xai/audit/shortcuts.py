@@ -272,8 +272,8 @@ def _finding(evidence: Evidence, candidate: Candidate, check: ShortcutCheck, tes
         f"{label}: {where}",
         f"In {counted(len(candidate.images), 'image')} predicted as {label} ({candidate.frequency.value:.0%}, of other "
         f"classes {candidate.elsewhere.value:.0%}) the model looks at {_what(candidate, where)}; covering it costs "
-        f"{said(check.covered)} log-odds ({check.covered_controls.value:.2f} {_control(evidence, candidate)}), pasting "
-        f"it onto other classes adds {said(check.paste)}.",
+        f"log-odds of {said(check.covered)} ({check.covered_controls.value:.2f} {_control(evidence, candidate)}), and "
+        f"pasting it onto other classes adds {said(check.paste)}.",
         check.cover if state is FindingState.REFUTED else check.paste,
         state,
         len(candidate.images) / max(1, len(evidence)),

@@ -103,7 +103,7 @@ def test_another_object_is_verified_where_covering_it_turns_the_image_right() ->
     assert one.state is FindingState.VERIFIED
     assert one.check["righted"]["value"] == 1
     assert one.check["fall"]["value"] > one.check["control"]["value"] + 1
-    assert "the wrong class falls by" in one.statement
+    assert "the wrong class falls in log-odds by" in one.statement
     assert "100% turn right" in one.statement
 
 
@@ -144,7 +144,7 @@ def test_models_that_look_elsewhere_drift() -> None:
     assert [one.state for one in checked] == [FindingState.VERIFIED] * 2
     assert checked[0].check["apart"]["value"] > 1
     assert checked[0].check["floor"] == pytest.approx(0.1)
-    assert "falls by" in checked[0].statement
+    assert "falls in log-odds by" in checked[0].statement
     same = check_drift(old, new, compared, found, fetch, model(5, 0), model(5, 0))
     assert [one.state for one in same] == [FindingState.REFUTED] * 2
 
