@@ -5,8 +5,8 @@ with it. Where the best class that is seen is not the annotated one, the label i
 each class that are candidates, among those of which any class is seen, estimate the rate of wrong labels.
 
 A model that was trained on the labels itself may have learnt them by heart: use images that it has not seen. What it
-takes for another class may also be its own error; so candidates are compared with how many there would be if every
-label were right and scores were true probabilities, and nothing is said of fewer.
+takes for another class may also be its own error. So the rate of wrong labels is fitted beside the temperature of the
+scores (see :mod:`otx_xai.audit.label_noise`), and nothing is said where the temperature explains what there is.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from scipy import stats
 from otx_xai.audit.evidence_table import NO_CLASS, Evidence
 from otx_xai.audit.findings import Finding, FindingKind, FindingState
 from otx_xai.audit.independent import Answers, answers
+from otx_xai.audit.label_noise import LabelNoise, label_noise
 from otx_xai.audit.statistics import TESTS, BoolArray, Doubles, said, share
 from otx_xai.audit.wording import are, counted, examples
 from otx_xai.records import FloatArray, IntArray
@@ -28,11 +29,14 @@ ALL_LABELS = "all labels"
 LEAST = 5
 """Candidates from which they are a finding."""
 LEAST_DOUBT = 0.002
-"""Doubt that the surest prediction leaves: no model is right more often than 499 times of 500."""
+"""Part of the labels that the surest model is wrong about: it is right 499 times of 500."""
 LEAST_DOUBT_OF_ANSWER = 0.0005
 """The same of one answer about an independent class: most are a plain no."""
+UNEXPLAINED = 1e-4
+"""Probability of the labels without noise below which there is some: strict, as no temperature fits exactly."""
 FALSE_ALARM = 0.01
-"""Probability below which so many candidates are no errors of the model."""
+"""Probability below which so many labels in doubt are no errors of the model."""
+_MOST = 20_000
 MOST = 0.5
 """Estimated part of wrong labels above which rather the model is wrong, or its classes have another order."""
 
@@ -50,7 +54,8 @@ class LabelErrors:
         noise: estimated part of wrong labels of each class, ``float64`` ``(K,)``; NaN of a class without images. Of
             independent classes: of its answers, yes or no.
         labels: number of labels of each class, ``int64`` ``(K,)``.
-        expected: of the candidates of each suggested class, how many there would be if all labels were right, ``(K,)``.
+        rate: part of all labels that is wrong, and whether that is more than one of 500 (of independent classes: one
+            of 2000).
     """
 
     image: IntArray
@@ -60,7 +65,7 @@ class LabelErrors:
     is_candidate: BoolArray
     noise: Doubles
     labels: IntArray
-    expected: Doubles
+    rate: LabelNoise
 
     def __len__(self) -> int:
         return len(self.image)
@@ -94,33 +99,31 @@ def label_errors(evidence: Evidence) -> LabelErrors:
     order = np.flatnonzero(wrong)[np.lexsort((-margin[wrong], ~off[wrong]))]
     at_all, labels = _tally(given[seen != NO_CLASS], count), _tally(given, count)
     noise = np.where(labels > 0, _tally(given[off], count) / np.maximum(at_all, 1), np.nan)
-    doubt = np.where(seen == NO_CLASS, 0, np.maximum(1 - score, LEAST_DOUBT))
-    expected = np.bincount(np.maximum(seen, 0), doubt, minlength=count).astype(np.float64)
+    rate = label_noise(own.astype(np.float64), _other_scores(evidence, usable), count, LEAST_DOUBT)
     confidence = margin[order].astype(np.float32)
-    return LabelErrors(usable[order], given[order], suggested[order], confidence, off[order], noise, labels, expected)
+    return LabelErrors(usable[order], given[order], suggested[order], confidence, off[order], noise, labels, rate)
 
 
 def label_findings(evidence: Evidence, errors: LabelErrors) -> list[Finding]:
-    """Tell of wrong labels where there are more candidates than a right model's errors would be (Poisson).
+    """Tell of wrong labels where the temperature of the scores does not explain the candidates.
 
     Args:
         evidence: of a classifier.
         errors: its candidates.
 
     Returns:
-        Findings ``label_error``, suspected: one of all labels together with the estimated rate, and one for each given
-        and suggested class with at least five candidates. None of right labels and a good model.
+        Findings ``label_error``, suspected: one of all labels together with the fitted rate, and one for each given and
+        suggested class with at least five candidates, if these are more than the rate, spread over all classes, would
+        make (Poisson). None of right labels and a good model.
     """
     number, candidates = int(errors.labels.sum()), int(errors.is_candidate.sum())
-    expected = float(errors.expected.sum())
-    p_value = float(stats.poisson.sf(candidates - 1, expected))
-    wrong = round(float(np.nansum(errors.noise * errors.labels)))
-    if candidates < LEAST or p_value > FALSE_ALARM or wrong > MOST * number:
+    effect, p_value = errors.rate.rate, errors.rate.p_value
+    if candidates < LEAST or p_value > UNEXPLAINED or effect.value > MOST:
         return []
-    effect = share(wrong, number)
+    wrong = round(effect.value * number)
     statement = (
         f"About {counted(wrong, 'label')} of {number} {are(wrong)} wrong ({said(effect)}): the model is confident of "
-        f"another class in {counted(candidates, 'case')}, where its own doubt lets {expected:.1f} be expected."
+        f"another class in {counted(candidates, 'case')}, and its doubt does not explain them."
     )
     images = np.unique(errors.image[errors.is_candidate])
     whole = Finding(
@@ -144,11 +147,12 @@ def _pairs(evidence: Evidence, errors: LabelErrors) -> list[Finding]:
     for number in np.flatnonzero(numbers >= LEAST).tolist():
         given, suggested = different[number].tolist()
         rows = np.flatnonzero(which.ravel() == number)
-        expected = float(errors.expected[suggested if given == NO_CLASS or suggested != NO_CLASS else given])
-        p_value = float(stats.poisson.sf(len(rows) - 1, expected))
+        labels = int(errors.labels[given if given != NO_CLASS else suggested])
+        ways = 2 if evidence.multilabel else len(evidence.labels) - 1  # that a label can be wrong
+        p_value = float(stats.poisson.sf(len(rows) - 1, errors.rate.rate.value * labels / ways))
         if p_value > FALSE_ALARM:
             continue
-        effect = share(len(rows), int(errors.labels[given if given != NO_CLASS else suggested]))
+        effect = share(len(rows), labels)
         found.append(
             Finding(
                 FindingKind.LABEL_ERROR,
@@ -178,6 +182,12 @@ def _words(evidence: Evidence, given: int, suggested: int) -> str:
     if suggested == NO_CLASS:
         return f"may not show what their label {evidence.labels[given]!r} says"
     return f"labelled {evidence.labels[given]!r} may be {evidence.labels[suggested]!r}"
+
+
+def _other_scores(evidence: Evidence, rows: IntArray) -> Doubles:
+    """Return the best scores of each image, 0 in the place of the annotated class."""
+    own = evidence.best[rows] == evidence.given[rows, :1]
+    return np.where(own | ~np.isfinite(evidence.best_scores[rows]), 0, evidence.best_scores[rows]).astype(np.float64)
 
 
 def _best(evidence: Evidence) -> FloatArray:
@@ -221,10 +231,11 @@ def _of_independent(evidence: Evidence) -> LabelErrors:
     count = len(evidence.labels)
     yes = _mean_answers(evidence)
     found: list[Doubles] = []
-    off, at_all, labels, expected = np.zeros((4, count))
+    off, at_all, labels = np.zeros((3, count))
+    own: list[Doubles] = []
     for some in answers(evidence):
         usable = np.isfinite(some.scores)
-        seen, score = _seen_answers(some, yes)
+        seen = _seen_answers(some, yes)
         sureness = np.where(some.given, 1 - 2 * some.scores, 2 * some.scores - 1)  # of the answer that is not given
         candidate = usable & (seen >= 0) & (seen != some.given) & (sureness > 0)
         wrong = sureness > 0
@@ -234,7 +245,7 @@ def _of_independent(evidence: Evidence) -> LabelErrors:
         off += candidate.sum(axis=0)
         at_all += (usable & (seen >= 0)).sum(axis=0)
         labels += usable.sum(axis=0)
-        expected += np.where(usable & (seen >= 0), np.maximum(1 - score, LEAST_DOUBT_OF_ANSWER), 0).sum(axis=0)
+        own.append(np.where(some.given, some.scores, 1 - some.scores)[usable][:: 1 + usable.size // _MOST])
     table = np.concatenate([np.zeros((0, 5)), *found])
     table = table[np.lexsort((-table[:, 3], table[:, 4] == 0))]
     image, target, present = table[:, :3].astype(np.int64).T
@@ -242,7 +253,9 @@ def _of_independent(evidence: Evidence) -> LabelErrors:
     given, suggested = np.where(present, target, NO_CLASS), np.where(present, NO_CLASS, target)
     confidence = table[:, 3].astype(np.float32)
     candidate = table[:, 4] > 0
-    return LabelErrors(image, given, suggested, confidence, candidate, noise, labels.astype(np.int64), expected)
+    right = np.concatenate([np.zeros(0), *own])
+    rate = label_noise(right, (1 - right)[:, None], 2, LEAST_DOUBT_OF_ANSWER)
+    return LabelErrors(image, given, suggested, confidence, candidate, noise, labels.astype(np.int64), rate)
 
 
 def _mean_answers(evidence: Evidence) -> Doubles:
@@ -256,9 +269,9 @@ def _mean_answers(evidence: Evidence) -> Doubles:
     return np.where(number > 0, total / np.maximum(number, 1), 2.0)
 
 
-def _seen_answers(some: Answers, means: Doubles) -> tuple[IntArray, Doubles]:
-    """Return the better answer of those that reach their mean, -1 where none does, and its score, ``(n, K)`` each."""
+def _seen_answers(some: Answers, means: Doubles) -> IntArray:
+    """Return the better answer of those that reach their mean, -1 where none does, ``(n, K)``."""
     scores = np.nan_to_num(some.scores.astype(np.float64), nan=0.5)
     both = np.stack([1 - scores, scores])
     reached = np.where(both >= means[:, None], both, -1.0)
-    return np.where(reached.max(axis=0) >= 0, reached.argmax(axis=0), -1), reached.max(axis=0)
+    return np.where(reached.max(axis=0) >= 0, reached.argmax(axis=0), -1)

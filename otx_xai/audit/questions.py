@@ -230,12 +230,10 @@ def concluded(answers: Answers) -> Answers:
 
 
 def _label_figure(errors: LabelErrors) -> list[Figure]:
-    number = int(errors.labels.sum())
-    if not number:
+    if not math.isfinite(errors.rate.rate.value):
         return []
-    wrong = min(number, round(float(np.nansum(errors.noise * errors.labels))))
-    hint = "Labels that the model confidently disagrees with, by confident learning."
-    return [Figure("label_errors", "Labels in doubt", share(wrong, number), False, hint)]
+    hint = "Wrong labels, as far as the doubt of the model does not explain what it disagrees with."
+    return [Figure("label_errors", "Labels in doubt", errors.rate.rate, False, hint)]
 
 
 def _drift_figures(moved: Drift | None) -> Iterator[Figure]:
