@@ -26,7 +26,7 @@ MOST_OF_ONE_FILE = 200
 _CHUNK = 1000
 """Short rows in a script: some 100 KB."""
 _LONG_CHUNK = 200
-"""Long rows in a script: at 7 × 7 places and two maps some 100 KB."""
+"""Most long rows in a script: at 7 × 7 places and two maps some 100 KB."""
 
 _SCRIPTS = (
     "basics.js",
@@ -98,7 +98,7 @@ def _write_images(parts: PageParts, content: Mapping[str, Any], images: Iterable
     return {
         "count": writer.count,
         "chunk": _CHUNK,
-        "longChunk": _LONG_CHUNK,
+        "starts": writer.starts,
         "cell": CELL,
         "columns": COLUMNS,
         "cells": CELLS,

@@ -145,10 +145,22 @@ function complain(error) {
   notice.hidden = false;
 }
 
+function chunkOf(index) {
+  const { starts } = store.page;
+  let [low, high] = [0, starts.length];
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (starts[middle] <= index) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
 function detailOf(index, then) {
-  const chunk = get('details', Math.floor(index / store.page.longChunk), then);
+  const number = chunkOf(index);
+  const chunk = get('details', number, then);
   if (!chunk) return null;
-  const row = chunk[index % store.page.longChunk];
+  const row = chunk[index - store.page.starts[number]];
   for (const map of row.maps) if (typeof map.grid === 'string') map.grid = Uint8Array.from(atob(map.grid), (c) => c.charCodeAt(0));
   return row;
 }

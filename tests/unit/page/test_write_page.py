@@ -252,3 +252,14 @@ def test_a_map_of_any_grid(tmp_path: Path) -> None:
     assert held["size"] == [5, 3]
     assert held["range"] == [None, 2.0]
     assert np.array_equal(np.frombuffer(base64.b64decode(held["grid"]), np.uint8).reshape(5, 3), grid)
+
+
+def test_images_with_many_maps_share_a_part_with_fewer_others(tmp_path: Path) -> None:
+    """A detector has a map of each box; a browser reads a part as a whole."""
+    grid = np.zeros((40, 40), np.uint8)
+    many = tuple(PageMap(1, box, grid, 0.0, 1.0) for box in range(60))
+    images = [one(name=str(n), maps=many if n < 9 else ()) for n in range(150)]
+    write_page(tmp_path, audit_content(0), images)
+    read = read_all(tmp_path)
+    assert read["content", 0]["page"]["starts"] == [0, 4, 8]
+    assert [len(read["details", number]) for number in range(3)] == [4, 4, 142]
