@@ -8,7 +8,7 @@ from otx_xai.cli.parsing import add, make_parser, parse
 def run(verb: str, argv: list[str]) -> int:
     """Run the demo, and return the exit code."""
     parser = make_parser(verb)
-    add(parser, "task", "TASK", "classification, detection or instance_segmentation; all three by default")
+    add(parser, "task", "TASK", "classification, detection, instance_segmentation or audit; all by default")
     add(parser, "work_dir", "FOLDER", "folder of results", "otx-workspace/demo")
     add(parser, "seed", "N", "of the pictures and of the training", 0)
     options = parse(parser, verb, argv)

@@ -9,26 +9,41 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from otx_xai.demo.audit_demo import AuditDemo, demonstrate_audit
 from otx_xai.demo.box_demo import demonstrate_boxes
 from otx_xai.demo.class_demo import demonstrate_classification
 from otx_xai.demo.result import DemoResult
 from otx_xai.errors import ConfigError
 from otx_xai.records import Task
 
-__all__ = ["TASKS", "DemoResult", "demonstrate_boxes", "demonstrate_classification", "run_demo"]
+__all__ = [
+    "AUDIT",
+    "TASKS",
+    "AuditDemo",
+    "DemoResult",
+    "demonstrate_audit",
+    "demonstrate_boxes",
+    "demonstrate_classification",
+    "run_demo",
+]
 
 TASKS = (Task.CLASSIFICATION, Task.DETECTION, Task.INSTANCE_SEGMENTATION)
+AUDIT = "audit"
+"""Word for the demo of the audit, in the place of a task."""
 
 
-def run_demo(work_dir: str | Path, task: Task | str | None = None, *, seed: int = 0) -> Iterator[DemoResult]:
-    """Run the demo of one task, or of all three one after the other.
+def run_demo(
+    work_dir: str | Path, task: Task | str | None = None, *, seed: int = 0
+) -> Iterator[DemoResult | AuditDemo]:
+    """Run the demo of one task, or of all three one after the other, and of the audit at the end.
 
-    Each draws shapes, trains a small network on them, exports it, explains new pictures, and measures the maps.
-    Training runs on whatever accelerator Lightning finds, explaining on the CPU.
+    Each draws shapes, trains a small network on them, exports it, explains new pictures, and measures the maps. The one
+    of the audit plants a mark in its pictures, and tells whether the audit finds it. Training runs on whatever
+    accelerator Lightning finds, explaining on the CPU.
 
     Args:
         work_dir: folder of results; each task gets one of its own in it.
-        task: ``classification``, ``detection`` or ``instance_segmentation``; all by default.
+        task: ``classification``, ``detection``, ``instance_segmentation`` or ``audit``; all by default.
         seed: of the pictures and of the training.
 
     Yields:
@@ -40,12 +55,15 @@ def run_demo(work_dir: str | Path, task: Task | str | None = None, *, seed: int 
         OutputError: the folder cannot be written.
         KeyboardInterrupt: Ctrl-C; files that were written are whole.
     """
-    chosen = TASKS if task is None else (Task(task),)
+    only_audit = str(task).lower() == AUDIT
+    chosen: tuple[Task, ...] = TASKS if task is None else () if only_audit else (Task(task),)
     if not set(chosen) <= set(TASKS):
-        raise ConfigError(f"There is no demo of {chosen[0]}; expected one of {', '.join(TASKS)}.")
+        raise ConfigError(f"There is no demo of {chosen[0]}; expected one of {', '.join(TASKS)} or {AUDIT}.")
     for each in chosen:
         folder = Path(work_dir) / each.value
         if each is Task.CLASSIFICATION:
             yield demonstrate_classification(folder, seed=seed)
         else:
             yield demonstrate_boxes(folder, each, seed=seed)
+    if task is None or only_audit:
+        yield demonstrate_audit(Path(work_dir) / AUDIT, seed=seed)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +17,13 @@ from otx_xai.data import read_image
 from otx_xai.data.shapes import SHAPE_LABELS, ShapeFile, draw_shape, draw_size, write_shapes
 from otx_xai.demo.peaks import find_peak, mark_peak
 from otx_xai.demo.result import DemoResult
+from otx_xai.demo.shape_training import MEAN, SCALE, Batches, classroom, fit
 from otx_xai.engine import Engine
 from otx_xai.errors import ConfigError, DataError, OutputError
 from otx_xai.records import Task, UInt8Array
 from otx_xai.report import overlay, read_journal, sheet, write_picture
 
 INPUT_SIDE = 96
-MEAN = 127.5
-SCALE = 64.0
-"""Pixels become ``(pixel - MEAN) / SCALE`` before the network; the exported model says so in its ``model_info``."""
-
-_BATCH_SIZE = 16
 _SHEET_TILES = 24
 
 
@@ -151,32 +145,12 @@ def train_network(*, seed: int = 0, images: int = 2400, epochs: int = 4) -> Any:
     Raises:
         ConfigError: torch or Lightning is missing.
     """
-    try:
-        import lightning
-        import torch
-    except ImportError as error:
-        raise ConfigError(
-            f"The demo trains a network, and {error.name} is not installed. Run: pip install otx-xai[train]"
-        ) from error
-    from otx_xai.engine.training import lightning_manners
-
     rng = np.random.default_rng(seed)
-    with torch.random.fork_rng(), _one_thread(), lightning_manners():
-        torch.manual_seed(seed)
+    with classroom(seed):
         network = _network()
         for lesson in _LESSONS:
-            batches = _Batches(*_draw_training_set(rng, images, lesson))
-            passes = epochs * lesson.repeats
-            trainer = lightning.Trainer(
-                accelerator="auto",
-                devices=1,
-                max_epochs=passes,
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-            )
-            trainer.fit(_lightning_module(network, lesson.peak_rate, steps=passes * len(batches)), batches)
+            batches = Batches(*_draw_training_set(rng, images, lesson))
+            fit(network, batches, peak_rate=lesson.peak_rate, passes=epochs * lesson.repeats)
     return network.cpu().eval()
 
 
@@ -188,49 +162,6 @@ def _draw_training_set(rng: np.random.Generator, count: int, lesson: _Lesson) ->
         image = draw_shape(rng, draw_size(rng, lesson.draw_side), target, radius=lesson.radius).image
         images[index] = cv2.resize(image, (lesson.side, lesson.side), interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2)), targets
-
-
-class _Batches:
-    """Shuffled, randomly turned and mirrored batches of ``(normalised images, targets)``."""
-
-    def __init__(self, pixels: UInt8Array, targets: NDArray[np.int64]) -> None:
-        import torch
-
-        self.pixels = torch.from_numpy(pixels)
-        self.targets = torch.from_numpy(targets)
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.targets) / _BATCH_SIZE)
-
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        import torch
-
-        for chosen in torch.randperm(len(self.targets)).split(_BATCH_SIZE):
-            turned = self.pixels[chosen].rot90(int(torch.randint(4, ())), dims=(2, 3))
-            mirrored = turned.flip(3) if torch.rand(()) < 0.5 else turned
-            yield (mirrored.float() - MEAN) / SCALE, self.targets[chosen]
-
-
-def _lightning_module(network: Any, peak_rate: float, steps: int) -> Any:
-    """Return a LightningModule that trains the network with one cycle of the learning rate."""
-    import lightning
-    import torch
-
-    class ShapeClassifier(lightning.LightningModule):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def training_step(self, batch: tuple[Any, Any], batch_index: int) -> Any:
-            images, targets = batch
-            return torch.nn.functional.cross_entropy(self.network(images), targets, label_smoothing=0.05)
-
-        def configure_optimizers(self) -> dict[str, Any]:
-            optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=1e-2)
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak_rate, total_steps=steps)
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    return ShapeClassifier()
 
 
 def _network() -> Any:
@@ -277,30 +208,21 @@ def _network() -> Any:
     ).to(memory_format=torch.channels_last)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one thread: layers this small gain little from two, and lose much where the cores are busy."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 # --------------------------------------------------------------------------------------------------------------------
 # Export
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def export_network(network: Any, path: str | Path) -> Path:
-    """Write a network of :func:`train_network` as OpenVINO IR that says all about itself in its ``model_info``.
+def export_network(
+    network: Any, path: str | Path, *, labels: Sequence[str] = SHAPE_LABELS, side: int = INPUT_SIDE
+) -> Path:
+    """Write a network of a demo as OpenVINO IR that says all about itself in its ``model_info``.
 
     Args:
         network: the network, in evaluation mode.
         path: the ``.xml`` to write; the weights go into the ``.bin`` beside it.
+        labels: class names.
+        side: of the images that it takes, in pixels.
 
     Returns:
         ``path``.
@@ -312,13 +234,13 @@ def export_network(network: Any, path: str | Path) -> Path:
     import torch
 
     path = Path(path)
-    shape = (3, INPUT_SIDE, INPUT_SIDE)
+    shape = (3, side, side)
     program = torch.export.export(network, (torch.zeros(2, *shape),), dynamic_shapes=({0: torch.export.Dim("batch")},))
     model = ov.convert_model(program)
     model.inputs[0].get_tensor().set_names({"image"})
     model.outputs[0].get_tensor().set_names({"logits"})
     model.reshape([-1, *shape])
-    for key, value in _model_info().items():
+    for key, value in _model_info(labels).items():
         model.set_rt_info(value, ["model_info", key])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -329,9 +251,9 @@ def export_network(network: Any, path: str | Path) -> Path:
     return path
 
 
-def _model_info() -> dict[str, str]:
+def _model_info(labels: Sequence[str]) -> dict[str, str]:
     """Return what OTX writes of a classifier, as strings."""
-    names = list(SHAPE_LABELS)
+    names = list(labels)
     ids = [str(target) for target in range(len(names))]
     return {
         "model_type": "Classification",

@@ -71,7 +71,7 @@ def test_exported_model_equals_the_network(network: Any, checkpoint: Path) -> No
 def test_exported_model_describes_itself(checkpoint: Path) -> None:
     model = core().read_model(checkpoint)
     assert model.input("image").partial_shape == ov.PartialShape([-1, 3, 96, 96])
-    info = {key: model.get_rt_info(["model_info", key]).value for key in demo._model_info()}
+    info = {key: model.get_rt_info(["model_info", key]).value for key in demo._model_info(demo.SHAPE_LABELS)}
     assert info["task_type"] == "classification"
     assert info["labels"].split() == list(SHAPE_LABELS)
     assert json.loads(info["label_info"])["label_names"] == list(SHAPE_LABELS)
@@ -154,7 +154,7 @@ def test_ctrl_c_while_training(monkeypatch: pytest.MonkeyPatch) -> None:
         signal.raise_signal(signal.SIGINT)
         yield
 
-    monkeypatch.setattr(demo._Batches, "__iter__", interrupt)
+    monkeypatch.setattr(demo.Batches, "__iter__", interrupt)
     with pytest.raises(KeyboardInterrupt):
         demo.train_network(images=16, epochs=1)
     assert signal.getsignal(signal.SIGINT) is handler
