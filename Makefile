@@ -10,7 +10,7 @@ STAMP := .venv/.installed
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
-demo: $(STAMP) ## draw, train, export, explain and check the maps of three tasks, in some minutes; results in out/demo
+demo: $(STAMP) ## draw, train, export, explain and check the maps of three tasks, and audit, in some minutes; results in out/demo
 	$(BIN)/otx demo --work_dir out/demo
 
 test: $(STAMP) ## run all tests, doctests and documented examples
