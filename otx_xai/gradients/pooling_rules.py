@@ -23,18 +23,38 @@ from otx_xai.graph.constants import evaluate
 from otx_xai.graph.surgery import transpose
 from otx_xai.graph.view import constant_ints, dimensions, kind
 
+_IDLE = (("kernel", 1), ("strides", 1), ("pads_begin", 0), ("pads_end", 0), ("dilations", 1))
+"""Attributes of a pooling, with what leaves an axis alone."""
+
 
 def _largest_in_window(step: Step) -> Gradients:
     return {0: _scattered(step, _indices(step.node))}
 
 
 def _indices(node: ov.Node) -> ov.Output:
-    """Return for each place of a MaxPool the number of the first largest among the places of its channel."""
+    """Return for each place of a MaxPool the number of the first largest among the places of its channel.
+
+    Of an image the largest of rows are looked for first, then those of columns among them: OpenVINO's kernel compares
+    each place of a window, and so takes twice the side of it instead of the square. What comes first stays the same.
+    """
     attributes = {**node.get_attributes(), "axis": 2, "index_element_type": "i32"}
     version = str(node.get_type_info().version_id)
     if version == "opset1":
         attributes["dilations"], version = [1] * len(attributes["kernel"]), "opset8"
-    return NodeFactory(version).create("MaxPool", [node.input_value(0)], attributes).output(1)
+    if len(attributes["kernel"]) != 2:
+        return NodeFactory(version).create("MaxPool", [node.input_value(0)], attributes).output(1)
+    across, down = (
+        {
+            **attributes,
+            **{name: [idle if i == still else int(attributes[name][i]) for i in range(2)] for name, idle in _IDLE},
+        }
+        for still in range(2)
+    )
+    rows = NodeFactory(version).create("MaxPool", [node.input_value(0)], across)
+    columns = NodeFactory(version).create("MaxPool", [rows.output(0)], down)
+    front = tensor_sizes(columns.output(1))
+    first, second = (shaped(one.output(1), [*tensor_sizes(one.output(1))[:2], -1]) for one in (rows, columns))
+    return shaped(ops.gather_elements(first, second, 2).output(0), front)
 
 
 def _scattered(step: Step, indices: ov.Output) -> ov.Output:
@@ -83,7 +103,7 @@ def _alone(node: ov.Node, unit: ov.Output, axis: int) -> ov.Output:
     if kind(node) == "AdaptiveAvgPool":
         return again(node, [unit, _others_left(node.input_value(1), place, len(axes))]).output(0)
     changed: dict[str, object] = {}
-    for name, idle in (("kernel", 1), ("strides", 1), ("pads_begin", 0), ("pads_end", 0), ("dilations", 1)):
+    for name, idle in _IDLE:
         if name in node.get_attributes():
             values = node.get_attributes()[name]
             changed[name] = [int(values[i]) if i == place else idle for i in range(len(axes))]
