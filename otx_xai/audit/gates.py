@@ -152,8 +152,14 @@ def check_gates(gates: Iterable[Gate], findings: Sequence[Finding], figures: Seq
     return [_of_figure(gate, by_name.get(gate.figure)) if gate.figure else _of_kind(gate, findings) for gate in gates]
 
 
-def conclude(findings: Sequence[Finding], gates: Sequence[GateResult]) -> Verdict:
-    """Return what findings and gates come to."""
+def conclude(findings: Sequence[Finding], gates: Sequence[GateResult], *, labelled: bool = True) -> Verdict:
+    """Return what findings and gates come to.
+
+    Args:
+        findings: of the audit.
+        gates: what became of its conditions.
+        labelled: the data have labels or boxes; without them little can be found, and nothing passes by that alone.
+    """
     failed = [gate for gate in gates if not gate.passed]
     verified = [one for one in findings if one.state is FindingState.VERIFIED]
     suspected = [one for one in findings if one.state is FindingState.SUSPECTED]
@@ -168,6 +174,10 @@ def conclude(findings: Sequence[Finding], gates: Sequence[GateResult]) -> Verdic
         worst = max(suspected, key=lambda one: one.severity)
         sentence = f"Nothing is verified; {_counted(len(suspected), 'suspicion')} to look at. {worst.statement}"
         return Verdict(VerdictState.ATTENTION, sentence)
+    if not labelled and not gates:
+        return Verdict(
+            VerdictState.ATTENTION, "Little was asked, as the data have no labels; of that nothing was found."
+        )
     passed = f"All {len(gates)} gates are passed, and nothing" if gates else "Nothing"
     return Verdict(VerdictState.PASS, f"{passed} was found that pixels or statistics confirm.")
 

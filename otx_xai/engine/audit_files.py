@@ -181,15 +181,22 @@ def image_columns(answers: Answers) -> dict[str, list[Any]]:
 
 
 def links(evidence: Evidence, images: Sequence[ImageInfo], folder: str) -> list[str]:
-    """Return where the original of each image is, relative to the page, with ``/``."""
-    files: Mapping[str, str] = {image.name: image.file for image in images}
-    found = []
-    for name in evidence.names:
-        try:
-            found.append(os.path.relpath(files[name], folder).replace(os.sep, "/"))
-        except ValueError:  # on another drive
-            found.append("")
-    return found
+    """Return where the original of each image is, relative to the page, with ``/``.
+
+    Empty where the way leads through the root of the file system: it would spell the whole path.
+    """
+    files: Mapping[str, str] = {image.name: os.path.abspath(image.file) for image in images}
+    here = os.path.abspath(folder)
+    return [_link(files[name], here) for name in evidence.names]
+
+
+def _link(file: str, folder: str) -> str:
+    try:
+        shared = os.path.commonpath([file, folder])
+    except ValueError:  # on another drive
+        return ""
+    is_root = os.path.dirname(shared) == shared
+    return "" if is_root else os.path.relpath(file, folder).replace(os.sep, "/")
 
 
 def _numbers(values: FloatArray) -> list[float | None]:

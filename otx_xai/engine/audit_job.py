@@ -117,7 +117,9 @@ def run_audit(folder: Path, settings: AuditSettings, model: Model, baseline: Mod
     answers = concluded(checked.answers)
     told = _told(settings, looked, checked, data)
     results = check_gates(gates, answers.findings, answers.figures)
-    verdict = conclude(answers.findings, results)
+    evidence = answers.evidence
+    labelled = bool(evidence.is_labelled.any()) or evidence.objects is not None
+    verdict = conclude(answers.findings, results, labelled=labelled)
     audit = Audit(
         folder,
         verdict,
