@@ -34,6 +34,7 @@ _MOST = 1500
 _SUBSAMPLES = 5
 _STABLE = 0.6
 _DENSER = 0.6
+_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -80,27 +81,29 @@ def fixed_places(evidence: Evidence) -> list[Candidate]:
         One a class at most: the rectangle of cells around the place that stands out most.
     """
     images, rows = explained_images(evidence)
-    hot, off = _hot_off_objects(evidence, images, rows)
+    hot = _hot_off_objects(evidence, images, rows)
     predicted, counts, found = evidence.predicted[images], hot.sum(axis=0), []
     for target in np.unique(predicted).tolist():
         mine = np.flatnonzero(predicted == target)
         if min(len(mine), len(images) - len(mine)) < _LEAST:
             continue
-        of_mine, of_others = (hot[mine] & off[mine]).sum(axis=0), counts - hot[mine].sum(axis=0)
-        place = _standing_out(of_mine, len(mine), of_others, len(images) - len(mine))
+        of_mine = hot[mine].sum(axis=0)
+        place = _standing_out(of_mine, len(mine), counts - of_mine, len(images) - len(mine))
         if place is not None:
             found.append(_placed(target, images, evidence.maps.grids[rows[mine]], hot, mine, place))
     return found
 
 
-def _hot_off_objects(evidence: Evidence, images: IntArray, rows: IntArray) -> tuple[BoolArray, BoolArray]:
-    """Return which cells are hot and lie over the image, and which lie off the annotated objects, ``(M, h, w)``."""
-    cells = _cells(evidence)
-    hot = np.concatenate([hot_cells(evidence.maps.grids[part]) for part in np.array_split(rows, len(rows) // 4096 + 1)])
-    hot &= seen_each(evidence.sizes[images], evidence.geometry, evidence.grid, cells) > 0
-    if evidence.objects is None or not len(images):
-        return hot, np.ones(hot.shape, np.bool_)
-    return hot, np.stack([objects_in(evidence, image) < _ON_OBJECT for image in images.tolist()])
+def _hot_off_objects(evidence: Evidence, images: IntArray, rows: IntArray) -> BoolArray:
+    """Return which cells over the image and off the annotated objects are the hottest there, ``(M, h, w)``."""
+    hot = np.zeros((len(images), *_cells(evidence)), np.bool_)
+    for first in range(0, len(images), _CHUNK):
+        part = slice(first, first + _CHUNK)
+        open_to = seen_each(evidence.sizes[images[part]], evidence.geometry, evidence.grid, _cells(evidence)) > 0
+        if evidence.objects is not None:
+            open_to &= np.stack([objects_in(evidence, image) < _ON_OBJECT for image in images[part].tolist()])
+        hot[part] = hot_cells(evidence.maps.grids[rows[part]] * open_to) & open_to
+    return hot
 
 
 def objects_in(evidence: Evidence, image: int) -> FloatArray:

@@ -103,14 +103,17 @@ def shortcuts(
     Returns:
         Findings, verified, suspected or refuted; none of a class that shares nothing.
     """
-    places = fixed_places(evidence)
-    at_place = {candidate.target for candidate in places}
-    contents = [one for one in shared_contents(evidence, fetch, seed=seed) if one.target not in at_place]
-    found = []
-    for candidate in (*places, *contents):
+    tests, found = len(np.unique(evidence.predicted)), []
+    at_place: set[int] = set()
+    for candidate in (*fixed_places(evidence), *shared_contents(evidence, fetch, seed=seed)):
+        if candidate.target in at_place:
+            continue
         check = check_candidate(evidence, candidate, fetch, forward, images=images, seed=seed)
-        if check is not None:
-            found.append(_finding(evidence, candidate, check, len(np.unique(evidence.predicted))))
+        if check is None:
+            continue
+        found.append(_finding(evidence, candidate, check, tests))
+        if candidate.is_place and check.state is FindingState.VERIFIED:
+            at_place.add(candidate.target)
     return found
 
 
