@@ -1,7 +1,9 @@
 """Which annotated boxes are wrong: overlooked, badly placed or of a wrong class.
 
 After ObjectLab (Tkachenko, Thyagarajan and Mueller 2023, arXiv 2309.00832), which asks of each pair of boxes how alike
-they are, and only listens to sure predictions:
+they are, and only listens to sure predictions. Sure is a score that reaches what the right boxes of its class have on
+average, as confident learning takes it (Northcutt, Jiang and Chuang 2021), and 0.7 at most: many detectors never score
+as high.
 
 - *overlooked*: a sure box where nothing is annotated, by an intersection over union (IoU) of at most 0.1;
 - *badly placed*: an annotated box and a sure one of its class that belong to each other (each overlaps no box of the
@@ -25,16 +27,16 @@ from otx_xai.audit.box_errors import FOUND, NEAR, NONE
 from otx_xai.audit.evidence_table import NO_CLASS, Evidence
 from otx_xai.audit.findings import Finding, FindingKind, FindingState
 from otx_xai.audit.label_errors import FALSE_ALARM, LEAST, LEAST_DOUBT
-from otx_xai.audit.statistics import BoolArray, said, share
+from otx_xai.audit.statistics import BoolArray, Doubles, said, share
 from otx_xai.audit.wording import counted, examples
 from otx_xai.options import Word
 from otx_xai.postprocess.overlaps import overlaps
 from otx_xai.records import FloatArray, IntArray
 
 SURE = 0.7
-"""Score from which a box speaks against an annotation."""
+"""Score from which any box speaks against an annotation."""
 UNSURE = 0.3
-"""Score from which a box speaks for one."""
+"""Score from which a box speaks for one, and below which none speaks against one."""
 RARE = 0.01
 """Part of badly placed boxes that any detector leaves."""
 
@@ -92,15 +94,15 @@ def annotation_errors(evidence: Evidence) -> AnnotationErrors:
     rows: list[tuple[float, ...]] = []
     expected = dict.fromkeys(map(str, AnnotationError), 0.0)
     if found is not None and objects is not None:
-        counts = found.score >= UNSURE
+        counts, sure = found.score >= UNSURE, found.score >= _sureness(evidence)[found.target]
         for image in np.unique(found.image[counts]).tolist():
             at = np.arange(found.of(image).start, found.of(image).stop)
             at, there = at[counts[at]], np.arange(objects.of(image).start, objects.of(image).stop)
             iou = overlaps(found.xyxy[at], objects.xyxy[there])
             same = found.target[at, None] == objects.target[there]
-            for name, own, other, confidence in _errors(iou, same, found.score[at]):
+            for name, own, other, confidence in _errors(iou, same, found.score[at], sure[at]):
                 rows.append((image, _ORDER.index(name), at[own], there[other] if other != NONE else NONE, confidence))
-            for name, number in _expected(iou, same, found.score[at]).items():
+            for name, number in _expected(iou, same, found.score[at], sure[at]).items():
                 expected[name] += number
     table = np.array(rows, np.float64).reshape(-1, 5)
     table = table[np.argsort(-table[:, 4], kind="stable")]
@@ -176,24 +178,41 @@ _SAID = {
 }
 
 
-def _errors(iou: FloatArray, same: BoolArray, score: FloatArray) -> list[tuple[str, int, int, float]]:
+def _sureness(evidence: Evidence) -> Doubles:
+    """Return the score from which a box of each class is sure, ``(K,)``."""
+    found, objects, count = evidence.found, evidence.objects, len(evidence.labels)
+    total, number = np.zeros((2, count))
+    if found is not None and objects is not None:
+        for image in np.unique(found.image).tolist():
+            at, there = found.of(image), objects.of(image)
+            iou = overlaps(found.xyxy[at], objects.xyxy[there])
+            on = np.where(found.target[at, None] == objects.target[there], iou, 0) >= FOUND
+            score = np.where(on, np.nan_to_num(found.score[at])[:, None], 0).max(axis=0, initial=0)
+            hits = score >= UNSURE
+            np.add.at(total, objects.target[there][hits], score[hits])
+            np.add.at(number, objects.target[there][hits], 1)
+    sure: Doubles = np.where(number > 0, np.minimum(total / np.maximum(number, 1), SURE), SURE)
+    return sure
+
+
+def _errors(iou: FloatArray, same: BoolArray, score: FloatArray, sure: BoolArray) -> list[tuple[str, int, int, float]]:
     """Return the errors of one image: name, row of the found box, of the annotated one, confidence."""
-    found = [(str(AnnotationError.OVERLOOKED), row, NONE, float(score[row])) for row in _alone(iou, score)]
+    found = [(str(AnnotationError.OVERLOOKED), row, NONE, float(score[row])) for row in _alone(iou, sure)]
     own = np.where(same, iou, 0)
-    for row, other in _pairs(own, score):
+    for row, other in _pairs(own, sure):
         if own[row, other] < FOUND:
             confidence = float(score[row] * (1 - own[row, other]))
             found.append((str(AnnotationError.BADLY_PLACED), row, other, confidence))
-    for row, other in _swapped(iou, same, score):
+    for row, other in _swapped(iou, same, score, sure):
         found.append((str(AnnotationError.SWAPPED), row, other, float(score[row] * iou[row, other])))
     return found
 
 
-def _expected(iou: FloatArray, same: BoolArray, score: FloatArray) -> dict[str, float]:
+def _expected(iou: FloatArray, same: BoolArray, score: FloatArray, sure: BoolArray) -> dict[str, float]:
     """Return how many errors of each name the doubt of sure boxes lets be expected in one image."""
-    doubt = np.where(score >= SURE, np.maximum(1 - score, LEAST_DOUBT), 0)
+    doubt = np.where(sure, np.maximum(1 - score, LEAST_DOUBT), 0)
     on_object = iou.max(axis=1, initial=0) >= FOUND
-    pairs = len(_pairs(np.where(same, iou, 0), score))
+    pairs = len(_pairs(np.where(same, iou, 0), sure))
     return {
         str(AnnotationError.OVERLOOKED): float(doubt.sum()),
         str(AnnotationError.BADLY_PLACED): RARE * pairs,
@@ -201,28 +220,28 @@ def _expected(iou: FloatArray, same: BoolArray, score: FloatArray) -> dict[str, 
     }
 
 
-def _alone(iou: FloatArray, score: FloatArray) -> list[int]:
+def _alone(iou: FloatArray, sure: BoolArray) -> list[int]:
     """Return sure boxes where nothing is annotated."""
     most: FloatArray = iou.max(axis=1, initial=0)
-    rows: list[int] = np.flatnonzero((score >= SURE) & (most <= NEAR)).tolist()
+    rows: list[int] = np.flatnonzero(sure & (most <= NEAR)).tolist()
     return rows
 
 
-def _pairs(own: FloatArray, score: FloatArray) -> list[tuple[int, int]]:
+def _pairs(own: FloatArray, sure: BoolArray) -> list[tuple[int, int]]:
     """Return pairs of a sure box and an annotated one of its class that overlap no other more."""
     if not own.size:
         return []
     other, row = own.argmax(axis=1), own.argmax(axis=0)
-    mutual = (row[other] == np.arange(len(own))) & (own.max(axis=1) > NEAR) & (score >= SURE)
+    mutual = (row[other] == np.arange(len(own))) & (own.max(axis=1) > NEAR) & sure
     return [(int(one), int(other[one])) for one in np.flatnonzero(mutual)]
 
 
-def _swapped(iou: FloatArray, same: BoolArray, score: FloatArray) -> list[tuple[int, int]]:
+def _swapped(iou: FloatArray, same: BoolArray, score: FloatArray, sure: BoolArray) -> list[tuple[int, int]]:
     """Return pairs of a sure box and the annotated one of another class that it lies on, if none of its class does."""
     if not iou.size:
         return []
     confirmed = (same & (iou >= FOUND)).any(axis=0)
-    on = (~same) & (iou >= FOUND) & ~confirmed & (score >= SURE)[:, None]
+    on = (~same) & (iou >= FOUND) & ~confirmed & sure[:, None]
     best = np.where(on, iou * score[:, None], 0)
     columns = np.flatnonzero(best.max(axis=0) > 0)
     return [(int(best[:, column].argmax()), int(column)) for column in columns]

@@ -52,7 +52,7 @@ class AuditDemo:
         number = sum(one.state is FindingState.VERIFIED for one in self.clean.findings)
         return "\n".join(
             (
-                f"Trained a small network twice in {self.train_seconds:.0f} s, on pictures in which nine of ten circles "
+                f"Trained a small network twice in {self.train_seconds:.0f} s, on pictures where nine of ten circles "
                 "bear a mark in a corner, and on the same ones without marks.",
                 f"The audit of the first says: {said}",
                 f"Of the second it verifies {number or 'nothing'}.",

@@ -39,6 +39,15 @@ def test_each_error_is_told_apart(
         assert errors.confidence[0] == pytest.approx(confidence, rel=1e-5)
 
 
+@pytest.mark.parametrize(("score", "rows"), [(0.5, 1), (0.4, 0)])
+def test_detectors_that_never_score_high_are_sure_by_their_own_measure(score: float, rows: int) -> None:
+    right = [(image, 0, OBJECT, 0.4 + 0.02 * image) for image in range(5)]  # 0.44 on average
+    found = boxes([*right, (5, 0, (60, 60, 90, 90), score), (6, 1, (60, 60, 90, 90), 0.65)])
+    objects = boxes([(image, 0, OBJECT, 1) for image in range(5)])
+    errors = annotation_errors(detected(found, objects, 7))
+    assert errors.image.tolist() == [5] * rows  # of class 1 nothing is known, so 0.7 is asked for
+
+
 def test_a_box_of_the_right_class_confirms_an_annotation() -> None:
     found = [(0, 1, OBJECT, 0.9), (0, 0, OBJECT, 0.35)]
     assert len(annotation_errors(detected(boxes(found), boxes([(0, 0, OBJECT, 1)]), 1))) == 0
