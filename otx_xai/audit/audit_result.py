@@ -9,6 +9,7 @@ from pathlib import Path
 from otx_xai.audit.findings import Finding, FindingState
 from otx_xai.audit.gates import Figure, GateResult, Verdict
 from otx_xai.audit.statistics import said
+from otx_xai.audit.wording import counted
 from otx_xai.errors import EXIT_GATE, EXIT_INTERRUPTED, EXIT_PARTIAL, DataError
 
 FOLDER, PAGE = "audit", "index.html"
@@ -69,9 +70,11 @@ class Audit:
     def summary(self) -> str:
         """Return a few lines of plain text."""
         if self.interrupted:
-            return f"Interrupted after {self.images} images: the same command goes on where this one stopped."
+            return (
+                f"Interrupted after {counted(self.images, 'image')}: the same command goes on where this one stopped."
+            )
         lines = [
-            f"Audited {self.images} images in {self.seconds:.1f} s: {self.page}",
+            f"Audited {counted(self.images, 'image')} in {self.seconds:.1f} s: {self.page}",
             f"{str(self.verdict.state).upper()}: {self.verdict.sentence}",
             "",
             *(f"  {figure.label}: {said(figure.effect)}" for figure in self.metrics.values()),
@@ -81,12 +84,12 @@ class Audit:
             lines.append("")
         lines += [f"  [{one.state}] {one.kind}: {one.statement}" for one in told[:_SHOWN]]
         if len(told) > _SHOWN:
-            lines.append(f"  and {len(told) - _SHOWN} more findings.")
+            lines.append(f"  and {counted(len(told) - _SHOWN, 'more finding')}.")
         refuted = len(self.findings) - len(told)
         if refuted:
-            lines.append(f"  {refuted} suspicions were refuted.")
+            lines.append(f"  {counted(refuted, 'suspicion')} {'was' if refuted == 1 else 'were'} refuted.")
         lines += ["", *(f"{'passed' if gate.passed else 'FAILED'}: {gate.gate}. {gate.why}" for gate in self.gates)]
         lines += list(self.notes)
         if self.failures:
-            lines.append(f"{len(self.failures)} images failed; audit.json says why.")
+            lines.append(f"{counted(len(self.failures), 'image')} failed; audit.json says why.")
         return "\n".join(lines).rstrip()

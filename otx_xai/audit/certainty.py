@@ -120,6 +120,33 @@ def accuracy(evidence: Evidence, threshold: float = 0.5) -> Effect:
     return share(right[evidence.is_labelled])
 
 
+def by_chance(evidence: Evidence) -> str:
+    """Say that a model agrees with the labels no more than by chance, which is mostly a mistake of its use.
+
+    What two raters agree in by chance is the sum over the classes of the product of their shares (Cohen 1960).
+
+    Args:
+        evidence: of a classifier of exclusive classes.
+
+    Returns:
+        A sentence; empty where agreement is more than chance, and of fewer than 20 labelled images or one class.
+    """
+    rows = np.flatnonzero(evidence.is_labelled)
+    if evidence.multilabel or len(rows) < _LEAST_LABELLED:
+        return ""
+    given, predicted = (
+        _shares(column[rows], len(evidence.labels)) for column in (evidence.given[:, 0], evidence.predicted)
+    )
+    right, chance = accuracy(evidence), float(given @ predicted)
+    if right.low > chance or given.max() == 1:
+        return ""
+    return (
+        f"The model is right in {said(right)} of {len(rows)} images, where chance is right in {chance:.1%}: look first "
+        "whether it is fed as it was trained (--input.mean, --input.scale, --input.reverse_input_channels) and whether "
+        "--labels are in its order."
+    )
+
+
 def certainty(evidence: Evidence, threshold: float = 0.5) -> list[Finding]:
     """Count the images that are wrong and sure of it, right and unsure, and torn between two classes.
 
@@ -227,6 +254,10 @@ def _is_torn(evidence: Evidence) -> BoolArray:
     return torn
 
 
+def _shares(classes: IntArray, count: int) -> NDArray[np.float64]:
+    return _tally(classes, count) / max(len(classes), 1)
+
+
 def _tally(classes: IntArray, count: int) -> IntArray:
     """Return how often each class occurs; what is none of the model's is left out."""
     return np.bincount(classes[(classes >= 0) & (classes < count)], minlength=count)
@@ -276,6 +307,7 @@ def _sure_and_mistaken(evidence: Evidence) -> list[Finding]:
     ]
 
 
+_LEAST_LABELLED = 20
 _SAID = {
     FindingKind.CONFIDENT_ERROR: ("wrong and sure of it", "Look at these first: wrong labels and shortcuts hide here."),
     FindingKind.UNCERTAIN: (

@@ -87,13 +87,14 @@ class Drift:
         return self.moved & self.right_before & self.right_after
 
 
-def drift(before: Evidence, after: Evidence, floor: float) -> Drift:
+def drift(before: Evidence, after: Evidence, floor: float, why_no_maps: str = "") -> Drift:
     """Lay two models side by side, image by image.
 
     Args:
         before: evidence of the baseline.
         after: evidence of the model that is audited.
         floor: of the distance of maps, in [0, 2]: what noise alone makes.
+        why_no_maps: why their maps are not comparable; empty where they are.
 
     Returns:
         A row an image that both have, by its name. Of detectors, only images are matched: they have no best class.
@@ -113,7 +114,7 @@ def drift(before: Evidence, after: Evidence, floor: float) -> Drift:
     same = (best_before == best_after) & (best_after != NO_CLASS)
     given = after.given[image, 0] if after.given.shape[1] else np.full(len(image), NO_CLASS, np.int64)
     target = np.where(same, best_after, given)
-    why = _why_no_maps(before, after)
+    why = why_no_maps or _why_no_maps(before, after)
     return Drift(
         image,
         earlier,
@@ -290,14 +291,30 @@ def _distances(before: Evidence, after: Evidence, earlier: IntArray, image: IntA
         sizes, later = after.sizes[image[some]], after.maps.grids[rows_after[some]]
         cells = (later.shape[1], later.shape[2])
         over = seen_each(sizes, after.geometry, after.grid, cells)
-        grids = before.maps.grids[rows_before[some]]
-        earlier_maps: UInt8Array | FloatArray = grids
-        if not _lie_alike(before, after):
-            points = centres(sizes, after.geometry, after.grid, cells)
-            earlier_maps, sees = looked_up(grids, sizes, before.geometry, before.grid, points)
-            over = over * sees
-        found[some] = map_distances(earlier_maps, later, over)
+        earlier_maps, sees = laid_over(before, after, rows_before[some], sizes)
+        found[some] = map_distances(earlier_maps, later, over * sees)
     return found
+
+
+def laid_over(
+    before: Evidence, after: Evidence, rows: IntArray, sizes: IntArray
+) -> tuple[UInt8Array | FloatArray, BoolArray]:
+    """Return maps of the baseline where the model has its places.
+
+    Args:
+        before: evidence of the baseline.
+        after: evidence of the model that is audited.
+        rows: of maps in the evidence of the baseline, ``(M,)``.
+        sizes: of the image of each, ``(M, 2)``.
+
+    Returns:
+        ``(M, h, w)`` in [0, 255], of the grid of ``after``; and where the baseline sees the image there, likewise.
+    """
+    grids, cells = before.maps.grids[rows], (after.maps.grids.shape[1], after.maps.grids.shape[2])
+    if _lie_alike(before, after):
+        return grids, np.ones(grids.shape, np.bool_)
+    points = centres(sizes, after.geometry, after.grid, cells)
+    return looked_up(grids, sizes, before.geometry, before.grid, points)
 
 
 def _few(labels: tuple[str, ...]) -> str:

@@ -13,14 +13,14 @@ from functools import partial
 import numpy as np
 
 from otx_xai.audit.cells import cells_to_input, seen
-from otx_xai.audit.drift import Drift
+from otx_xai.audit.drift import Drift, laid_over
 from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.findings import Finding, FindingKind, FindingState
 from otx_xai.audit.interventions import Fetch, Fill, Outcome, Trial, cover, run_trials
 from otx_xai.audit.statistics import BoolArray, mean_effect, paired, said
 from otx_xai.audit.wording import counted
 from otx_xai.metrics import Forward
-from otx_xai.records import UInt8Array
+from otx_xai.records import FloatArray, UInt8Array
 
 MATERIAL = 0.3
 """Log-odds by which the score of the one model must fall more than that of the other, doubt included."""
@@ -75,7 +75,7 @@ def check_drift(
     return checked
 
 
-def differing_cells(first: UInt8Array, second: UInt8Array, over: BoolArray) -> BoolArray:
+def differing_cells(first: UInt8Array | FloatArray, second: UInt8Array | FloatArray, over: BoolArray) -> BoolArray:
     """Return the fifth of the cells where a map is hotter than another by most.
 
     Args:
@@ -86,7 +86,7 @@ def differing_cells(first: UInt8Array, second: UInt8Array, over: BoolArray) -> B
     Returns:
         ``(h, w)``; only cells where it is hotter at all.
     """
-    difference = np.where(over, first.astype(np.int16) - second.astype(np.int16), 0)
+    difference = np.where(over, first.astype(np.float32) - second.astype(np.float32), 0)
     number = max(1, round(_PART * int(over.sum())))
     chosen = np.zeros(difference.size, np.bool_)
     chosen[np.argsort(-difference, axis=None, kind="stable")[:number]] = True
@@ -101,8 +101,9 @@ def _trials(before: Evidence, after: Evidence, compared: Drift, rows: Sequence[i
         if earlier is None or later is None:
             continue
         height, width = after.sizes[image].tolist()
-        over = seen((height, width), after.geometry, after.grid, cells) >= 0.5
-        old, new = before.maps.grids[earlier], after.maps.grids[later]
+        (old,), (sees,) = laid_over(before, after, np.array([earlier]), after.sizes[[image]])
+        over = (seen((height, width), after.geometry, after.grid, cells) >= 0.5) & sees
+        new = after.maps.grids[later]
         masks = [
             cells_to_input(differing_cells(first, second, over), after.geometry, after.grid)
             for first, second in ((new, old), (old, new))

@@ -152,13 +152,16 @@ def check_gates(gates: Iterable[Gate], findings: Sequence[Finding], figures: Seq
     return [_of_figure(gate, by_name.get(gate.figure)) if gate.figure else _of_kind(gate, findings) for gate in gates]
 
 
-def conclude(findings: Sequence[Finding], gates: Sequence[GateResult], *, labelled: bool = True) -> Verdict:
+def conclude(
+    findings: Sequence[Finding], gates: Sequence[GateResult], *, labelled: bool = True, doubt: str = ""
+) -> Verdict:
     """Return what findings and gates come to.
 
     Args:
         findings: of the audit.
         gates: what became of its conditions.
         labelled: the data have labels or boxes; without them little can be found, and nothing passes by that alone.
+        doubt: why all of it may be a mistake of how the model is used; it is told before what was found.
     """
     failed = [gate for gate in gates if not gate.passed]
     verified = [one for one in findings if one.state is FindingState.VERIFIED]
@@ -166,6 +169,8 @@ def conclude(findings: Sequence[Finding], gates: Sequence[GateResult], *, labell
     if failed:
         more = f" ({len(failed)} of {len(gates)} gates failed)" if len(gates) > 1 else ""
         return Verdict(VerdictState.FAIL, f"{failed[0].why}{more}")
+    if doubt:
+        return Verdict(VerdictState.ATTENTION, doubt)
     if verified:
         worst = max(verified, key=lambda one: one.severity)
         others = f" {_counted(len(verified) - 1, 'more verified finding')}." if len(verified) > 1 else ""

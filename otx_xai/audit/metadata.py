@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from otx_xai.errors import DataError
+
+_SHOWN = 60
 
 
 def folders_of(names: Sequence[str]) -> dict[str, list[str]]:
@@ -38,12 +41,14 @@ def read_metadata(path: str | Path, names: Sequence[str]) -> dict[str, list[str]
     """
     source = Path(path).expanduser()
     try:
-        header, *rows = (row for row in csv.reader(io.StringIO(source.read_text("utf-8-sig"))) if row)
+        header, *rows = [row for row in csv.reader(io.StringIO(source.read_text("utf-8-sig"))) if row] or [[]]
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(
-            f"The metadata {str(path)!r} cannot be read: {error}. Expected a CSV file with a header, whose first "
-            "column names the images."
+            f"The metadata {str(path)!r} cannot be read: {error}. Expected a CSV file in UTF-8 with a header, whose "
+            "first column names the images."
         ) from error
+    if not header:
+        raise DataError(f"The metadata {str(path)!r} is empty. Expected a header, and a line for each image.")
     places = _places(names)
     columns: dict[str, list[str]] = {title: [""] * len(names) for title in header[1:] if title}
     hits = 0
@@ -56,9 +61,11 @@ def read_metadata(path: str | Path, names: Sequence[str]) -> dict[str, list[str]
             if title:
                 columns[title][place] = value
     if names and not hits:
+        found = f"; its first line says {rows[0][0][:_SHOWN]!r}" if rows else ", and has no line"
+        hint = " Columns are separated by commas." if len(header) == 1 and re.search(r"[;\t|]", header[0]) else ""
         raise DataError(
-            f"The first column of {str(path)!r} names none of the {len(names)} images; the first of them is "
-            f"{names[0]!r}. Expected their names, relative to the data root."
+            f"The first column of {str(path)!r} names none of the {len(names)} images{found}. Expected their names, "
+            f"relative to the data root: the first of them is {names[0]!r}.{hint}"
         )
     return columns
 

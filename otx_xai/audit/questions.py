@@ -14,7 +14,7 @@ from otx_xai.audit.average_precision import AveragePrecision, average_precision,
 from otx_xai.audit.box_annotations import annotation_errors, annotation_findings
 from otx_xai.audit.box_errors import BoxCase, BoxErrors, box_errors, box_findings, right_images
 from otx_xai.audit.calibration import calibration, calibration_findings, predictions
-from otx_xai.audit.certainty import accuracy, cases, certainty, count_cases
+from otx_xai.audit.certainty import accuracy, by_chance, cases, certainty, count_cases
 from otx_xai.audit.drift import Drift, drift, drift_findings
 from otx_xai.audit.error_causes import ErrorCauses, cause_findings, error_causes
 from otx_xai.audit.evidence_table import Evidence
@@ -39,6 +39,8 @@ from otx_xai.audit.tables import (
 )
 from otx_xai.records import FloatArray
 
+_BOXES_DRIFT = "What changed from the baseline is asked of classifiers only; of detectors compare two audits."
+_NAMED = 5
 _BOX_WORDS = ("clean", "faults", "unlabelled")
 
 
@@ -62,6 +64,7 @@ class Answers:
         baseline: evidence of the other model.
         notes: what could not be asked or checked, and why, in sentences.
         least_box: score from which a box counts as found.
+        doubt: why all of it may be a mistake of how the model is used, in a sentence; empty where nothing says so.
         moved: the model and its baseline, image by image; ``None`` without one, and of detectors.
         causes: why wrong images are wrong, as maps suggest; ``None`` of detectors.
     """
@@ -80,11 +83,19 @@ class Answers:
     baseline: Evidence | None = None
     notes: Sequence[str] = ()
     least_box: float = 0.0
+    doubt: str = ""
     moved: Drift | None = None
     causes: ErrorCauses | None = None
 
 
-def ask(evidence: Evidence, baseline: Evidence | None = None, *, noise: float = 0.0, threshold: float = 0.5) -> Answers:
+def ask(
+    evidence: Evidence,
+    baseline: Evidence | None = None,
+    *,
+    noise: float = 0.0,
+    threshold: float = 0.5,
+    why_no_maps: str = "",
+) -> Answers:
     """Ask all questions that evidence allows.
 
     Args:
@@ -93,18 +104,20 @@ def ask(evidence: Evidence, baseline: Evidence | None = None, *, noise: float = 
         noise: distance of two maps that is no more than noise, see
             :func:`~otx_xai.audit.drift.map_distances`.
         threshold: score from which one of several independent classes counts as predicted, or a box as found.
+        why_no_maps: why the maps of both models are not comparable; empty where they are.
     """
     if evidence.found is not None:
         return _of_boxes(evidence, baseline, threshold)
-    return _of_classes(evidence, baseline, noise, threshold)
+    labelled = None if baseline is None else replace(baseline, labels=evidence.labels)
+    moved = None if labelled is None else drift(labelled, evidence, noise, why_no_maps)
+    return _of_classes(evidence, baseline, moved, threshold)
 
 
-def _of_classes(evidence: Evidence, baseline: Evidence | None, noise: float, threshold: float) -> Answers:
+def _of_classes(evidence: Evidence, baseline: Evidence | None, moved: Drift | None, threshold: float) -> Answers:
     words = cases(evidence, threshold)
     causes, focus, labels = error_causes(evidence), object_focus(evidence), label_errors(evidence)
     said, compared = predictions(evidence), slices(evidence)
     calibrated, unlike = calibration(said), outlier_scores(evidence)
-    moved = None if baseline is None else drift(replace(baseline, labels=evidence.labels), evidence, noise)
     findings = [
         *certainty(evidence, threshold),
         *cause_findings(evidence, causes),
@@ -141,6 +154,7 @@ def _of_classes(evidence: Evidence, baseline: Evidence | None, noise: float, thr
         review_table(evidence, labels),
         baseline=baseline,
         notes=[*_notes(evidence), *_drift_notes(moved)],
+        doubt=by_chance(evidence),
         moved=moved,
         causes=causes,
     )
@@ -177,7 +191,7 @@ def _of_boxes(evidence: Evidence, baseline: Evidence | None, threshold: float) -
         object_faults={row: word for row, word in enumerate(errors.of_object.tolist()) if word != fine},
         coco=coco_results(evidence),
         baseline=baseline,
-        notes=_notes(evidence),
+        notes=_notes(evidence) if baseline is None else [*_notes(evidence), _BOXES_DRIFT],
         least_box=threshold,
     )
 
@@ -227,6 +241,17 @@ def with_checked(answers: Answers, found: Sequence[Finding], figures: Sequence[F
 def concluded(answers: Answers) -> Answers:
     """Leave out the findings that may be chance, given the number of tests of the audit, and rank the others."""
     return replace(answers, findings=ranked(corrected(answers.findings)))
+
+
+def _without_images(evidence: Evidence) -> list[str]:
+    """Say of which classes of the model the data show nothing."""
+    shown = set(np.unique(evidence.given).tolist())
+    empty = [label for target, label in enumerate(evidence.labels) if target not in shown]
+    if not empty or not evidence.is_labelled.any():
+        return []
+    more = f" and {len(empty) - _NAMED} more" if len(empty) > _NAMED else ""
+    which = f"{', '.join(map(repr, empty[:_NAMED]))}{more}"
+    return [f"No image is labelled {which}: what the model makes of these is not known."]
 
 
 def _label_figure(errors: LabelErrors) -> list[Figure]:
@@ -279,6 +304,7 @@ def _notes(evidence: Evidence) -> list[str]:
         notes.append(
             f"{len(evidence) - labelled} of {len(evidence)} images have no label, and count only where none is needed."
         )
+    notes += _without_images(evidence)
     if evidence.objects is None:
         notes.append("The data have no boxes: where objects are was not asked, nor whether the background decides.")
     if not len(evidence.maps):

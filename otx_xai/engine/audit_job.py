@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +21,7 @@ from otx_xai.engine.check_job import Checked, check
 from otx_xai.engine.evidence_job import Pass, Subject, how_of, map_noise, take_baseline, take_evidence
 from otx_xai.engine.judge_job import JudgedData, known_of
 from otx_xai.engine.workspace import make
-from otx_xai.errors import ConfigError, DataError
+from otx_xai.errors import ConfigError, DataError, OtxXaiError
 from otx_xai.judging.cases import Known
 from otx_xai.judging.trial import evenly
 from otx_xai.methods.table import find_method
@@ -55,6 +56,22 @@ def check_settings(settings: AuditSettings) -> None:
             raise ConfigError(f"--{name} {str(value)!r} is no file; expected a CSV file.")
 
 
+def open_baseline(settings: AuditSettings, opened: Callable[[Path, AuditSettings], Model]) -> Model:
+    """Open the baseline, and say of what goes wrong that it is of the baseline.
+
+    Args:
+        settings: of the audit.
+        opened: opens a model.
+
+    Raises:
+        OtxXaiError: as opening a model raises it.
+    """
+    try:
+        return opened(Path(str(settings.baseline)).expanduser(), of_baseline(settings))
+    except OtxXaiError as error:
+        raise type(error)(f"--baseline: {error}") from error
+
+
 def of_baseline(settings: AuditSettings) -> AuditSettings:
     """Return the settings by which the baseline is opened: what is said of its input outranks what is said of both."""
     own = {name: value for name, value in vars(settings.baseline_input).items() if value is not None}
@@ -82,6 +99,20 @@ class _Looked:
     baseline: Pass | None
     noise: float
 
+    @property
+    def why_not_comparable(self) -> str:
+        """Why maps of both models cannot be compared; empty where they can."""
+        other = "" if self.baseline is None else self.baseline.planned.method
+        if not other or other == self.own.planned.method:
+            return ""
+        return (
+            f"they are explained by {other}, the model by {self.own.planned.method}, and methods differ by themselves"
+        )
+
+
+def _threshold(model: Model) -> float:
+    return 0.5 if model.facts.task.is_classification else model.facts.confidence_threshold
+
 
 def run_audit(folder: Path, settings: AuditSettings, model: Model, baseline: Model | None, data: JudgedData) -> Audit:
     """Audit a model.
@@ -102,6 +133,8 @@ def run_audit(folder: Path, settings: AuditSettings, model: Model, baseline: Mod
     _check_baseline(model, baseline)
     data = _chosen(data, settings.max_images)
     known = _known(settings, model, data)
+    if settings.metadata is not None and _has_files(data):
+        read_metadata(settings.metadata, [image.name for image in data.images.images])  # before anything takes time
     if settings.dry_run:
         return _forecast(folder, settings, model, data, known)
     looked = _look(folder, settings, model, baseline, data, known)
@@ -111,7 +144,8 @@ def run_audit(folder: Path, settings: AuditSettings, model: Model, baseline: Mod
         _with_metadata(looked.own, settings, data),
         None if looked.baseline is None else looked.baseline.evidence,
         noise=looked.noise,
-        threshold=model.facts.confidence_threshold if not model.facts.task.is_classification else 0.5,
+        threshold=_threshold(model),
+        why_no_maps=looked.why_not_comparable,
     )
     checked = check(answers, settings, model, baseline, data)
     answers = concluded(checked.answers)
@@ -119,12 +153,13 @@ def run_audit(folder: Path, settings: AuditSettings, model: Model, baseline: Mod
     results = check_gates(gates, answers.findings, answers.figures)
     evidence = answers.evidence
     labelled = bool(evidence.is_labelled.any()) or evidence.objects is not None
-    verdict = conclude(answers.findings, results, labelled=labelled)
+    doubt = answers.doubt if len(evidence) else "No image could be explained, so nothing was audited."
+    verdict = conclude(answers.findings, results, labelled=labelled, doubt=doubt)
     audit = Audit(
         folder,
         verdict,
         answers.findings,
-        {figure.name: figure for figure in answers.figures},
+        {figure.name: figure for figure in answers.figures if math.isfinite(figure.effect.value)},
         tuple(results),
         len(answers.evidence),
         looked.own.run.failures,

@@ -631,7 +631,7 @@ class Engine:
 
         model, baseline = opened(source, settings), None
         if settings.baseline is not None:
-            baseline = opened(Path(settings.baseline).expanduser(), audit_job.of_baseline(settings))
+            baseline = audit_job.open_baseline(settings, opened)
         folder = audit_job.folder_in(audit_run(self.work_dir))
         with locked(folder):
             return audit_job.run_audit(folder, settings, model, baseline, data)

@@ -20,7 +20,7 @@ import otx_xai as xai
 from otx_xai.audit.findings import FindingState
 from otx_xai.cli import main
 from otx_xai.data.planted import PLANTED_LABELS, Fault, draw_planted
-from otx_xai.errors import ConfigError
+from otx_xai.errors import ConfigError, DataError, LabelError
 
 SIDE = planted_audit.SIDE
 COUNT = 120
@@ -231,6 +231,49 @@ def test_mistakes_are_told_at_once(desk: Path, tmp_path: Path, more: dict[str, o
         audit_of(desk, tmp_path, **more)
 
 
+def test_what_cannot_be_read_is_told(desk: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes(b"no picture")
+    done = audit_of(desk, tmp_path / "out", data_root=folder)
+    assert done.exit_code == 5
+    assert done.verdict.sentence == "No image could be explained, so nothing was audited."
+    assert "nan" not in done.summary()
+    table = tmp_path / "table.csv"
+    table.write_text("file,camera\nnone.png,A\n")
+    config = xai.AuditConfig(metadata=table)
+    with pytest.raises(DataError, match="names none of the 120 images"):
+        audit_of(desk, tmp_path / "early", audit_config=config)
+    assert not (tmp_path / "early" / "audit" / "evidence").exists()
+
+
+def test_labels_in_another_order_are_told_before_all_else(desk: Path, tmp_path: Path) -> None:
+    config = xai.AuditConfig(check_images=0)
+    done = audit_of(desk, tmp_path, labels=["cross", "star", "circle"], audit_config=config)
+    assert done.verdict.state == "attention"
+    assert "whether --labels are in its order" in done.verdict.sentence
+
+
+def test_a_baseline_of_another_method_is_compared_by_its_scores(desk: Path, tmp_path: Path) -> None:
+    from openvino import opset13 as ops
+
+    image = ops.parameter([1, 3, SIDE, SIDE], np.float32)
+    weights = np.random.default_rng(0).normal(size=(3 * SIDE * SIDE, 3)).astype(np.float32) / 100
+    logits = ops.matmul(ops.reshape(image, ops.constant([1, -1]), False), ops.constant(weights), False, False)
+    ov.save_model(ov.Model([ops.softmax(logits, 1)], [image]), tmp_path / "flat.xml")
+    done = audit_of(
+        desk,
+        tmp_path / "out",
+        baseline=tmp_path / "flat.xml",
+        num_masks=10,
+        audit_config=xai.AuditConfig(max_images=8, check_images=4),
+    )
+    assert any("explained by rise, the model by reciprocam" in note for note in done.notes)
+    assert "top1_agreement" in done.metrics
+    assert "drift" not in done.metrics
+
+
 def test_a_baseline_of_other_classes_is_refused(desk: Path, tmp_path: Path) -> None:
     from openvino import opset13 as ops
 
@@ -240,3 +283,5 @@ def test_a_baseline_of_other_classes_is_refused(desk: Path, tmp_path: Path) -> N
     ov.save_model(ov.Model([ops.softmax(logits, 1)], [image]), tmp_path / "five.xml")
     with pytest.raises(ConfigError, match="5"):
         audit_of(desk, tmp_path, baseline=tmp_path / "five.xml", labels=None)
+    with pytest.raises(LabelError, match="--baseline: --labels has 3 names"):
+        audit_of(desk, tmp_path, baseline=tmp_path / "five.xml")

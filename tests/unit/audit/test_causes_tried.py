@@ -147,6 +147,12 @@ def test_models_that_look_elsewhere_drift() -> None:
     assert "falls in log-odds by" in checked[0].statement
     same = check_drift(old, new, compared, found, fetch, model(5, 0), model(5, 0))
     assert [one.state for one in same] == [FindingState.REFUTED] * 2
+    # A baseline whose maps are twice as fine is laid over the model's, and says the same
+    fine = replace(old, maps=replace(old.maps, grids=old.maps.grids.repeat(2, axis=1).repeat(2, axis=2)))
+    other = drift(fine, new, floor=0.1)
+    again = check_drift(fine, new, other, drift_findings(new, other), fetch, model(5, 0), function_scores(at_right))
+    assert [one.state for one in again] == [FindingState.VERIFIED] * 2
+    assert not np.isfinite(drift(fine, new, 0.1, "methods differ").distance).any()
 
 
 def test_differing_cells_are_the_hotter_ones() -> None:

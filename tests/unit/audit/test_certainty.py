@@ -9,7 +9,7 @@ import pytest
 from evidence_cases import boxes, classified, detected
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_score, recall_score
 
-from otx_xai.audit.certainty import Case, accuracy, cases, certainty, class_results, confusions, count_cases
+from otx_xai.audit.certainty import Case, accuracy, by_chance, cases, certainty, class_results, confusions, count_cases
 from otx_xai.audit.findings import FindingKind, FindingState
 from otx_xai.audit.independent import answers
 from otx_xai.audit.statistics import wilson
@@ -197,3 +197,16 @@ def test_detectors_have_no_cases() -> None:
     evidence = detected(boxes([(0, 0, (1, 1, 9, 9), 0.9)]), None, 2)
     assert cases(evidence).tolist() == ["unlabelled"] * 2
     assert certainty(evidence) == confusions(evidence) == class_results(evidence) == []
+
+
+def test_a_model_that_agrees_by_chance_is_told() -> None:
+    given = np.arange(60) % 3
+    right, turned = np.eye(3)[given], np.eye(3)[(given + 1) % 3]
+    constant = np.tile(np.eye(3)[0], (60, 1))
+    assert by_chance(classified(right, given)) == ""
+    assert by_chance(classified(turned, given)).startswith("The model is right in 0.0 %")
+    assert "where chance is right in 33.3%" in by_chance(classified(constant, given))
+    assert by_chance(classified(turned[:19], given[:19])) == ""  # too few to say so
+    assert by_chance(classified(turned, np.zeros(60, int))) == ""  # one class: nothing to mix up
+    assert by_chance(classified(turned)) == ""
+    assert by_chance(classified(turned, given, multilabel=True)) == ""

@@ -81,6 +81,7 @@ def test_the_verdict_names_the_worst() -> None:
     assert verdict.sentence == "shortcut of class b. 1 more verified finding."
     assert conclude([finding(state=S)], []).sentence.startswith("Nothing is verified; 1 suspicion to look at.")
     assert conclude([finding(state=M), finding(state=R)], []).state == "pass"
+    assert conclude([worst], [], doubt="Fed otherwise.").sentence == "Fed otherwise."
     assert conclude([], [], labelled=False).sentence.startswith("Little was asked")
 
 

@@ -29,8 +29,12 @@ def test_a_table_of_the_users(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (b"file,camera\nx.png,A\n", "names none of the 4 images; the first of them is 'day/a.png'"),
-        (b"", "cannot be read"),
+        (
+            b"file,camera\nx.png,A\n",
+            "names none of the 4 images; its first line says 'x.png'.*the first of them is 'day/a.png'",
+        ),
+        (b"", "is empty"),
+        (b"file;camera\nday/a.png;A\n", "separated by commas"),
         (b"\xff\xfe\x00", "cannot be read"),
     ],
 )
