@@ -76,7 +76,7 @@ class Audit:
         lines = [
             f"Audited {counted(self.images, 'image')} in {self.seconds:.1f} s: {self.page}",
             f"{str(self.verdict.state).upper()}: {self.verdict.sentence}",
-            "",
+            *([""] if self.metrics else []),
             *(f"  {figure.label}: {said(figure.effect)}" for figure in self.metrics.values()),
         ]
         told = [one for one in self.findings if one.state is not FindingState.REFUTED]
@@ -88,7 +88,8 @@ class Audit:
         refuted = len(self.findings) - len(told)
         if refuted:
             lines.append(f"  {counted(refuted, 'suspicion')} {'was' if refuted == 1 else 'were'} refuted.")
-        lines += ["", *(f"{'passed' if gate.passed else 'FAILED'}: {gate.gate}. {gate.why}" for gate in self.gates)]
+        lines += [""] if self.gates or self.notes or self.failures else []
+        lines += [*(f"{'passed' if gate.passed else 'FAILED'}: {gate.gate}. {gate.why}" for gate in self.gates)]
         lines += list(self.notes)
         if self.failures:
             lines.append(f"{counted(len(self.failures), 'image')} failed; audit.json says why.")

@@ -27,9 +27,13 @@ from otx_xai.judging.trial import evenly
 from otx_xai.methods.table import find_method
 from otx_xai.model import Model
 from otx_xai.records import AuditReport
+from otx_xai.report.manifest import write_config
 from otx_xai.settings import AuditSettings
 
 logger = logging.getLogger("otx_xai")
+
+CONFIG = "audit.yaml"
+"""What repeats an audit."""
 
 _FORECAST = 16
 """Images that a forecast rests on."""
@@ -83,6 +87,17 @@ def folder_in(work_dir: Path) -> Path:
     folder = work_dir / FOLDER
     make(folder)
     return folder
+
+
+def remember(settings: AuditSettings) -> None:
+    """Write what repeats an audit, beside its folder: it holds absolute paths, which nothing in the folder does.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if not settings.dry_run:
+        assert settings.work_dir is not None
+        write_config(Path(settings.work_dir), settings.arguments(), CONFIG)
 
 
 @dataclass(frozen=True, eq=False)

@@ -547,8 +547,9 @@ class Engine:
         """Say what is wrong with a model or its data: evidence of all images, findings, checks, a verdict, a page.
 
         Writes the page ``audit/index.html`` into the work directory, and beside it ``audit.json``, ``findings.jsonl``,
-        ``images.parquet``, ``label_review.csv``, ``summary.md``, ``junit.xml`` and the evidence. An interrupted audit
-        goes on where it stopped when it is called again with the same settings.
+        ``images.parquet``, ``label_review.csv``, ``summary.md``, ``junit.xml`` and the evidence; and ``audit.yaml``,
+        what ``otx audit --config`` repeats it with, into the work directory itself. An interrupted audit goes on where
+        it stopped when it is called again with the same settings.
 
         Args:
             checkpoint: as of :meth:`explain`.
@@ -632,8 +633,10 @@ class Engine:
         model, baseline = opened(source, settings), None
         if settings.baseline is not None:
             baseline = audit_job.open_baseline(settings, opened)
-        folder = audit_job.folder_in(audit_run(self.work_dir))
+        work_dir = audit_run(self.work_dir)
+        folder = audit_job.folder_in(work_dir)
         with locked(folder):
+            audit_job.remember(replace(settings, data_root=data.images.root or None, work_dir=work_dir))
             return audit_job.run_audit(folder, settings, model, baseline, data)
 
     def _model_options(self, settings: RunSettings, data: Images, threshold: float | None) -> ModelOptions:

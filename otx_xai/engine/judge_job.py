@@ -82,7 +82,8 @@ def data_of(module: Any) -> JudgedData:
     images = images_of(module)
     if images.normalised:
         raise ConfigError(
-            "The loader gives floating-point tensors, which are normalised already; judging hides parts of pictures. "
+            "The loader gives floating-point tensors, which are normalised already; here pictures are "
+            "changed, and parts of them hidden. "
             "Expected uint8 images (3, H, W), an OTXDataModule, or a data_root."
         )
     return JudgedData(images, getattr(module, "recognised", None))

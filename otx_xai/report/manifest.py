@@ -119,18 +119,19 @@ class Manifest:
         write_json(self._path, self._content)
 
 
-def write_config(work_dir: Path, arguments: Mapping[str, Any]) -> None:
+def write_config(work_dir: Path, arguments: Mapping[str, Any], name: str = CONFIG) -> None:
     """Write ``config.yaml``, with which ``otx <command> --config`` does the same again.
 
     Args:
         work_dir: folder of the run, which exists.
         arguments: of the command, defaults included; what is ``None`` is left out.
+        name: of the file.
 
     Raises:
         OutputError: it cannot be written.
     """
     text = yaml.safe_dump(plain(arguments), sort_keys=False, allow_unicode=True)
-    write_atomic(work_dir / CONFIG, text.encode("utf-8", "backslashreplace"))
+    write_atomic(work_dir / name, text.encode("utf-8", "backslashreplace"))
 
 
 def plain(value: Any) -> Any:

@@ -134,6 +134,23 @@ def test_no_file_tells_where_it_was_made(done: xai.Audit, desk: Path) -> None:
     assert not [file.name for file in files if secret in file.read_bytes()]
 
 
+def test_the_command_can_be_repeated(desk: Path, done: xai.Audit, tmp_path: Path) -> None:
+    told = desk / "out" / "audit.yaml"
+    assert str(desk / "val") in told.read_text()
+    more = [
+        "--work_dir",
+        str(tmp_path / "again"),
+        "--check_images",
+        "0",
+        "--max_images",
+        "12",
+        "--fail_on",
+        "accuracy=0",
+    ]
+    assert main(["audit", "--config", str(told), *more]) == 0
+    assert json.loads((tmp_path / "again" / "audit" / "audit.json").read_text())["data"]["images"] == 12
+
+
 def test_an_interrupted_audit_goes_on(desk: Path, done: xai.Audit, tmp_path: Path) -> None:
     work_dir = tmp_path / "out"
     shutil.copytree(desk / "out", work_dir, symlinks=True)
