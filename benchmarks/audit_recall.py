@@ -35,7 +35,8 @@ WANTED = {
 def verified(audit: Audited, boxes: bool) -> tuple[set[str], set[str]]:
     """Return the keys of what was verified, and of what was refuted."""
     evidence = audit.evidence if boxes else without_boxes(audit.evidence)
-    found = shortcuts.shortcuts(evidence, audit.fetch, audit.forward)
+    shared = shortcuts.shared_by_classes(evidence, audit.fetch)
+    found = shortcuts.shortcuts(evidence, shared, audit.fetch, audit.forward)
     losses = background.background_losses(evidence, audit.fetch, audit.forward)
     keys = {f"background_reliance:{evidence.labels[loss.target]}" for loss in losses if loss.is_material}
     of = {state: {one.key for one in found if one.state is state} for state in FindingState}

@@ -225,17 +225,31 @@ def _box_cases(evidence: Evidence, errors: BoxErrors) -> NDArray[np.str_]:
     return words
 
 
-def with_checked(answers: Answers, found: Sequence[Finding], figures: Sequence[Figure] = ()) -> Answers:
-    """Return answers with what checks came to: a suspicion that was checked is replaced.
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """What one check came to.
 
     Args:
-        answers: of the questions.
-        found: by checks; of the kind and subject of a suspicion, or new.
-        figures: that checks measured.
+        findings: of the kind and subject of a suspicion, or new.
+        figures: that it measured.
+        clusters: images that share what was tried, as the page lists them.
     """
-    keys = {one.key for one in found}
+
+    findings: Sequence[Finding] = ()
+    figures: Sequence[Figure] = ()
+    clusters: Sequence[Mapping[str, Any]] = ()
+
+
+def with_checked(answers: Answers, tried: Tried) -> Answers:
+    """Return answers with what a check came to: a suspicion that was checked is replaced."""
+    keys = {one.key for one in tried.findings}
     kept = [one for one in answers.findings if one.key not in keys or one.state is not FindingState.SUSPECTED]
-    return replace(answers, findings=(*kept, *found), figures=(*answers.figures, *figures))
+    return replace(
+        answers,
+        findings=(*kept, *tried.findings),
+        figures=(*answers.figures, *tried.figures),
+        tables=dict(answers.tables) | {"clusters": [*answers.tables["clusters"], *tried.clusters]},
+    )
 
 
 def concluded(answers: Answers) -> Answers:

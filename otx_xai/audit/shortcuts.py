@@ -89,25 +89,45 @@ class ShortcutCheck:
         return max(self.cover_p, self.paste_p)
 
 
-def shortcuts(
-    evidence: Evidence, fetch: Fetch, forward: Forward, *, images: int = _IMAGES, seed: int = 0
-) -> list[Finding]:
-    """Find what many images of a class share off the object, and try whether the model relies on it.
+def shared_by_classes(evidence: Evidence, fetch: Fetch, *, seed: int = 0) -> list[Candidate]:
+    """Find what many images of a class share off the object: places, then contents.
 
     Args:
         evidence: of a classifier, with maps; annotations are not needed, but with boxes more is found.
+        fetch: gives the images.
+        seed: of what is drawn.
+
+    Returns:
+        Of places, and of contents, the 20 that concern most images.
+    """
+    return [*_foremost(fixed_places(evidence)), *_foremost(shared_contents(evidence, fetch, seed=seed))]
+
+
+def shortcuts(
+    evidence: Evidence,
+    shared: Sequence[Candidate],
+    fetch: Fetch,
+    forward: Forward,
+    *,
+    images: int = _IMAGES,
+    seed: int = 0,
+) -> list[Finding]:
+    """Try whether the model relies on what many images of a class share.
+
+    Args:
+        evidence: of a classifier, with maps.
+        shared: what they share, see :func:`shared_by_classes`.
         fetch: gives the images.
         forward: runs images through the model.
         images: how many are changed for a class at most.
         seed: of what is drawn.
 
     Returns:
-        Findings, verified, suspected or refuted; none of a class that shares nothing. Of places, and of contents, the
-        20 that concern most images are tried.
+        Findings, verified, suspected or refuted; none of a class that shares nothing.
     """
     tests, found = len(np.unique(evidence.predicted)), []
     at_place: set[int] = set()
-    for candidate in (*_foremost(fixed_places(evidence)), *_foremost(shared_contents(evidence, fetch, seed=seed))):
+    for candidate in shared:
         if candidate.target in at_place:
             continue
         check = check_candidate(evidence, candidate, fetch, forward, images=images, seed=seed)

@@ -19,8 +19,10 @@ from otx_xai.audit.evidence_table import NO_CLASS, Evidence
 from otx_xai.audit.findings import Effect, Unit
 from otx_xai.audit.label_errors import LabelErrors
 from otx_xai.audit.object_focus import ObjectFocus, class_focus
+from otx_xai.audit.shortcut_candidates import Candidate
 from otx_xai.audit.slices import Slice
 from otx_xai.audit.statistics import mean_effect, share
+from otx_xai.audit.wording import examples
 
 NO_TABLES: dict[str, Any] = {
     "confusion": None,
@@ -54,6 +56,30 @@ def calibration_table(found: Calibration) -> dict[str, Any] | None:
         for one in found.bins
     ]
     return {"ece": found.error.content(), "bins": bins}
+
+
+def cluster_table(evidence: Evidence, shared: Sequence[Candidate]) -> list[dict[str, Any]]:
+    """Return the places and contents that images of a class share, with the mean of their maps."""
+    rows = []
+    for one in shared:
+        label, what = evidence.labels[one.target], "place" if one.is_place else "content"
+        images = np.array(one.images, np.int64)
+        maps = evidence.maps.rows(np.full(len(evidence), one.target))[images]
+        mean = np.asarray(evidence.maps.grids[maps[maps >= 0]], np.float64).mean(axis=0) / 255
+        rows.append(
+            {
+                "name": f"{label}: the same {what}",
+                "kind": "maps" if one.is_place else "features",
+                "class": one.target,
+                "images": list(examples(evidence, images)),
+                "size": len(images),
+                "share": one.frequency.content(),
+                "elsewhere": one.elsewhere.content(),
+                "stability": round(one.stability, 4),
+                "mean": np.round(mean, 4).tolist(),
+            }
+        )
+    return rows
 
 
 def drift_table(moved: Drift) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from otx_xai.audit.background import BackgroundLoss, background_losses, reliance
 from otx_xai.audit.drift_check import check_drift
 from otx_xai.audit.error_check import check_causes
 from otx_xai.audit.evidence_table import Evidence
-from otx_xai.audit.findings import Finding
 from otx_xai.audit.gates import Figure
-from otx_xai.audit.questions import Answers, with_checked
-from otx_xai.audit.shortcuts import shortcuts
+from otx_xai.audit.questions import Answers, Tried, with_checked
+from otx_xai.audit.shortcuts import shared_by_classes, shortcuts
+from otx_xai.audit.tables import cluster_table
 from otx_xai.data import read_image
 from otx_xai.engine.judge_job import JudgedData
 from otx_xai.judging.cases import Network
@@ -63,20 +63,17 @@ def check(answers: Answers, settings: AuditSettings, model: Model, baseline: Mod
     if why:
         return Checked(replace(answers, notes=(*answers.notes, why)))
     counter = _Counter()
-    found: list[Finding] = []
-    figures: list[Figure] = []
     with interruptible(_STOPPING) as stop, one_thread_each():
         forward = counter.counting(Network(model, settings.device, stop).forward)
         same = baseline is not None and _takes_the_same(model, baseline)
         other = counter.counting(Network(baseline, settings.device, stop).forward) if baseline and same else None
         fetch = _fetcher(model, answers, data)
         try:
-            for part, measured in _checks(answers, settings, fetch, forward, other):
-                found += part
-                figures += measured
+            for tried in _checks(answers, settings, fetch, forward, other):
+                answers = with_checked(answers, tried)
         except Stopped:
             logger.warning("Stopped before everything was checked.")
-    return Checked(with_checked(answers, found, figures), counter.passes, stop.is_set())
+    return Checked(answers, counter.passes, stop.is_set())
 
 
 def _takes_the_same(model: Model, other: Model) -> bool:
@@ -90,7 +87,7 @@ def _checks(
     fetch: Callable[[int], UInt8Array],
     forward: Forward,
     before: Forward | None,
-) -> Iterator[tuple[list[Finding], list[Figure]]]:
+) -> Iterator[Tried]:
     """Run one check after the other.
 
     Args:
@@ -102,18 +99,21 @@ def _checks(
     """
     evidence, images, seed = answers.evidence, settings.check_images, settings.seed
     logger.info("Checking what classes share off their objects.")
-    yield shortcuts(evidence, fetch, forward, images=images, seed=seed), []
+    shared = shared_by_classes(evidence, fetch, seed=seed)
+    found = shortcuts(evidence, shared, fetch, forward, images=images, seed=seed)
+    yield Tried(found, clusters=cluster_table(evidence, shared))
     if evidence.objects is not None:
         logger.info("Checking whether classes rely on their backgrounds.")
         losses = background_losses(evidence, fetch, forward, images=images, seed=seed)
-        yield reliance_findings(evidence, losses), _reliance(evidence, losses)
+        yield Tried(reliance_findings(evidence, losses), _reliance(evidence, losses))
     if answers.causes is not None and len(answers.causes.image):
         logger.info("Checking why images are wrong.")
-        yield check_causes(evidence, answers.causes, answers.findings, fetch, forward, images=images, seed=seed), []
+        suspected = answers.findings
+        yield Tried(check_causes(evidence, answers.causes, suspected, fetch, forward, images=images, seed=seed))
     if answers.moved is not None and answers.baseline is not None and before is not None:
         logger.info("Checking whether scores follow where maps have moved.")
-        found, moved = answers.findings, answers.moved
-        yield check_drift(answers.baseline, evidence, moved, found, fetch, before, forward, images=images), []
+        suspected, moved = answers.findings, answers.moved
+        yield Tried(check_drift(answers.baseline, evidence, moved, suspected, fetch, before, forward, images=images))
 
 
 def _reliance(evidence: Evidence, losses: Sequence[BackgroundLoss]) -> list[Figure]:

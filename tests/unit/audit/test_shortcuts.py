@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +11,10 @@ from planted_audit import CELLS, SIDE, Audited, explained, planted_audit, withou
 
 import otx_xai as xai
 from otx_xai.audit.evidence_table import Evidence, no_maps
-from otx_xai.audit.findings import FindingState, Unit
+from otx_xai.audit.findings import Finding, FindingState, Unit
 from otx_xai.audit.hot_places import hot_cells
 from otx_xai.audit.shortcut_candidates import Candidate, fixed_places, shared_contents
-from otx_xai.audit.shortcuts import check_candidate, shortcuts
+from otx_xai.audit.shortcuts import check_candidate, shared_by_classes, shortcuts
 from otx_xai.audit.statistics import share
 from otx_xai.data.planted import Fault
 from otx_xai.metrics.stream import function_scores
@@ -26,8 +27,12 @@ def named(evidence: Evidence, window: tuple[int, int] = (11, 0)) -> Candidate:
     return Candidate(0, True, (4, 4), images, (window,) * len(images), share(1, 1), share(0, 1))
 
 
+def _found(evidence: Evidence, fetch: Any, forward: Any, **more: int) -> list[Finding]:
+    return shortcuts(evidence, shared_by_classes(evidence, fetch), fetch, forward, **more)
+
+
 def verified(audit: Audited, evidence: Evidence) -> list[str]:
-    findings = shortcuts(evidence, audit.fetch, audit.forward, images=15)
+    findings = _found(evidence, audit.fetch, audit.forward, images=15)
     return [finding.subject for finding in findings if finding.state is FindingState.VERIFIED]
 
 
@@ -35,7 +40,7 @@ def verified(audit: Audited, evidence: Evidence) -> list[str]:
 def test_a_fixed_mark_is_verified(boxes: bool) -> None:
     audit = planted_audit(Fault.WATERMARK)
     evidence = audit.evidence if boxes else without_boxes(audit.evidence)
-    finding = shortcuts(evidence, audit.fetch, audit.forward, images=20)[0]
+    finding = _found(evidence, audit.fetch, audit.forward, images=20)[0]
     assert finding.state is FindingState.VERIFIED
     assert finding.subject == "circle: lower left"
     assert finding.effect.unit is Unit.LOG_ODDS
@@ -79,7 +84,7 @@ def test_a_mark_that_is_ignored_is_refuted() -> None:
     assert check is not None
     assert check.state is FindingState.REFUTED
     assert check.paste.high < 0.5
-    found = [one for one in shortcuts(harmless.evidence, harmless.fetch, harmless.forward) if "left" in one.subject]
+    found = [one for one in _found(harmless.evidence, harmless.fetch, harmless.forward) if "left" in one.subject]
     assert [one.state for one in found] == [FindingState.REFUTED]
     assert found[0].p_value is None
     assert found[0].severity == 0
@@ -135,7 +140,7 @@ def test_what_all_classes_look_at_is_no_place_of_one() -> None:
 
 def test_same_seed_same_findings() -> None:
     audit = planted_audit(Fault.ROAMING)
-    first, second = (shortcuts(audit.evidence, audit.fetch, audit.forward, images=5) for _ in range(2))
+    first, second = (_found(audit.evidence, audit.fetch, audit.forward, images=5) for _ in range(2))
     assert [one.content() for one in first] == [one.content() for one in second]
 
 
@@ -156,6 +161,6 @@ def test_nothing_to_say() -> None:
     one = replace(evidence, best=np.zeros_like(evidence.best[:, :1]))
     flat = replace(evidence, maps=replace(evidence.maps, grids=np.zeros_like(evidence.maps.grids)))
     for strange in (nothing, one, flat):
-        assert shortcuts(strange, audit.fetch, audit.forward) == []
+        assert _found(strange, audit.fetch, audit.forward) == []
     no_scores = function_scores(lambda images: np.full((len(images), 3), np.nan, np.float32))
-    assert shortcuts(evidence, audit.fetch, no_scores) == []
+    assert _found(evidence, audit.fetch, no_scores) == []
