@@ -11,6 +11,7 @@ import numpy as np
 
 from otx_xai.audit.evidence_table import BoxTable, Evidence, MapTable, no_maps
 from otx_xai.data.planted import PLANTED_LABELS, Fault, Planted, draw_planted
+from otx_xai.demo.audit_demo import small_network
 from otx_xai.metrics import Forward
 from otx_xai.metrics.stream import function_scores
 from otx_xai.records import InputGeometry, Task
@@ -33,33 +34,13 @@ class Audited:
         return self.data.images[image]
 
 
-def network() -> Any:
-    """Stride 4, one cell sees about 28 pixels; global average, linear."""
-    from torch import nn
-
-    def block(channels: int, width: int, kernel: int, stride: int, padding: int) -> list[Any]:
-        convolution = nn.Conv2d(channels, width, kernel, stride, padding, bias=False)
-        return [convolution, nn.BatchNorm2d(width), nn.ReLU()]
-
-    return nn.Sequential(
-        *block(3, 12, 4, 2, 1),
-        *block(12, 24, 2, 2, 0),
-        *block(24, 48, 3, 1, 1),
-        nn.AvgPool2d(3, 1, 1),
-        *block(48, 48, 1, 1, 0),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(48, len(PLANTED_LABELS)),
-    )
-
-
 def train(data: Planted, seed: int = 0, epochs: int = 8) -> Any:
     """Three seconds of processor time for 600 pictures."""
     import torch
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = network().to(memory_format=torch.channels_last)
+        net = small_network(len(PLANTED_LABELS))
         images, targets = _pixels(data.images), torch.from_numpy(data.targets)
         optimizer = torch.optim.AdamW(net.parameters(), weight_decay=1e-2)
         steps = epochs * -(-len(targets) // 32)
