@@ -1,0 +1,101 @@
+"""The vocabulary of the package: enumerations, and the frozen records that cross from stage to stage.
+
+Conventions that hold everywhere: sizes are ``(height, width)``; images are RGB ``uint8`` arrays ``(H, W, 3)``; maps
+are ``float32`` in [0, 1]; a *target* is a class index, a *label* its name.
+"""
+
+from otx_xai.records.image_records import (
+    PER_IMAGE_TARGET,
+    ClassAnswer,
+    Detections,
+    ImageInfo,
+    Prediction,
+    ScoreOrigin,
+)
+from otx_xai.records.model_records import (
+    InputGeometry,
+    MapGrid,
+    ModelFacts,
+    Tiling,
+)
+from otx_xai.records.told_options import (
+    AUDITED,
+    EXPLAINED,
+    JUDGED,
+    WRITTEN,
+    ExplainConfig,
+    InputOptions,
+    parse_numbers,
+)
+from otx_xai.records.vocabulary import (
+    FEATURE_VECTOR,
+    SALIENCY_MAP,
+    SALIENCY_TARGETS,
+    SCORES,
+    XAI_OUTPUTS,
+    FloatArray,
+    IntArray,
+    Labels,
+    Size,
+    Target,
+    Targets,
+    UInt8Array,
+)
+from otx_xai.records.words import (
+    AuditReport,
+    DumpContent,
+    ExplainMode,
+    ImageFormat,
+    Interpolation,
+    JudgedClass,
+    Method,
+    Preset,
+    ResizeType,
+    TargetExplainGroup,
+    Task,
+    Weights,
+)
+
+__all__ = [
+    "AUDITED",
+    "EXPLAINED",
+    "FEATURE_VECTOR",
+    "JUDGED",
+    "PER_IMAGE_TARGET",
+    "SALIENCY_MAP",
+    "SALIENCY_TARGETS",
+    "SCORES",
+    "WRITTEN",
+    "XAI_OUTPUTS",
+    "AuditReport",
+    "ClassAnswer",
+    "Detections",
+    "DumpContent",
+    "ExplainConfig",
+    "ExplainMode",
+    "FloatArray",
+    "ImageFormat",
+    "ImageInfo",
+    "InputGeometry",
+    "InputOptions",
+    "IntArray",
+    "Interpolation",
+    "JudgedClass",
+    "Labels",
+    "MapGrid",
+    "Method",
+    "ModelFacts",
+    "Prediction",
+    "Preset",
+    "ResizeType",
+    "ScoreOrigin",
+    "Size",
+    "Target",
+    "TargetExplainGroup",
+    "Targets",
+    "Task",
+    "Tiling",
+    "UInt8Array",
+    "Weights",
+    "parse_numbers",
+]
