@@ -19,6 +19,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,8 +40,8 @@ MOST_CLASSES = 10
 """Best classes of an image that are kept, of exclusive ones."""
 FILES = ("images", "maps", "boxes", "thumbnails")
 
-_LOOKED_AT = 256
-"""Pixels of the longer side at which an image is looked at."""
+_LOOKED_AT = 200
+"""Pixels that the longer side of an image has at least, and less than twice, where it is looked at as a whole."""
 _THUMBNAIL = 160
 _THUMBNAIL_OPTIONS = (cv2.IMWRITE_JPEG_QUALITY, 70)
 _MOST = float(np.finfo(np.float16).max)
@@ -105,7 +106,7 @@ class Layout:
     features: int
     grid: Size | None = None
 
-    @property
+    @cached_property
     def image(self) -> np.dtype[Any]:
         """Type of a record of an image: ``*_end`` count the records of other files up to and with this image."""
         return np.dtype(
@@ -122,13 +123,13 @@ class Layout:
             ]
         )
 
-    @property
+    @cached_property
     def map(self) -> np.dtype[Any]:
         """Type of a record of a map."""
         grid = self.grid or (0, 0)
         return np.dtype([("target", "<i4"), ("number", "<i4"), ("range", "<f4", (2,)), ("grid", "u1", grid)])
 
-    @property
+    @cached_property
     def box(self) -> np.dtype[Any]:
         """Type of a record of a box."""
         return np.dtype([("target", "<i4"), ("score", "<f4"), ("xyxy", "<f4", (4,))])
@@ -202,8 +203,15 @@ class EvidenceFiles:
             self._files[name] = self._stack.enter_context(self._opened(self._folder / f"{name}.bin", size))
 
     def close(self) -> None:
-        """Close the files; closing again does nothing."""
-        self._stack.close()
+        """Close the files; closing again does nothing.
+
+        Raises:
+            OutputError: what is left cannot be written; the files are closed none the less.
+        """
+        try:
+            self._stack.close()
+        except OSError as error:
+            raise _unwritable(self._folder, error) from error
 
     def describe(self, explained: ExplainedImage) -> _Described:
         """Make the record of an image; safe in threads."""
@@ -278,6 +286,8 @@ class EvidenceFiles:
         return [row for row, target in enumerate(explained.targets) if target.target in wanted]
 
     def _append(self, name: str, data: bytes, count: int) -> None:
+        if not data:
+            return
         try:
             self._files[name].write(data)
             self._files[name].flush()
@@ -341,27 +351,22 @@ def _boxes(explained: ExplainedImage) -> tuple[IntArray, FloatArray, FloatArray]
 
 
 def _looked_at(image: UInt8Array) -> UInt8Array:
-    """Return an image small enough to be looked at as a whole: first every so many pixels, then their means."""
-    skip = max(1, max(image.shape[:2]) // (2 * _LOOKED_AT))
-    image = image[::skip, ::skip]
-    scale = _LOOKED_AT / max(image.shape[:2])
-    if scale >= 1:
-        return np.ascontiguousarray(image)
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    small: UInt8Array = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return small
+    """Return every so many pixels of an image, for what is seen of it as a whole."""
+    skip = max(1, max(image.shape[:2]) // _LOOKED_AT)
+    return np.ascontiguousarray(image[::skip, ::skip])
 
 
 def _looks(image: UInt8Array) -> tuple[float, float, float]:
     """Return mean and standard deviation of the grey levels, and the logarithm of the variance of the Laplacian."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
-    sharpness = float(cv2.Laplacian(grey, cv2.CV_32F).var())
-    return float(grey.mean()) / 255, float(grey.std()) / 255, float(np.log10(1 + sharpness))
+    mean, spread = (float(value.item()) / 255 for value in cv2.meanStdDev(grey))
+    _, edges = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))
+    return mean, spread, float(np.log10(1 + edges.item() ** 2))
 
 
 def _thumbnail(image: UInt8Array) -> bytes:
-    scale = min(1.0, _THUMBNAIL / max(image.shape[:2]))
+    scale = _THUMBNAIL / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+    small = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) if scale < 1 else image
     shown = cv2.cvtColor(small, cv2.COLOR_RGB2BGR) if small.ndim == 3 else small
     return bytes(cv2.imencode(".jpg", shown, _THUMBNAIL_OPTIONS)[1])

@@ -184,7 +184,7 @@ def run_audit(folder: Path, settings: AuditSettings, model: Model, baseline: Mod
     )
     links = data.images.images if _has_files(data) and settings.report is not AuditReport.NOIMAGES else None
     write_audit(audit, answers, told, looked.own.stored, links)
-    return audit
+    return replace(audit, seconds=time.monotonic() - start)
 
 
 def _look(

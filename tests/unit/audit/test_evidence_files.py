@@ -175,3 +175,15 @@ def test_broken_files_are_told(tmp_path: Path) -> None:
     files.take_up(lines)
     with pytest.raises(OutputError, match="shorter than its journal"):
         files.open()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the file that is always full is Linux's")
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    (tmp_path / "maps.bin").symlink_to("/dev/full")
+    files = EvidenceFiles(tmp_path, Kept(GIVEN, len(LABELS)))
+    files.open()
+    with pytest.raises(OutputError, match="No space left"):
+        files.add(files.describe(explained(0)))
+    with pytest.raises(OutputError, match="No space left"):
+        files.close()  # what could not be written is tried again
+    files.close()
