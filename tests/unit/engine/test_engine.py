@@ -218,7 +218,7 @@ def test_only_bad_images(model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "error", [cv2.error("too large"), MemoryError(), ValueError("2 of 4 scores are NaN")], ids=repr
 )
-@pytest.mark.parametrize("stage", ["otx_xai.explain.run.fit", "otx_xai.explain.plan.choose"])
+@pytest.mark.parametrize("stage", ["otx_xai.explain.run_sources.fit", "otx_xai.explain.plan.choose"])
 def test_an_image_that_breaks_a_library_is_one_failure(
     model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, error: Exception
 ) -> None:
@@ -234,7 +234,7 @@ def test_an_image_that_breaks_a_library_is_one_failure(
     assert (run.explained, len(run.failures), run.exit_code) == (8, 1, 7)
 
 
-@pytest.mark.parametrize("stage", ["explain.run.read_image", "explain.plan.choose", "report.results.record"])
+@pytest.mark.parametrize("stage", ["explain.run_sources.read_image", "explain.plan.choose", "report.results.record"])
 def test_a_fault_in_a_thread_ends_the_run(
     model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:

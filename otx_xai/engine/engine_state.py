@@ -1,0 +1,176 @@
+"""What every job of an engine starts from: its model, its data, its folder, and the newest checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from otx_xai.data import search_images
+from otx_xai.engine.explaining import Images
+from otx_xai.engine.workspace import named_folder, newest_checkpoint
+from otx_xai.errors import ConfigError
+from otx_xai.explain.insertion import split_layers
+from otx_xai.model import ModelOptions
+from otx_xai.options import read_word
+from otx_xai.recipe import override, read_recipe
+from otx_xai.records import InputOptions, Task
+from otx_xai.settings import RunSettings, absolute
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from torch import nn
+
+    from otx_xai.data.datamodule import OTXDataModule
+    from otx_xai.models import OTXModel
+
+DataT = TypeVar("DataT")
+
+
+class EngineState:
+    """The state of an :class:`~otx_xai.engine.Engine`, which says what the arguments mean."""
+
+    def __init__(
+        self,
+        model: OTXModel | nn.Module | Mapping[str, Any] | str | None = None,
+        datamodule: OTXDataModule | None = None,
+        task: Task | str | None = None,
+        work_dir: str | Path | None = None,
+        checkpoint: str | Path | None = None,
+        device: str = "CPU",
+        *,
+        data_root: str | Path | None = None,
+        **trainer_arguments: Any,
+    ) -> None:
+        self.model = model
+        self.datamodule = datamodule
+        self.task = read_word(Task, task)
+        self.work_dir = named_folder(work_dir)
+        self.checkpoint = checkpoint
+        self.device = device
+        self.data_root = data_root
+        self.trainer_arguments = trainer_arguments
+        self._has_trained = False
+
+    @classmethod
+    def from_config(cls, recipe: str | Path, data_root: str | Path | None = None, **overrides: Any) -> Self:
+        """Make an engine from a recipe.
+
+        Args:
+            recipe: name of a recipe (``otx find`` lists them) or a YAML file.
+            data_root: images and their annotations.
+            overrides: other arguments of the engine, such as ``work_dir``; arguments of the trainer, such as
+                ``max_epochs``; and anything in the recipe by its dotted name, given as
+                ``**{"model.init_args.learning_rate": 1e-4, "data.batch_size": 4}``.
+
+        Raises:
+            ConfigError: there is no such recipe, or an override means nothing.
+        """
+        own = {name: overrides.pop(name) for name in ("work_dir", "checkpoint", "device") if name in overrides}
+        changes = {f"trainer.{name}" if _is_plain(name) else name: value for name, value in overrides.items()}
+        content = override(read_recipe(recipe), changes)
+        task = content.get("task")
+        trainer = dict(content.get("trainer") or {})
+        data = dict(content.get("data") or {})
+        datamodule = make_datamodule(data_root, task, data) if data_root is not None else None
+        return cls(content.get("model"), datamodule, task, data_root=data_root, **own, **trainer)
+
+    def _told(self, checkpoint: str | Path | None, input: InputOptions | None, **told: Any) -> dict[str, Any]:
+        """Return the settings of a run: what a job was told, and of what all share what the engine was told."""
+        own = {
+            "checkpoint": checkpoint or self.checkpoint,
+            "model": self._architecture(),
+            "task": self.task,
+            "device": self.device,
+            "work_dir": self.work_dir,
+            "input": input or InputOptions(),
+        }
+        return own | told
+
+    def _model_options(self, settings: RunSettings, data: Images, threshold: float | None) -> ModelOptions:
+        """Return what is said of the model that explains."""
+        return ModelOptions(
+            settings.task,
+            settings.labels,
+            settings.input,
+            settings.output,
+            settings.format,
+            threshold,
+            target_layers=split_layers(settings.target_layer),
+            architecture=self.model,
+            weights=settings.weights,
+            normalised=data.normalised,
+            tensor_size=data.size,
+        )
+
+    def _source(self, checkpoint: str | Path | None) -> Any:
+        """Return what is explained: the file that is named, else the module in hand, else the newest of training."""
+        in_hand = callable(getattr(self.model, "state_dict", None)) and not self._has_trained
+        if in_hand and not (checkpoint or self.checkpoint):
+            return self.model
+        return self._checkpoint(checkpoint)
+
+    def _architecture(self) -> str | None:
+        """Return the name of the architecture that the engine, or its recipe, was given."""
+        if isinstance(self.model, Mapping):
+            return (self.model.get("init_args") or {}).get("architecture")
+        return self.model if isinstance(self.model, str) else None
+
+    def _checkpoint(self, checkpoint: str | Path | None) -> Path:
+        chosen = checkpoint or self.checkpoint
+        return Path(chosen).expanduser() if chosen else newest_checkpoint(self.work_dir)
+
+    def _given(
+        self,
+        datamodule: Any,
+        data_root: str | Path | None,
+        at: Callable[[str | Path], DataT],
+        of: Callable[[Any], DataT],
+    ) -> DataT:
+        """Return the images of a job: what this call was given outranks what the engine was made with.
+
+        Args:
+            datamodule: that this call was given.
+            data_root: that this call was given.
+            at: finds images at a path.
+            of: finds those of a data module.
+        """
+        for root, module in ((data_root, datamodule), (self.data_root, self.datamodule)):
+            if root:
+                return at(root)
+            if module is not None:
+                return of(module)
+        raise ConfigError(
+            "No images were given; expected a folder, an image, a list file or a glob. Pass it as --data_root, or pass "
+            "an OTXDataModule."
+        )
+
+
+def images_at(root: str | Path) -> Images:
+    """Find the images at a path.
+
+    Raises:
+        DataError: there are none.
+    """
+    found = search_images(root)
+    return Images(found.images, absolute(root), not_read=found.not_read)
+
+
+def _is_plain(name: str) -> bool:
+    """Whether an override without a dot is meant for the trainer."""
+    return "." not in name and name not in ("model", "data", "trainer", "task")
+
+
+def make_datamodule(root: str | Path, task: Task | str | None, arguments: Mapping[str, Any]) -> OTXDataModule:
+    """Make the data module of annotated images at a path.
+
+    Raises:
+        ConfigError: there is no such argument.
+    """
+    from otx_xai.data.datamodule import OTXDataModule
+
+    try:
+        return OTXDataModule(root, task, **arguments)
+    except TypeError as error:
+        raise ConfigError(f"The arguments of the data do not fit: {error}. `otx train --help` lists them.") from error

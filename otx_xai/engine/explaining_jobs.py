@@ -1,0 +1,181 @@
+"""The job of an engine that explains many images."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from otx_xai.engine.engine_state import EngineState, images_at
+from otx_xai.engine.explaining import (
+    begin_run,
+    images_of,
+    named_as_data,
+    open_session,
+    reconcile,
+    save_explained,
+)
+from otx_xai.engine.workspace import explain_run
+from otx_xai.explain.insertion import split_layers
+from otx_xai.explain.plan import How, plan
+from otx_xai.explain.run import ExplainRun
+from otx_xai.methods.table import method_name
+from otx_xai.model import open_model
+from otx_xai.options import read_word
+from otx_xai.records import (
+    ExplainConfig,
+    ExplainMode,
+    InputOptions,
+    Labels,
+    Method,
+    Preset,
+    Targets,
+    Weights,
+)
+from otx_xai.report import locked
+from otx_xai.settings import ExplainSettings
+
+if TYPE_CHECKING:
+    from otx_xai.data.datamodule import OTXDataModule
+
+logger = logging.getLogger("otx_xai")
+
+
+class ExplainingJobs(EngineState):
+    """Explain."""
+
+    def explain(
+        self,
+        checkpoint: str | Path | None = None,
+        datamodule: OTXDataModule | None = None,
+        explain_config: ExplainConfig | None = None,
+        dump: bool = False,
+        *,
+        data_root: str | Path | None = None,
+        labels: Labels = None,
+        output: str | None = None,
+        format: str | None = None,
+        weights: Weights | str | None = None,
+        input: InputOptions | None = None,
+        explain_mode: ExplainMode | str = ExplainMode.AUTO,
+        explain_method: Method | str | None = None,
+        target_layer: str | None = None,
+        targets: Targets = None,
+        preset: Preset | str | None = None,
+        num_masks: int | None = None,
+        tolerance: float | None = None,
+        batch_size: int = 1,
+        output_model: str | Path | None = None,
+        resume: bool = True,
+        seed: int = 0,
+        num_steps: int | None = None,
+        noise: float | None = None,
+        keep_explanations: bool = True,
+        **trainer_kwargs: Any,
+    ) -> ExplainRun:
+        """Explain every image: read, infer, choose the classes, write.
+
+        Writes ``predictions.jsonl`` (a line an image), ``run.json`` (settings, versions, counts, failures) and
+        ``config.yaml`` (what ``otx explain --config`` repeats the run with) into the work directory, and with ``dump``
+        the pictures below ``saliency_map``. An interrupted run goes on where it stopped when it is called again with
+        the same settings.
+
+        Args:
+            checkpoint: model file: ``.xml``, ``.onnx``, ``.tflite``; or ``.ckpt``, ``.pth``, ``.pt``, ``.safetensors``,
+                which are exported first.
+            datamodule: images: an OTXDataModule, or anybody's LightningDataModule or DataLoader. Floating point tensors
+                of the latter count as normalised, and are fed as they are; the pictures below the maps are recovered
+                with the model's (or ``input``'s) mean and scale, or by stretching the range of the tensor.
+            explain_config: which maps, and which pictures of them.
+            dump: write pictures. Without it the result holds the explanations.
+            data_root: images: a folder (recursive), one image, a list file, or a glob pattern.
+            labels: class names: a file with one a line, or ``a,b,c``, where the model does not tell.
+            output: the output that is explained, by name or number, where a classifier has several.
+            format: how the outputs of a detector spell boxes, by the name of a row of
+                :data:`otx_xai.model.formats.choice.BOX_FORMATS`, where graph and names leave it open.
+            weights: of a torch checkpoint that holds both, ``ema``: averaged over training, the default, or ``raw``:
+                those of the last step.
+            input: what to feed the model, where it does not tell.
+            explain_mode: ``whitebox``: a branch in the graph; ``blackbox``: perturbed images; ``auto``: the first where
+                the analysis of the graph finds a place for it, else the second. Log and ``run.json`` tell.
+            explain_method: ``reciprocam``, ``vitreciprocam``, ``multistridecam``, ``layercam``, ``gradcam``,
+                ``hirescam``, ``integratedgradients``, ``smoothgrad``, ``detclassprobabilitymap``,
+                ``instsegexplainalgo``, ``odam`` or ``activationmap``; ``rise``, ``guidedrise``, ``aise`` or ``drise``;
+                chosen by task and graph by default.
+            target_layer: layer to perturb, by name; found by default.
+            targets: ``predicted`` (the default: classes above the threshold, the best one where none is), ``-1`` for
+                all classes, ``boxes`` of a detector, class names or indices. Overrides
+                ``explain_config.target_explain_group``.
+            preset: ``speed``, ``balance`` or ``quality``. In auto mode classifiers are explained by a method of one
+                pass (the default), by ``multistridecam`` in about two, or by ``guidedrise`` in about 60, where the
+                graph allows it; detectors by ``odam``, a map of each box, with the latter two. Of other black-box
+                methods it decides how many passes they take.
+            num_masks: forward passes at most an image of RISE and D-RISE; the preset decides by default.
+            tolerance: standard error of a map, as a part of its range, from which RISE and D-RISE end before.
+            batch_size: images an inference, where the model leaves its batch open.
+            output_model: also save the model with its ``saliency_map`` output (all classes) to this ``.xml``.
+            resume: go on with an interrupted run of the same settings; else begin anew. A run that has explanations
+                to return always begins anew.
+            seed: of the masks of RISE and D-RISE, and of the noise of SmoothGrad.
+            num_steps: gradients an image of ``integratedgradients`` (50 by default) and ``smoothgrad`` (25).
+            noise: standard deviation of SmoothGrad's noise, as a part of the image's range; 0.15 by default.
+            keep_explanations: without ``dump``, return the explanations. Their memory grows with the number of images.
+            trainer_kwargs: accepted for the sake of OTX scripts; inference runs in OpenVINO.
+
+        Returns:
+            What was done.
+
+        Raises:
+            OtxXaiError: see :mod:`otx_xai.errors`; an image that fails is counted and does not end the run. The first
+                Ctrl-C is no error either: the run ends after the images on their way, and the result says so.
+        """
+        if trainer_kwargs:
+            logger.warning("%s: not used, explaining runs in OpenVINO.", ", ".join(trainer_kwargs))
+        told = self._told(
+            checkpoint,
+            input,
+            output=output,
+            format=format,
+            weights=read_word(Weights, weights),
+            labels=labels,
+            batch_size=batch_size,
+            output_model=output_model,
+            data_root=data_root,
+            targets=targets,
+            explain_method=method_name(explain_method),
+            target_layer=target_layer,
+            explain_mode=ExplainMode(explain_mode),
+            preset=read_word(Preset, preset),
+            num_masks=num_masks,
+            tolerance=tolerance,
+            seed=seed,
+            num_steps=num_steps,
+            noise=noise,
+            dump=dump,
+            explain_config=explain_config or ExplainConfig(),
+            resume=resume,
+        )
+        settings = ExplainSettings(**told)
+        return self._explain(settings, datamodule, keep=keep_explanations and not dump)
+
+    def _explain(self, settings: ExplainSettings, datamodule: Any, *, keep: bool) -> ExplainRun:
+        config, (method, wanted) = settings.explain_config, reconcile(settings)
+        source = self._source(settings.checkpoint)
+        data = self._given(datamodule, settings.data_root, images_at, images_of)
+        layers = split_layers(settings.target_layer)
+        options = self._model_options(settings, data, config.confidence_threshold)
+        model = named_as_data(open_model(source, options, batch=settings.batch_size), data.labels)
+        how = How(settings.explain_mode, method, settings.target_layer, settings.of_method())
+        planned = plan(model, how, targets=wanted, threshold=config.predicted_maps_conf_thr)
+        session = open_session(planned, settings.device, normalised=data.normalised)
+        work_dir = explain_run(self.work_dir)
+        named = source if isinstance(source, Path) else None
+        found = replace(settings, checkpoint=named, data_root=data.root, work_dir=work_dir)
+        with locked(work_dir):
+            if settings.output_model is not None:
+                said = replace(options, task=planned.facts.task)
+                saved = Path(settings.output_model).expanduser()
+                save_explained(source, said, planned, layers, saved, method=method)
+            run = begin_run(work_dir, found, planned, session, model.digest, data, keep=keep)
+            return run.execute(session, resume=settings.resume and not keep and data.loader is None)

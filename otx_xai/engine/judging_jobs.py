@@ -1,0 +1,250 @@
+"""The jobs of an engine that judge: maps by other maps, and a model by all of its maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from otx_xai.engine.engine_state import EngineState
+from otx_xai.engine.explaining import named_as_data
+from otx_xai.engine.workspace import audit_run, new_run
+from otx_xai.methods.table import method_name
+from otx_xai.model import Model, open_model
+from otx_xai.options import read_word
+from otx_xai.records import InputOptions, JudgedClass, Labels, Method, Preset, Weights
+from otx_xai.report import locked
+from otx_xai.settings import AuditConfig, AuditSettings, JudgeSettings
+
+if TYPE_CHECKING:
+    from otx_xai.audit.audit_result import Audit
+    from otx_xai.data.datamodule import OTXDataModule
+    from otx_xai.judging import Judgement
+
+
+class JudgingJobs(EngineState):
+    """Judge, audit."""
+
+    def judge(
+        self,
+        checkpoint: str | Path | None = None,
+        datamodule: OTXDataModule | None = None,
+        *,
+        data_root: str | Path | None = None,
+        methods: str | Sequence[str] | None = None,
+        images: int = 50,
+        judged: JudgedClass | str = JudgedClass.PREDICTED,
+        steps: int = 50,
+        sanity: bool = False,
+        labels: Labels = None,
+        output: str | None = None,
+        format: str | None = None,
+        weights: Weights | str | None = None,
+        input: InputOptions | None = None,
+        confidence_threshold: float | None = None,
+        target_layer: str | None = None,
+        preset: Preset | str | None = None,
+        num_masks: int | None = None,
+        tolerance: float | None = None,
+        batch_size: int = 1,
+        seed: int = 0,
+        num_steps: int | None = None,
+        noise: float | None = None,
+    ) -> Judgement:
+        """Say how good the maps of several methods are, side by side on the same images.
+
+        Writes ``judge.json`` and ``judge.png`` into a folder of its own, ``<work_dir>/<timestamp>``. Judged are maps
+        of one class an image, or of one box: that which the model is surest of. Memory does not grow with the number
+        of images, but for some numbers each.
+
+        Args:
+            checkpoint: as of :meth:`explain`.
+            datamodule: images as pictures (``uint8``), and their annotations.
+            data_root: images, as of :meth:`explain`, or a data set in any layout that
+                :class:`otx_xai.OTXDataModule` recognises; its boxes are what maps of classes are held against.
+            methods: names, a sequence or with commas between; by default all white boxes that fit the model, and the
+                method that ``explain_mode`` auto takes.
+            images: number of images, spread evenly over all that are found; all where there are fewer.
+            judged: ``predicted``, or ``truth``: of a classifier, the class of the annotations.
+            steps: of insertion and deletion: with ``M`` methods an image takes ``6 + (M + 2) * (4 * steps - 3)``
+                forward passes besides what methods take.
+            sanity: also compare the maps of 8 of the images with those of the same network with random weights, and
+                with those of another class.
+            labels: as of :meth:`explain`, and the next four.
+            output: see there.
+            format: see there.
+            weights: see there.
+            input: see there.
+            confidence_threshold: score from which a box counts as found.
+            target_layer: of the white-box methods.
+            preset: see :meth:`explain`; like the next two, it is told the black-box methods that have it.
+            num_masks: see :meth:`explain`.
+            tolerance: see :meth:`explain`.
+            batch_size: images an inference, where the model leaves its batch open.
+            seed: of masks, of the random control, and of random weights.
+            num_steps: see :meth:`explain`.
+            noise: see :meth:`explain`.
+
+        Returns:
+            What was found, which prints as a table.
+
+        Raises:
+            OtxXaiError: see :mod:`otx_xai.errors`; an image that fails is counted and does not end the run. The first
+                Ctrl-C is no error either: the result is of the images that were judged before.
+        """
+        told = self._told(
+            checkpoint,
+            input,
+            output=output,
+            format=format,
+            weights=read_word(Weights, weights),
+            labels=labels,
+            batch_size=batch_size,
+            data_root=data_root,
+            target_layer=target_layer,
+            preset=read_word(Preset, preset),
+            num_masks=num_masks,
+            tolerance=tolerance,
+            seed=seed,
+            num_steps=num_steps,
+            noise=noise,
+            methods=methods,
+            images=images,
+            judged=JudgedClass(judged),
+            steps=steps,
+            sanity=sanity,
+            confidence_threshold=confidence_threshold,
+        )
+        settings = JudgeSettings(**told)
+        return self._judge(settings, datamodule)
+
+    def _judge(self, settings: JudgeSettings, datamodule: Any) -> Judgement:
+        from otx_xai.engine import judge_job
+
+        judge_job.check_methods(settings)
+        source = self._source(settings.checkpoint)
+        data = self._given(datamodule, settings.data_root, judge_job.data_at, judge_job.data_of)
+        options = self._model_options(settings, data.images, settings.confidence_threshold)
+        model = named_as_data(open_model(source, options, batch=settings.batch_size), data.images.labels)
+        return judge_job.run_trial(new_run(self.work_dir, "judge"), model, settings, data)
+
+    def audit(
+        self,
+        checkpoint: str | Path | None = None,
+        datamodule: OTXDataModule | None = None,
+        audit_config: AuditConfig | None = None,
+        *,
+        data_root: str | Path | None = None,
+        baseline: str | Path | None = None,
+        baseline_input: InputOptions | None = None,
+        fail_on: str | Sequence[str] | None = None,
+        review: str | Path | None = None,
+        labels: Labels = None,
+        output: str | None = None,
+        format: str | None = None,
+        weights: Weights | str | None = None,
+        input: InputOptions | None = None,
+        explain_method: Method | str | None = None,
+        target_layer: str | None = None,
+        preset: Preset | str | None = None,
+        num_masks: int | None = None,
+        tolerance: float | None = None,
+        batch_size: int = 1,
+        resume: bool = True,
+        dry_run: bool = False,
+        seed: int = 0,
+        num_steps: int | None = None,
+        noise: float | None = None,
+    ) -> Audit:
+        """Say what is wrong with a model or its data: evidence of all images, findings, checks, a verdict, a page.
+
+        Writes the page ``audit/index.html`` into the work directory, and beside it ``audit.json``, ``findings.jsonl``,
+        ``images.parquet``, ``label_review.csv``, ``summary.md``, ``junit.xml`` and the evidence; and ``audit.yaml``,
+        what ``otx audit --config`` repeats it with, into the work directory itself. An interrupted audit goes on where
+        it stopped when it is called again with the same settings.
+
+        Args:
+            checkpoint: as of :meth:`explain`.
+            datamodule: images as pictures (``uint8``), and their annotations.
+            data_root: images, or a data set in any layout that :class:`otx_xai.OTXDataModule` recognises. Without
+                annotations all is asked that needs none.
+            audit_config: how many images, how many of them in checks, what the page holds, and the like.
+            baseline: another model of the same classes, such as the one before quantisation: what changed from it.
+            baseline_input: what to feed the baseline, where it does not tell; of ``input`` what is not said here.
+            fail_on: conditions under which :attr:`~otx_xai.audit.audit_result.Audit.exit_code` is 8: kinds of findings
+                (``verified_shortcut``), figures with a limit (``accuracy=0.9``), several with commas between. A limit
+                is compared with the pessimistic end of the interval.
+            review: a ``label_review.csv`` whose last column a person filled: these labels count instead of the data's.
+            labels: as of :meth:`explain`, and the next four.
+            output: see there.
+            format: see there.
+            weights: see there.
+            input: see there.
+            explain_method: what makes the maps; chosen by default.
+            target_layer: of the white-box methods.
+            preset: see :meth:`explain`, and the next two.
+            num_masks: see :meth:`explain`.
+            tolerance: see :meth:`explain`.
+            batch_size: images an inference, where the model leaves its batch open.
+            resume: go on with an interrupted audit of the same settings.
+            dry_run: only tell, in :attr:`~otx_xai.audit.audit_result.Audit.notes`, how long it would take and how much
+                it would write.
+            seed: of whatever is drawn by lot.
+            num_steps: see :meth:`explain`.
+            noise: see :meth:`explain`.
+
+        Returns:
+            What was found, which prints as a summary.
+
+        Raises:
+            OtxXaiError: see :mod:`otx_xai.errors`; an image that fails is counted and does not end the audit. The first
+                Ctrl-C is no error either: what was looked at is kept.
+        """
+        told = self._told(
+            checkpoint,
+            input,
+            **vars(audit_config or AuditConfig()),
+            output=output,
+            format=format,
+            weights=read_word(Weights, weights),
+            labels=labels,
+            batch_size=batch_size,
+            data_root=data_root,
+            target_layer=target_layer,
+            preset=read_word(Preset, preset),
+            num_masks=num_masks,
+            tolerance=tolerance,
+            seed=seed,
+            num_steps=num_steps,
+            noise=noise,
+            baseline=baseline,
+            baseline_input=baseline_input or InputOptions(),
+            explain_method=method_name(explain_method),
+            fail_on=fail_on,
+            review=review,
+            dry_run=dry_run,
+            resume=resume,
+        )
+        settings = AuditSettings(**told)
+        return self._audit(settings, datamodule)
+
+    def _audit(self, settings: AuditSettings, datamodule: Any) -> Audit:
+        from otx_xai.engine import audit_job, judge_job
+
+        audit_job.check_settings(settings)
+        source = self._source(settings.checkpoint)
+        data = self._given(datamodule, settings.data_root, judge_job.data_at, judge_job.data_of)
+
+        def opened(one: Any, told: AuditSettings) -> Model:
+            options = self._model_options(told, data.images, told.confidence_threshold)
+            return named_as_data(open_model(one, options, batch=told.batch_size), data.images.labels)
+
+        model, baseline = opened(source, settings), None
+        if settings.baseline is not None:
+            baseline = audit_job.open_baseline(settings, opened)
+        work_dir = audit_run(self.work_dir)
+        folder = audit_job.folder_in(work_dir)
+        with locked(folder):
+            audit_job.remember(replace(settings, data_root=data.images.root or None, work_dir=work_dir))
+            return audit_job.run_audit(folder, settings, model, baseline, data)
