@@ -26,7 +26,7 @@ from otx_xai.audit.hot_places import Cell, other_windows, window_means, window_r
 from otx_xai.audit.interventions import Edit, Fetch, Fill, Outcome, Region, Trial, cover, paste, run_trials
 from otx_xai.audit.object_places import object_mask
 from otx_xai.audit.shortcut_candidates import Candidate, fixed_places, objects_in, shared_contents
-from otx_xai.audit.statistics import TESTS, mean_effect, paired, said
+from otx_xai.audit.statistics import TESTS, mean_effect, paired
 from otx_xai.audit.wording import counted, examples
 from otx_xai.metrics import Forward
 from otx_xai.records import UInt8Array
@@ -300,10 +300,11 @@ def _finding(evidence: Evidence, candidate: Candidate, check: ShortcutCheck, tes
     return Finding(
         FindingKind.SHORTCUT,
         f"{label}: {where}",
-        f"In {counted(len(candidate.images), 'image')} predicted as {label} ({candidate.frequency.value:.0%}, of other "
-        f"classes {candidate.elsewhere.value:.0%}) the model looks at {_what(candidate, where)}; covering it costs "
-        f"log-odds of {said(check.covered)} ({check.covered_controls.value:.2f} {_control(evidence, candidate)}), and "
-        f"pasting it onto other classes adds {said(check.paste)}.",
+        f"{_LEAD[state].format(label=repr(label), what=_what(candidate, where))}, in "
+        f"{counted(len(candidate.images), 'image')} ({candidate.frequency.value:.0%} of them; of other classes "
+        f"{candidate.elsewhere.value:.0%}): covering it costs log-odds of {check.covered.value:.2f} "
+        f"({check.covered_controls.value:.2f} {_control(evidence, candidate)}), pasting it onto other classes adds "
+        f"{check.paste.value:.2f}.",
         check.cover if state is FindingState.REFUTED else check.paste,
         state,
         len(candidate.images) / max(1, len(evidence)),
@@ -313,6 +314,12 @@ def _finding(evidence: Evidence, candidate: Candidate, check: ShortcutCheck, tes
         check.p_value if is_verified else None,
     )
 
+
+_LEAD = {
+    FindingState.VERIFIED: "The model decides for {label} by {what}",
+    FindingState.SUSPECTED: "The model looks at {what} for {label}",
+    FindingState.REFUTED: "The model looks at {what} for {label}, and does not rely on it",
+}
 
 _ADVICE = {
     FindingState.VERIFIED: "Remove it, or add images of {label} without it and of other classes with it.",

@@ -1,7 +1,7 @@
 """The engine: one method a job, each a list of stages.
 
-``engine.py`` holds the class, ``*_jobs.py`` its methods, ``*_job.py``, ``explaining.py`` and ``training.py`` the stages,
-and ``workspace.py`` the folders of runs.
+``engine.py`` holds the class, ``*_jobs.py`` its methods, ``*_job.py``, ``explaining.py`` and ``training.py`` the
+stages, and ``workspace.py`` the folders of runs.
 """
 
 from otx_xai.engine.engine import Engine

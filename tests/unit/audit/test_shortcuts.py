@@ -48,7 +48,7 @@ def test_a_fixed_mark_is_verified(boxes: bool) -> None:
     assert finding.p_value is not None
     assert finding.p_value < 1e-3
     assert 0.25 < finding.share < 0.34
-    assert "the model looks at the same place (lower left); covering it costs" in finding.statement
+    assert "The model decides for 'circle' by the same place (lower left), in" in finding.statement
     assert finding.check["covered"]["value"] > finding.check["covered_controls"]["value"] + 1
     assert ("in other classes)" in finding.statement) is not boxes
     assert ("No objects are annotated" in finding.suggestion) is not boxes

@@ -17,7 +17,7 @@ def test_the_mark_is_found_and_nothing_without_it(tmp_path: Path) -> None:
     assert demo.audit.page.is_file()
     assert demo.clean.metrics["accuracy"].effect.value > 0.7
     text = demo.summary()
-    assert "The audit of the first says: verified: In" in text
+    assert "The audit of the first says: verified: The model decides for 'circle' by the same place" in text
     assert "it verifies nothing" in text
 
 
