@@ -18,7 +18,7 @@ from otx_xai.audit.metadata import folders_of, read_metadata
 from otx_xai.audit.questions import ask, concluded
 from otx_xai.engine.audit_files import Told, write_audit
 from otx_xai.engine.check_job import Checked, check
-from otx_xai.engine.evidence_job import Pass, Subject, how_of, map_noise, take_baseline, take_evidence
+from otx_xai.engine.evidence_job import Pass, Subject, begin, end, how_of, map_noise, take_baseline, take_evidence
 from otx_xai.engine.judge_job import JudgedData, known_of
 from otx_xai.engine.workspace import make
 from otx_xai.errors import ConfigError, DataError, OtxXaiError
@@ -152,6 +152,7 @@ def run_audit(folder: Path, settings: AuditSettings, model: Model, baseline: Mod
         read_metadata(settings.metadata, [image.name for image in data.images.images])  # before anything takes time
     if settings.dry_run:
         return _forecast(folder, settings, model, data, known)
+    begin(folder, resume=settings.resume, baseline=baseline is not None)
     looked = _look(folder, settings, model, baseline, data, known)
     if looked.own.run.interrupted or (looked.baseline is not None and looked.baseline.run.interrupted):
         return _unfinished(folder, looked, time.monotonic() - start)
@@ -184,6 +185,8 @@ def run_audit(folder: Path, settings: AuditSettings, model: Model, baseline: Mod
     )
     links = data.images.images if _has_files(data) and settings.report is not AuditReport.NOIMAGES else None
     write_audit(audit, answers, told, looked.own.stored, links)
+    if not audit.interrupted:
+        end(folder)
     return replace(audit, seconds=time.monotonic() - start)
 
 

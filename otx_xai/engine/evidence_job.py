@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from otx_xai.methods.table import METHODS
 from otx_xai.model import Model
 from otx_xai.postprocess import fit, to_uint8
 from otx_xai.records import AuditReport, ExplainConfig, FloatArray, ImageInfo, InputGeometry, UInt8Array
+from otx_xai.report.files import write_atomic
 from otx_xai.report.manifest import Manifest
 from otx_xai.runtime import Arrays
 from otx_xai.settings import AuditSettings
@@ -33,6 +35,9 @@ logger = logging.getLogger("otx_xai")
 
 EVIDENCE, SECOND_LOOK, BASELINE = "evidence", "second_look", "baseline"
 """Folders of an audit: the pass over all images, that over wrong ones for the labelled class, that of the baseline."""
+
+UNFINISHED = ".unfinished"
+"""File that is there as long as an audit has not ended."""
 
 _FOUND_OTHERWISE = (
     "checkpoint",
@@ -101,6 +106,29 @@ class Pass:
     evidence: Evidence
 
 
+def begin(folder: Path, *, resume: bool, baseline: bool) -> None:
+    """Remove what earlier audits have left, but for the evidence of one that has not ended.
+
+    Args:
+        folder: of the audit, which exists.
+        resume: go on with one that has not ended.
+        baseline: there is another model.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+    """
+    goes_on = resume and (folder / UNFINISHED).exists()
+    for name in (EVIDENCE, SECOND_LOOK, BASELINE):
+        if not goes_on or (name == BASELINE and not baseline):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    write_atomic(folder / UNFINISHED, b"")
+
+
+def end(folder: Path) -> None:
+    """Remember that an audit has ended: the next one begins anew."""
+    (folder / UNFINISHED).unlink(missing_ok=True)
+
+
 def how_of(settings: AuditSettings) -> How:
     """Return how a model is explained for its audit: maps unscaled, and pooled features beside them."""
     return How(
@@ -134,6 +162,7 @@ def take_evidence(
         return done
     missing = _without_map(done.evidence)
     if not missing or data.loader is not None or planned.black_box is not None:
+        shutil.rmtree(folder / SECOND_LOOK, ignore_errors=True)  # of an audit that was stopped, and asked otherwise
         return done
     images = tuple(image for image in data.images if image.name in missing)
     classes = tuple(sorted({target for name in missing for target in given[name]}))
@@ -226,7 +255,15 @@ def _pass(
         "images": _digest({image.name: () for image in data.images}),
         "wanted": planned.wanted.indices,
     }
-    manifest = Manifest(folder, "audit", decisive, subject.model.digest, len(data.images), refusals=planned.refusals)
+    manifest = Manifest(
+        folder,
+        "audit",
+        decisive,
+        subject.model.digest,
+        len(data.images),
+        refusals=planned.refusals,
+        keeps_complete=True,  # what is of an audit that has ended is gone
+    )
     run = Run(
         folder,
         manifest,

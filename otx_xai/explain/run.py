@@ -124,7 +124,8 @@ class Run:
         self._images = images
         self._results = Results(work_dir, images, plan.facts.labels, config if dump else None, recorder)
         self._keep = keep
-        self._keeps_names_only = recorder is not None  # evidence is passed on, and does not tell where files lie
+        # Evidence is passed on, and does not tell where files lie
+        self._places = {image.name: image.file for image in images} if recorder is not None else {}
         self._suspicion = Suspicion(plan.facts)
         self._explained = self._files = self._warned = self._found = 0
         self._failures: dict[str, str] = {}
@@ -303,9 +304,8 @@ class Run:
 
     def _fail(self, source: Source | Tile, why: ImageError) -> None:
         logger.warning("%s", why)
-        file = source.file if isinstance(source, ImageInfo) else ""
-        told = str(why).replace(file, source.name) if file and self._keeps_names_only else str(why)
-        self._failures[source.name] = told
+        file = self._places.get(source.name, "")
+        self._failures[source.name] = str(why).replace(file, source.name) if file else str(why)
 
     def _warn(self, warning: str | None) -> None:
         if warning:

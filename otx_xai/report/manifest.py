@@ -42,6 +42,8 @@ class Manifest:
         images: number of images of the run.
         refusals: why other methods are not used, each ``"<method>: <why>"``.
         not_read: files among the images that are passed over.
+        keeps_complete: a complete run of the same settings goes on too, which finds nothing left to do: it is one of
+            several of a job that has not ended.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class Manifest:
         *,
         refusals: Iterable[str] = (),
         not_read: Iterable[str] = (),
+        keeps_complete: bool = False,
     ) -> None:
+        self._keeps_complete = keeps_complete
         self._path = work_dir / MANIFEST
         self._images = images
         self._content: dict[str, Any] = {
@@ -87,10 +91,13 @@ class Manifest:
                 f"{self._path} cannot be read ({error}); expected the manifest of an earlier run. Remove it, or choose "
                 f"another --work_dir."
             ) from error
-        if not isinstance(before, dict) or before.get("status") == "complete":
+        is_complete = not isinstance(before, dict) or before.get("status") == "complete"
+        if is_complete and not self._keeps_complete:
             return False
-        if before.get("fingerprint") == self._content["fingerprint"]:
+        if isinstance(before, dict) and before.get("fingerprint") == self._content["fingerprint"]:
             return True
+        if is_complete:
+            return False
         logger.warning(
             "Beginning anew: the unfinished run in %s was another. What differs: %s. Another --work_dir keeps both.",
             self._path.parent,

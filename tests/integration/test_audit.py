@@ -20,6 +20,7 @@ import otx_xai as xai
 from otx_xai.audit.findings import FindingState
 from otx_xai.cli import main
 from otx_xai.data.planted import PLANTED_LABELS, Fault, draw_planted
+from otx_xai.engine import audit_job
 from otx_xai.errors import ConfigError, DataError, LabelError
 
 SIDE = planted_audit.SIDE
@@ -159,11 +160,34 @@ def test_an_interrupted_audit_goes_on(desk: Path, done: xai.Audit, tmp_path: Pat
     (evidence / "predictions.jsonl").write_text("".join(journal[:70]) + journal[70][:9])
     manifest = json.loads((evidence / "run.json").read_text())
     (evidence / "run.json").write_text(json.dumps(manifest | {"status": "running"}))
+    (work_dir / "audit" / ".unfinished").touch()
     again = audit_of(desk, work_dir)
     assert json.loads((evidence / "run.json").read_text())["counts"]["explained"] == COUNT
     for name in ("images", "maps", "boxes", "thumbnails"):
         assert (evidence / f"{name}.bin").read_bytes() == (done.folder / "evidence" / f"{name}.bin").read_bytes()
     assert [one.content() for one in again.findings] == [one.content() for one in done.findings]
+
+
+def test_an_audit_that_is_stopped_in_its_checks_keeps_its_evidence(
+    desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    config = xai.AuditConfig(max_images=20, check_images=2)
+    with monkeypatch.context() as patched:
+        patched.setattr(audit_job, "check", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            audit_of(desk, tmp_path, audit_config=config, baseline=desk / "model.xml")
+    assert not (tmp_path / "audit" / "index.html").exists()
+    with caplog.at_level("INFO"):
+        audit_of(desk, tmp_path, audit_config=config)
+    assert "Resuming: 20 of 20 images are done." in caplog.text
+    assert not (tmp_path / "audit" / "baseline").exists()  # nobody asks for it now
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        audit_of(desk, tmp_path, audit_config=config)
+    assert "Resuming" not in caplog.text  # that one has ended
 
 
 def test_without_annotations_what_needs_none_is_asked(desk: Path, tmp_path: Path) -> None:

@@ -282,3 +282,12 @@ def test_what_model_info_says_of_tiles() -> None:
     for key, value in {"tile_size": "0", "tiles_overlap": "1", "max_pred_number": "2.5"}.items():
         with pytest.raises(ModelError, match=f"model_info/{key} of the model is '{value}'; expected a"):
             describe(detector(**{key: value}), labels=LABELS)
+
+
+def test_an_audit_does_not_tell_where_the_images_of_failed_tiles_lie(
+    model_file: Path, folder: Path, tmp_path: Path
+) -> None:
+    done = Engine(work_dir=tmp_path / "out").audit(model_file, data_root=folder)
+    assert done.exit_code == 7
+    assert set(done.failures) == {"b.png", "bad.png"}
+    assert not [file for file in done.folder.rglob("*") if file.is_file() and str(folder).encode() in file.read_bytes()]
