@@ -171,8 +171,15 @@ def begin_run(
     """
     write_config(work_dir, settings.arguments())
     decisive = settings.decisive() | _found_out(plan, session)
-    told = {"refusals": plan.refusals, "not_read": data.not_read}
-    manifest = Manifest(work_dir, "explain", decisive, model_sha256, len(data.images), **told)
+    manifest = Manifest(
+        work_dir,
+        "explain",
+        decisive,
+        model_sha256,
+        len(data.images),
+        refusals=plan.refusals,
+        not_read=data.not_read,
+    )
     config, dump = settings.explain_config, settings.dump
     return Run(work_dir, manifest, plan, config, data.images, dump=dump, keep=keep, loader=data.loader)
 
