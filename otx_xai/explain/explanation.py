@@ -20,6 +20,7 @@ from otx_xai.records import (
     UInt8Array,
 )
 from otx_xai.report import PlacedMaps, slug, slugs, write_picture
+from otx_xai.report.notebook_view import pictures_html
 
 logger = logging.getLogger("otx_xai")
 
@@ -126,6 +127,16 @@ class Explanation:
 
     def __repr__(self) -> str:
         return f"Explanation(targets={self.targets}, shape={self.shape})"
+
+    def _repr_html_(self) -> str:
+        """Show itself in a notebook: the pictures of :attr:`saliency_map`, with labels and scores."""
+        scores = dict(zip(map_keys(self.predictions), self.predictions, strict=True))
+        captions = []
+        for target in self.targets:
+            found = scores.get(target)
+            name = found.label if found is not None else _name(target, self.label_names)
+            captions.append(name if found is None else f"{name} {found.score:.2f}")
+        return pictures_html(list(self.saliency_map.values()), captions, self.name or "")
 
     def save(self, dir_path: str | Path, name: str | None = None) -> list[Path]:
         """Write ``target_<label>.jpg`` for each map, or ``<name>_target_<label>.jpg``.
