@@ -47,7 +47,8 @@ def _figure(picture: UInt8Array, caption: str) -> str:
         times = _SIDE // 2 / max(picture.shape[:2])
         size = (round(picture.shape[1] * times), round(picture.shape[0] * times))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
-    shown = colormap(picture / np.float32(255)) if picture.ndim == 2 else picture
+    grey = np.asarray(picture, np.float32) / np.float32(255)
+    shown = colormap(grey.astype(np.float32, copy=False)) if picture.ndim == 2 else picture
     data = b64encode(encode(shown)).decode()
     text = escape(caption)
     image = f'<img src="data:image/png;base64,{data}" alt="{text}" style="display:block;max-width:100%">'
