@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ FOLDER, PAGE = "audit", "index.html"
 """Folder of an audit in its work directory, and the page in it."""
 
 _SHOWN = 8
+_WIDTH = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,7 @@ class Audit:
         notes: what could not be asked or checked, and why, in sentences.
         seconds: time it took.
         interrupted: whether it was stopped; findings are missing then.
+        dry: nothing was audited; ``notes`` say how long it would take.
     """
 
     folder: Path
@@ -45,6 +48,7 @@ class Audit:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     interrupted: bool = False
+    dry: bool = False
 
     @property
     def page(self) -> Path:
@@ -73,16 +77,19 @@ class Audit:
             return (
                 f"Interrupted after {counted(self.images, 'image')}: the same command goes on where this one stopped."
             )
+        if self.dry:
+            return self.verdict.sentence
         lines = [
             f"Audited {counted(self.images, 'image')} in {self.seconds:.1f} s: {self.page}",
-            f"{str(self.verdict.state).upper()}: {self.verdict.sentence}",
+            *_wrapped(f"{str(self.verdict.state).upper()}: {self.verdict.sentence}"),
             *([""] if self.metrics else []),
             *(f"  {figure.label}: {said(figure.effect)}" for figure in self.metrics.values()),
         ]
         told = [one for one in self.findings if one.state is not FindingState.REFUTED]
         if told:
             lines.append("")
-        lines += [f"  [{one.state}] {one.kind}: {one.statement}" for one in told[:_SHOWN]]
+        for one in told[:_SHOWN]:
+            lines += _wrapped(f"[{one.state}] {one.kind}: {one.statement}", "  ")
         if len(told) > _SHOWN:
             lines.append(f"  and {counted(len(told) - _SHOWN, 'more finding')}.")
         refuted = len(self.findings) - len(told)
@@ -90,7 +97,20 @@ class Audit:
             lines.append(f"  {counted(refuted, 'suspicion')} {'was' if refuted == 1 else 'were'} refuted.")
         lines += [""] if self.gates or self.notes or self.failures else []
         lines += [*(f"{'passed' if gate.passed else 'FAILED'}: {gate.gate}. {gate.why}" for gate in self.gates)]
-        lines += list(self.notes)
+        for note in self.notes:
+            lines += _wrapped(note)
         if self.failures:
             lines.append(f"{counted(len(self.failures), 'image')} failed; audit.json says why.")
         return "\n".join(lines).rstrip()
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    """Return text in lines that a terminal shows whole, all but the first set in."""
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

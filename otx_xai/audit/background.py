@@ -189,12 +189,15 @@ def _loss(target: int, outcome: Outcome) -> BackgroundLoss | None:
 def _finding(evidence: Evidence, loss: BackgroundLoss, tests: int) -> Finding:
     label = evidence.labels[loss.target]
     of_class = (evidence.given == loss.target).any(axis=1).sum()
-    changed = "" if math.isnan(loss.changed.value) else f"; {max(0.0, loss.changed.value):.0%} more lose the class"
+    changed = (
+        "" if math.isnan(loss.changed.value) else f"; {max(0.0, loss.changed.value):.0%} more of them lose the class"
+    )
     return Finding(
         FindingKind.BACKGROUND_RELIANCE,
         label,
-        f"On backgrounds of other classes the score of {label} falls by {said(loss.reliance)} more than on backgrounds "
-        f"of its own class, in {counted(loss.reliance.n, 'image')} whose objects stayed as they were{changed}.",
+        f"On backgrounds of other classes the score of {label} falls by {loss.reliance.value:.2f} more than on "
+        f"backgrounds of its own class ({said(loss.reliance).partition(', ')[2]}), in "
+        f"{counted(loss.reliance.n, 'image')} whose objects stayed as they were{changed}.",
         loss.reliance,
         FindingState.VERIFIED,
         float(of_class) / max(1, len(evidence)),

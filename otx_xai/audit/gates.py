@@ -129,6 +129,10 @@ FIGURES = (
 """Names of all figures that gates can ask for; an audit has those that its task and data allow."""
 
 
+_LARGEST = {"drift": 2}
+"""Largest value of figures that are no shares: a distance of maps."""
+
+
 def parse_gates(fail_on: str | Sequence[str] | None) -> list[Gate]:
     """Read the conditions of ``--fail_on``.
 
@@ -183,32 +187,42 @@ def conclude(
         return Verdict(
             VerdictState.ATTENTION, "Little was asked, as the data have no labels; of that nothing was found."
         )
-    passed = f"All {len(gates)} gates are passed, and nothing" if gates else "Nothing"
+    all_of = "The gate is" if len(gates) == 1 else f"All {len(gates)} gates are"
+    passed = f"{all_of} passed, and nothing" if gates else "Nothing"
     return Verdict(VerdictState.PASS, f"{passed} was found that pixels or statistics confirm.")
 
 
 def _gate(word: str) -> Gate:
     name, has_limit, limit = (part.strip() for part in word.partition("="))
+    name = name.lower().replace("-", "_")
     if has_limit:
         if name not in FIGURES:
-            raise ConfigError(f"--fail_on {word!r}: there is no figure {name!r}; {_close(name, FIGURES)}")
-        try:
-            return Gate(word, figure=name, limit=float(limit))
-        except ValueError as error:
-            raise ConfigError(f"--fail_on {word!r}: {limit!r} is no number; expected a limit such as 0.25.") from error
+            raise ConfigError(f"--fail_on {word!r}: there is no figure {name!r}. {_close(name, FIGURES)}")
+        return Gate(word, figure=name, limit=_limit(word, name, limit))
     states = (FindingState.VERIFIED, FindingState.SUSPECTED, FindingState.MEASURED)
     state = next((state for state in states if name.startswith(f"{state}_")), None)
     kind = name.removeprefix(f"{state}_") if state else name
     kinds = [str(one) for one in FindingKind]
     if kind not in kinds:
         hint = f" A figure takes a limit: {kind}=0.9." if kind in FIGURES else ""
-        raise ConfigError(f"--fail_on {word!r}: there is no kind of finding {kind!r}; {_close(kind, kinds)}{hint}")
+        raise ConfigError(f"--fail_on {word!r}: there is no kind of finding {kind!r}. {_close(kind, kinds)}{hint}")
     return Gate(word, FindingKind(kind), state)
+
+
+def _limit(word: str, name: str, text: str) -> float:
+    most = _LARGEST.get(name, 1)
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = math.nan
+    if not 0 <= limit <= most:
+        raise ConfigError(f"--fail_on {word!r}: expected a limit from 0 to {most}, such as {name}=0.25, not {text!r}.")
+    return limit
 
 
 def _close(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    meant = f"did you mean {close[0]!r}? " if close else ""
+    meant = f"Did you mean {close[0]!r}? " if close else ""
     return f"{meant}Expected one of {', '.join(known)}."
 
 

@@ -17,6 +17,17 @@ examples:
 """
 
 
+_COMPARE = """\
+usage: otx audit compare OLD NEW [--json FILE]
+
+what changed from one audit to another: findings that came, went, grew or shrank
+
+  OLD, NEW     folders of audits, their work directories, or their audit.json
+  --json FILE  write the changes as JSON, too
+
+Ends with 8 where a verified finding came or grew."""
+
+
 def run(verb: str, argv: list[str]) -> int:
     """Audit, or compare two audits, and return the exit code."""
     if argv[:1] == ["compare"]:
@@ -46,6 +57,9 @@ def _compare(argv: list[str]) -> int:
     from otx_xai.audit.comparison import compare, read_audit
     from otx_xai.report.files import write_json
 
+    if {"-h", "--help"} & set(argv):
+        print(_COMPARE)
+        return 0
     words = list(argv)
     target = None
     if "--json" in words:

@@ -52,6 +52,9 @@ def check_settings(settings: AuditSettings) -> None:
     except ImportError as error:
         raise ConfigError(f"Audits need {error.name}: pip install 'otx-xai[audit]'.") from error
     parse_gates(settings.fail_on)
+    own = [name for name, value in vars(settings.baseline_input).items() if value is not None]
+    if own and settings.baseline is None:
+        raise ConfigError(f"--baseline_input.{own[0]} is given, and no --baseline; expected both, or --input.{own[0]}.")
     if settings.explain_method is not None:
         find_method(settings.explain_method)
     for name in ("metadata", "review"):
@@ -258,7 +261,14 @@ def _known(settings: AuditSettings, model: Model, data: JudgedData) -> dict[str,
     if settings.review is None:
         return known
     decided = read_review(settings.review, model.facts.labels)
-    logger.info("%d labels are taken from the review.", len(decided))
+    names = {image.name for image in data.images.images}
+    ours = names & decided.keys()
+    if decided and not ours:
+        raise DataError(
+            f"The review {str(settings.review)!r} names {next(iter(decided))!r}, and none of the {len(names)} images; "
+            f"the first of them is {data.images.images[0].name!r}. Expected the review of an audit of these data."
+        )
+    logger.info("Labels taken from the review: %d, of %d lines with a verdict.", len(ours), len(decided))
     return known | {name: replace(known.get(name, Known()), classes=(target,)) for name, target in decided.items()}
 
 
@@ -314,7 +324,7 @@ def _forecast(
         f"{settings.check_images} images of each finding more. {_FORECAST} of the images were looked at for this."
     )
     verdict = Verdict(VerdictState.PASS, f"Nothing was audited. {note}")
-    return Audit(folder, verdict, (), {}, (), done.run.explained, notes=(note,), seconds=done.run.seconds)
+    return Audit(folder, verdict, (), {}, (), done.run.explained, notes=(note,), seconds=done.run.seconds, dry=True)
 
 
 def _duration(seconds: float) -> str:

@@ -126,6 +126,9 @@ def test_everything_is_written(done: xai.Audit) -> None:
     assert "FAIL" in (done.folder / "summary.md").read_text()
     assert done.page.is_file()
     assert "FAILED: verified_background_reliance" in done.summary()
+    findings = [line for line in done.summary().splitlines() if line.startswith("  ")]
+    assert len(findings) > 10
+    assert max(map(len, findings)) <= 100
 
 
 def test_no_file_tells_where_it_was_made(done: xai.Audit, desk: Path) -> None:
@@ -216,6 +219,7 @@ def test_a_page_without_pixels(desk: Path, tmp_path: Path) -> None:
 def test_a_forecast_audits_nothing(desk: Path, tmp_path: Path) -> None:
     done = audit_of(desk, tmp_path, dry_run=True)
     assert f"{COUNT} images would take about" in done.notes[0]
+    assert done.summary().startswith("Nothing was audited. 120 images")
     assert [path.name for path in done.folder.iterdir() if path.name != ".lock"] == []
 
 
@@ -248,6 +252,13 @@ def test_a_review_goes_there_and_back(desk: Path, tmp_path: Path) -> None:
     assert after.metrics["accuracy"].effect.value > before.metrics["accuracy"].effect.value + 0.05
 
 
+def test_a_review_of_other_data_is_refused(desk: Path, tmp_path: Path) -> None:
+    review = tmp_path / "review.csv"
+    review.write_text("image,given,suggested,verdict\nother.png,circle,star,suggested\n")
+    with pytest.raises(DataError, match=r"names 'other\.png', and none of the 120 images"):
+        audit_of(desk, tmp_path / "out", review=review)
+
+
 def test_the_command(desk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["--checkpoint", str(desk / "model.xml"), "--data_root", str(desk / "val"), *WORDS, "--max_images", "30"]
     assert main(["audit", *common, "--work_dir", str(tmp_path / "a"), "--fail_on", "accuracy=0.99"]) == 8
@@ -257,13 +268,15 @@ def test_the_command(desk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["audit", "compare", str(tmp_path / "b"), str(tmp_path / "a"), "--json", changes]) in (0, 8)
     assert json.loads(Path(changes).read_text())["schema"] == 1
     assert main(["audit", "compare", str(tmp_path / "b")]) == 2
+    assert main(["audit", "compare", "--help"]) == 0
 
 
 @pytest.mark.parametrize(
     ("more", "match"),
     [
-        ({"fail_on": "acuracy=1"}, "did you mean 'accuracy'"),
+        ({"fail_on": "acuracy=1"}, "Did you mean 'accuracy'"),
         ({"review": "none.csv"}, "is no file"),
+        ({"baseline_input": xai.InputOptions(mean=3)}, "baseline_input.mean is given, and no --baseline"),
         ({"explain_method": "nothing"}, "nothing"),
     ],
 )

@@ -41,6 +41,7 @@ FIGURES = [
         ("accuracy=0.88", [], [True]),
         ("background_reliance=0.25, accuracy=0.8", [], [False, True]),
         ("ece=0.1", [], [False]),
+        ("Verified-Shortcut", [finding()], [False]),
         (["verified_drift", "ap50=0.5"], [finding("drift", M)], [True, False]),
     ],
 )
@@ -62,9 +63,12 @@ def test_a_gate_that_nothing_can_pass_says_so() -> None:
 @pytest.mark.parametrize(
     ("fail_on", "match"),
     [
-        ("verified_shortcuts", "did you mean 'shortcut'"),
-        ("acuracy=0.9", "did you mean 'accuracy'"),
-        ("accuracy=high", "'high' is no number"),
+        ("verified_shortcuts", "Did you mean 'shortcut'"),
+        ("acuracy=0.9", "Did you mean 'accuracy'"),
+        ("accuracy=high", "expected a limit from 0 to 1, such as accuracy=0.25, not 'high'"),
+        ("accuracy=90", "expected a limit from 0 to 1"),  # per cent
+        ("ece=nan", "expected a limit from 0 to 1"),
+        ("drift=2.5", "expected a limit from 0 to 2"),
         ("accuracy", r"A figure takes a limit: accuracy=0\.9"),
         ("refuted_shortcut", "no kind of finding 'refuted_shortcut'"),
     ],
@@ -81,6 +85,8 @@ def test_the_verdict_names_the_worst() -> None:
     assert verdict.sentence == "shortcut of class b. 1 more verified finding."
     assert conclude([finding(state=S)], []).sentence.startswith("Nothing is verified; 1 suspicion to look at.")
     assert conclude([finding(state=M), finding(state=R)], []).state == "pass"
+    (passed,) = check_gates(parse_gates("accuracy=0.8"), [], FIGURES)
+    assert conclude([], [passed]).sentence.startswith("The gate is passed, and nothing")
     assert conclude([worst], [], doubt="Fed otherwise.").sentence == "Fed otherwise."
     assert conclude([], [], labelled=False).sentence.startswith("Little was asked")
 
