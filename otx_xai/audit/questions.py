@@ -310,6 +310,8 @@ def _by_image(evidence: Evidence, image: NDArray[np.int64], values: FloatArray) 
 
 def _notes(evidence: Evidence) -> list[str]:
     """Say what the data do not allow to ask."""
+    if not len(evidence):
+        return []
     notes = []
     labelled = int(evidence.is_labelled.sum())
     if not labelled:
@@ -322,5 +324,5 @@ def _notes(evidence: Evidence) -> list[str]:
     if evidence.objects is None:
         notes.append("The data have no boxes: where objects are was not asked, nor whether the background decides.")
     if not len(evidence.maps):
-        notes.append("There are no saliency maps: what needs them was not asked.")
+        notes.append("There are no saliency maps of single classes or boxes: what needs them was not asked.")
     return notes

@@ -160,7 +160,7 @@ def take_evidence(
     done = _pass(folder / EVIDENCE, subject, planned, settings, data, known, given)
     if not subject.model.facts.task.is_classification or done.run.interrupted:
         return done
-    missing = _without_map(done.evidence)
+    missing = _without_map(done.evidence) if len(done.evidence.maps) else set()  # else its maps know no classes
     if not missing or data.loader is not None or planned.black_box is not None:
         shutil.rmtree(folder / SECOND_LOOK, ignore_errors=True)  # of an audit that was stopped, and asked otherwise
         return done

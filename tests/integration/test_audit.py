@@ -252,6 +252,16 @@ def test_a_review_goes_there_and_back(desk: Path, tmp_path: Path) -> None:
     assert after.metrics["accuracy"].effect.value > before.metrics["accuracy"].effect.value + 0.05
 
 
+def test_maps_that_know_no_classes_are_looked_at_once(
+    desk: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = xai.AuditConfig(max_images=8, check_images=0)
+    with caplog.at_level("INFO"):
+        done = audit_of(desk, tmp_path, explain_method="activationmap", audit_config=config)
+    assert "Looking again" not in caplog.text
+    assert any("no saliency maps of single classes" in note for note in done.notes)
+
+
 def test_a_review_of_other_data_is_refused(desk: Path, tmp_path: Path) -> None:
     review = tmp_path / "review.csv"
     review.write_text("image,given,suggested,verdict\nother.png,circle,star,suggested\n")
@@ -294,6 +304,7 @@ def test_what_cannot_be_read_is_told(desk: Path, tmp_path: Path) -> None:
     assert done.exit_code == 5
     assert done.verdict.sentence == "No image could be explained, so nothing was audited."
     assert "nan" not in done.summary()
+    assert not done.notes  # nothing is said of labels that nobody saw
     table = tmp_path / "table.csv"
     table.write_text("file,camera\nnone.png,A\n")
     config = xai.AuditConfig(metadata=table)
