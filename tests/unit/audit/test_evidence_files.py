@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -187,3 +188,18 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="No space left"):
         files.close()  # what could not be written is tried again
     files.close()
+
+
+@pytest.mark.parametrize("size", [(375, 500), (1, 900), (900, 1), (799, 801), (1500, 2000), (399, 300), (5, 4)])
+def test_images_of_any_size_are_looked_at(tmp_path: Path, size: tuple[int, int]) -> None:
+    one = explained(0)
+    flat = np.full((*size, 3), (200, 100, 50), np.uint8)
+    files = EvidenceFiles(tmp_path, Kept(GIVEN, len(LABELS)))
+    described = files.describe(replace(one, image=flat))
+    brightness, contrast, sharpness = described.fields["looks"]
+    assert brightness == pytest.approx((0.299 * 200 + 0.587 * 100 + 0.114 * 50) / 255, abs=0.01)
+    assert contrast == 0
+    assert sharpness == 0
+    shown = cv2.imdecode(np.frombuffer(described.thumbnail, np.uint8), cv2.IMREAD_COLOR)
+    assert max(shown.shape[:2]) == min(160, max(size))
+    assert abs(shown[..., ::-1].reshape(-1, 3).mean(axis=0) - (200, 100, 50)).max() < 4
