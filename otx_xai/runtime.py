@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, InvalidStateError, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Event, Lock
 from typing import Any, Generic, TypeVar
@@ -102,9 +102,17 @@ class Session:
         """
         return self.by_name(self.raw(tensor))
 
-    def run(self, inputs: Sequence[NDArray[Any]]) -> Arrays:
+    def run(self, inputs: Sequence[NDArray[Any] | ov.Tensor]) -> Arrays:
         """Run a model of several inputs, given in their order, likewise."""
         return self.by_name(self.raw(inputs))
+
+    @contextmanager
+    def lent(self, inputs: Sequence[NDArray[Any]]) -> Iterator[Mapping[str, ov.Tensor]]:
+        """Run a model of several inputs, and lend its outputs by name for a while, without copies: to other models."""
+        request = self._request()
+        request.infer(inputs, share_outputs=True)
+        yield {name: request.get_output_tensor(i) for i, name in enumerate(self._names)}
+        self._free.append(request)
 
     def named(self, outputs: Mapping[str, NDArray[Any]]) -> NamedOutputs:
         """Return outputs by name so that they can be looked up as in an ``OVDict``."""
@@ -114,12 +122,16 @@ class Session:
         """Return copies of all outputs in an ``OVDict`` by name; an output without one is called by its index."""
         return {name: np.array(results[i]) for i, name in enumerate(self._names)}
 
-    def raw(self, tensor: NDArray[Any] | Sequence[NDArray[Any]]) -> Any:
-        """Run one batch and return OpenVINO's own result, an ``OVDict`` of copies; safe in several threads."""
+    def _request(self) -> ov.InferRequest:
+        """Return a request that nobody uses."""
         try:
-            request = self._free.pop()
+            return self._free.pop()
         except IndexError:
-            request = self._compiled.create_infer_request()
+            return self._compiled.create_infer_request()
+
+    def raw(self, tensor: NDArray[Any] | Sequence[NDArray[Any] | ov.Tensor]) -> Any:
+        """Run one batch and return OpenVINO's own result, an ``OVDict`` of copies; safe in several threads."""
+        request = self._request()
         results = request.infer(tensor)
         self._free.append(request)
         return results

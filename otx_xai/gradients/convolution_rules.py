@@ -76,7 +76,7 @@ def _convolution(step: Step) -> Gradients:
     return {0: parted(step, sent_through(step, up, weights, moves, is_grouped=is_grouped))}
 
 
-def _ends(node: ov.Node, places: int) -> list[int]:
+def ends_of(node: ov.Node, places: int) -> list[int]:
     """Return the paddings behind."""
     attributes = node.get_attributes()
     return [0] * places if str(attributes["auto_pad"]).lower() == "valid" else list(map(int, attributes["pads_end"]))
@@ -85,7 +85,7 @@ def _ends(node: ov.Node, places: int) -> list[int]:
 def _can_be_turned(node: ov.Node, moves: Geometry) -> bool:
     if moves.begins is None or set(moves.strides) != {1}:
         return False
-    pads = zip(moves.begins, _ends(node, len(moves.begins)), moves.extents, strict=True)
+    pads = zip(moves.begins, ends_of(node, len(moves.begins)), moves.extents, strict=True)
     return all(max(begin, end) < extent for begin, end, extent in pads)
 
 
@@ -96,7 +96,7 @@ def _turned_convolution(
     places = rank(step.x) - 2
     order = weights.ndim - places
     turned = np.flip(np.swapaxes(weights, order - 2, order - 1), tuple(range(order, weights.ndim)))
-    ends = _ends(step.node, places)
+    ends = ends_of(step.node, places)
     pads = [
         [extent - 1 - pad for extent, pad in zip(moves.extents, side, strict=True)]
         for side in (moves.begins or (), ends)

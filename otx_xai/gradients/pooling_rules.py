@@ -18,6 +18,7 @@ from openvino.utils.node_factory import NodeFactory
 
 from otx_xai.gradients.formulas import again, array, ints, mul, number, shaped, vector, zeros
 from otx_xai.gradients.shape_rules import merged, parted
+from otx_xai.gradients.shifted_pooling import shifted_pooling
 from otx_xai.gradients.step import Gradients, Rule, Size, Step, rank, sizes, tensor_sizes
 from otx_xai.graph.constants import evaluate
 from otx_xai.graph.surgery import transpose
@@ -28,7 +29,8 @@ _IDLE = (("kernel", 1), ("strides", 1), ("pads_begin", 0), ("pads_end", 0), ("di
 
 
 def _largest_in_window(step: Step) -> Gradients:
-    return {0: _scattered(step, _indices(step.node))}
+    shifted = shifted_pooling(step)
+    return {0: _scattered(step, _indices(step.node)) if shifted is None else shifted}
 
 
 def _indices(node: ov.Node) -> ov.Output:

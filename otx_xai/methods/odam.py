@@ -16,9 +16,7 @@ from threading import Lock
 import cv2
 import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 from openvino import opset13 as ops
-from openvino import opset15
 
 from otx_xai.errors import GraphError
 from otx_xai.gradients.gradient import gradients, missing_rules
@@ -29,9 +27,12 @@ from otx_xai.graph.backbone_stages import stage_ends
 from otx_xai.graph.features import Features, as_features
 from otx_xai.graph.grid import map_grid
 from otx_xai.graph.input_layout import image_input
+from otx_xai.graph.labels import Labels
 from otx_xai.graph.leaves import Leaf, leaves_of
-from otx_xai.graph.surgery import Twin, add_outputs, forbid_dynamic_quantisation, reshape, size_of
+from otx_xai.graph.surgery import Twin, add_outputs, forbid_dynamic_quantisation
 from otx_xai.graph.view import Port, View, port_of
+from otx_xai.methods.box_seeds import NOISE, Seed, layer_cam, seed_inputs, seed_parameters, seeds_at
+from otx_xai.methods.box_windows import Asked, BoxWindows
 from otx_xai.methods.spec import BOX_FINDERS, Fit, MethodSpec, SecondPass
 from otx_xai.model.facts import ANY_SIZE
 from otx_xai.model.formats.box_format import Match
@@ -43,13 +44,7 @@ from otx_xai.runtime import Arrays, Session
 PREFIX = f"xai/{Method.ODAM.value}"
 
 _SEEDS = 4
-"""Boxes that share a run of a second model, at most."""
-
-_FACTORS = 2
-"""Numbers of one output at most that a score is a product of."""
-
-_NOISE = 1e-4
-"""Part of the contribution of another level below which a level is left out."""
+"""Boxes that share a run of a second model over the whole image, at most."""
 
 _BLUR = 0.025
 """Standard deviation of the smoothing, as a part of the mean side of the input: 8 pixels of 320."""
@@ -77,6 +72,7 @@ class _Scored:
 
     Args:
         view: its graph, static.
+        labels: meaning of its axes.
         size: ``(height, width)`` of its input.
         leaves: the tensors that outputs with scores take their numbers from, such as the class heads of all levels.
         names: of these outputs, one a leaf.
@@ -85,6 +81,7 @@ class _Scored:
     """
 
     view: View
+    labels: Mapping[Port, Labels]
     size: Size
     leaves: tuple[Leaf, ...]
     names: tuple[str, ...]
@@ -128,7 +125,7 @@ def _scored(model: Model, target_layers: Sequence[str]) -> _Scored:
         raise GraphError("No gradient of its scores reaches its features: they do not depend on them by real numbers.")
     leaves, owners = zip(*reached, strict=True)
     grids = tuple(map_grid(view, labels, one.output) for one in features)
-    return _Scored(view, model.facts.geometry.size, leaves, owners, tuple(features), grids)
+    return _Scored(view, labels, model.facts.geometry.size, leaves, owners, tuple(features), grids)
 
 
 def _is_plain(match: Match) -> bool:
@@ -226,16 +223,15 @@ def _second_model(scored: _Scored, leaves: Sequence[int], names: Mapping[Port, s
         return None
     features = [scored.features[level] for level in levels]
     tail = tail_of(scored.view, ends, [one.output for one in features])
-    seeded, inputs = [], []
+    seeded, inputs = [], list[ov.Node]()
     for end in tail.ends:
-        elements = ops.parameter([-1, _FACTORS], np.int64)
-        slopes = ops.parameter([-1, _FACTORS], np.float32)
-        seeded.append((end, _seeds(end, elements, slopes)))
-        inputs += [elements, slopes]
+        parameters = seed_parameters()
+        seeded.append((end, seeds_at(parameters, ops.shape_of(end, output_type="i64"), end)))
+        inputs += parameters
     found = gradients(seeded, tail.wrt, several=True)
     results = []
-    for level, *pair in zip(levels, features, tail.wrt, found, strict=True):
-        value = _layer_cam(*pair)
+    for level, own, tensor, gradient in zip(levels, features, tail.wrt, found, strict=True):
+        value = layer_cam(own, tensor, gradient, _grid(own))
         value.get_tensor().set_names({f"maps/{level}"})
         results.append(ops.result(value))
     made = ov.Model(results, [*inputs, *tail.parameters], PREFIX)
@@ -243,53 +239,7 @@ def _second_model(scored: _Scored, leaves: Sequence[int], names: Mapping[Port, s
     return _Second(made, tuple(names[port_of(start)] for start in tail.starts), tuple(levels))
 
 
-def _seeds(end: ov.Output, elements: ov.Node, slopes: ov.Node) -> ov.Output:
-    """Return seeds ``(S, *shape)`` that are slopes at some elements of an output, and 0 elsewhere."""
-    shape = ops.shape_of(end, output_type="i64")
-    first, zero = ops.constant(np.array([0], np.int64)), ops.constant(np.float32(0))
-    count = ops.reduce_prod(shape, first, keep_dims=True)
-    seeds = size_of(elements.output(0), 0)
-    nothing = ops.broadcast(zero, ops.concat([seeds, count], 0))
-    axis = ops.constant(np.int64(1))
-    flat = opset15.scatter_elements_update(nothing, elements, slopes, axis, reduction="sum", use_init_val=True)
-    value = ops.reshape(flat, ops.concat([seeds, shape], 0), special_zero=False).output(0)
-    kind = end.get_element_type()
-    return value if kind == ov.Type.f32 else ops.convert(value, kind).output(0)
-
-
-def _layer_cam(features: Features, tensor: ov.Output, gradient: ov.Output) -> ov.Output:
-    """Return LayerCAM maps ``(S, h, w)`` of features of one image and their gradients, but for the outer ReLU.
-
-    What is not finite stays so, which it would not in a ReLU: ``relu(g) = (g + |g|) / 2``.
-    """
-    weighted = ops.multiply(ops.add(gradient, ops.abs(gradient)), tensor)
-    channels = ops.constant(np.array([features.channel_axis], np.int64))
-    maps = ops.reduce_sum(weighted, channels, keep_dims=False).output(0)
-    rows, columns = features.grid
-    if features.tokens is not None:
-        ahead, everything = ops.constant(np.array([features.prefix], np.int64)), ops.constant(np.array([2**62]))
-        one, axis = ops.constant(np.array([1], np.int64)), ops.constant(np.array([1], np.int64))
-        maps = ops.slice(maps, ahead, everything, one, axis).output(0)
-    maps = reshape(maps, (-1, rows or 1, columns or 1))
-    return maps if maps.get_element_type() == ov.Type.f32 else ops.convert(maps, "f32").output(0)
-
-
 # --- maps -------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Seed:
-    """A number that the score of a box comes from.
-
-    Args:
-        leaf: number of the leaf that holds it.
-        element: which of its elements.
-        slope: by how much the score grows with it.
-    """
-
-    leaf: int
-    element: int
-    slope: float
 
 
 class _Gradients:
@@ -302,6 +252,7 @@ class _Gradients:
 
     def __init__(self, scored: _Scored, names: Mapping[Port, str]) -> None:
         self._scored, self._names = scored, names
+        self._windows = BoxWindows(scored.view, scored.labels, _outputs(scored.leaves), scored.features, names)
         self._lock = Lock()
         self._seconds: dict[tuple[int, ...], _Second | None] = {}
 
@@ -312,14 +263,17 @@ class _Gradients:
         groups: dict[tuple[int, ...], list[int]] = {}
         for box, own in enumerate(seeds):
             groups.setdefault(tuple(sorted({seed.leaf for seed in own})), []).append(box)
+        served = self._windows.fill(Asked(session, starts, seeds, levels), groups)
         for leaves, boxes in groups.items():
+            if leaves in served:
+                continue
             second = self._second(leaves)
             if second is None:
                 continue
             compiled, given = session.beside(second.model), [starts[name] for name in second.starts]
             for first in range(0, len(boxes), _SEEDS):
                 some = boxes[first : first + _SEEDS]
-                inputs = [part for leaf in leaves for part in _seed_inputs([seeds[box] for box in some], leaf)]
+                inputs = [part for leaf in leaves for part in seed_inputs([seeds[box] for box in some], leaf)]
                 outputs = compiled.run([*inputs, *given])
                 for level in second.levels:
                     levels[level][some] = outputs[f"maps/{level}"]
@@ -331,9 +285,9 @@ class _Gradients:
                 self._seconds[leaves] = _second_model(self._scored, leaves, self._names)
             return self._seconds[leaves]
 
-    def _seeds(self, found: Detections) -> list[list[_Seed]]:
+    def _seeds(self, found: Detections) -> list[list[Seed]]:
         """Return the numbers that the score of each box comes from."""
-        seeds: list[list[_Seed]] = [[] for _ in range(len(found))]
+        seeds: list[list[Seed]] = [[] for _ in range(len(found))]
         for origin in found.origins:
             slopes = np.ones(len(found), np.float32) if origin.slopes is None else origin.slopes
             for i, (name, leaf) in enumerate(zip(self._scored.names, self._scored.leaves, strict=True)):
@@ -341,22 +295,13 @@ class _Gradients:
                     continue
                 elements = origin.elements if leaf.elements is None else leaf.elements[origin.elements]
                 for box in np.flatnonzero((elements >= 0) & (slopes != 0)):
-                    seeds[box].append(_Seed(i, int(elements[box]), float(slopes[box])))
+                    seeds[box].append(Seed(i, int(elements[box]), float(slopes[box])))
         return seeds
 
 
 def _grid(features: Features) -> Size:
     rows, columns = features.grid
     return rows or 1, columns or 1
-
-
-def _seed_inputs(boxes: Sequence[Sequence[_Seed]], leaf: int) -> tuple[NDArray[np.int64], FloatArray]:
-    """Return what a second model is told of one leaf: elements and slopes, ``(S, 2)`` each."""
-    elements, slopes = np.zeros((len(boxes), _FACTORS), np.int64), np.zeros((len(boxes), _FACTORS), np.float32)
-    for row, seeds in enumerate(boxes):
-        for column, seed in enumerate(seed for seed in seeds if seed.leaf == leaf):
-            elements[row, column], slopes[row, column] = seed.element, seed.slope
-    return elements, slopes
 
 
 def combined(levels: Sequence[FloatArray], size: Size, grids: Sequence[MapGrid | None]) -> FloatArray:
@@ -375,7 +320,7 @@ def combined(levels: Sequence[FloatArray], size: Size, grids: Sequence[MapGrid |
     """
     levels = [np.maximum(level, 0) for level in levels]
     weights = np.stack([level.sum(axis=(1, 2)) for level in levels])
-    counts = weights > _NOISE * weights.max(axis=0)
+    counts = weights > NOISE * weights.max(axis=0)
     rows, columns = max((level.shape[1:] for level in levels), key=lambda shape: shape[0] * shape[1])
     blur = _BLUR * (size[0] * size[1]) ** 0.5
     spread = {"sigmaX": blur * columns / size[1], "sigmaY": blur * rows / size[0]}
