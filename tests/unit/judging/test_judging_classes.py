@@ -169,7 +169,7 @@ def test_a_loader_of_pictures(model: Path, tmp_path: Path) -> None:
     found = Engine(work_dir=tmp_path).judge(model, [picture[None]] * 3, images=2, steps=2)
     assert (found.counts.found, found.counts.judged) == (3, 2)
     tensors = [picture[None].astype(np.float32) / 255]
-    with pytest.raises(ConfigError, match="normalised already; judging hides parts of pictures"):
+    with pytest.raises(ConfigError, match="normalised already; here pictures are changed"):
         Engine(work_dir=tmp_path).judge(model, tensors)
 
 
