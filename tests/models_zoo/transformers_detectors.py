@@ -10,8 +10,6 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 import classifying
-import cv2
-import numpy as np
 import openvino as ov
 import pictures as drawn
 import torch
@@ -147,13 +145,9 @@ def _layers(network: nn.Module, *sizes: int) -> list[Head]:
 
 
 def _answer(network: Callable[..., Any], processor: Any, picture: Image.Image) -> Answer:
-    """Decode with the package's own processor; what it stretches is stretched before, so that no filter decides."""
-    fed = picture
-    if "height" in processor.size:
-        sides = (processor.size["width"], processor.size["height"])
-        fed = Image.fromarray(cv2.resize(np.asarray(picture), sides, interpolation=cv2.INTER_LINEAR))
+    """Prepare and decode with the package's own processor."""
     with torch.no_grad():
-        output = network(**processor(fed, return_tensors="pt"))
+        output = network(**processor(picture, return_tensors="pt"))
     (found,) = processor.post_process_object_detection(
         output, threshold=CONFIDENCE, target_sizes=[(picture.height, picture.width)]
     )
