@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import fields
-from typing import Any
+from typing import Any, NoReturn
 
 from otx_xai.cli.parsing import add_record, engine_for, make_parser
 from otx_xai.errors import EXIT_GATE, ConfigError
@@ -17,15 +18,25 @@ examples:
 """
 
 
-_COMPARE = """\
-usage: otx audit compare OLD NEW [--json FILE]
+class _ComparisonParser(argparse.ArgumentParser):
+    """Reads the arguments of ``otx audit compare``."""
 
-what changed from one audit to another: findings that came, went, grew or shrank
+    def __init__(self) -> None:
+        super().__init__(
+            "otx audit compare",
+            description="what changed from one audit to another: findings that came, went, grew or shrank",
+            epilog=f"Ends with {EXIT_GATE} where a verified finding came or grew.",
+            allow_abbrev=False,
+        )
+        self.add_argument("old", metavar="OLD", help="folder of an audit, its work directory, or its audit.json")
+        self.add_argument("new", metavar="NEW", help="likewise, the newer one")
+        self.add_argument("--json", metavar="FILE", help="write the changes as JSON, too")
 
-  OLD, NEW     folders of audits, their work directories, or their audit.json
-  --json FILE  write the changes as JSON, too
-
-Ends with 8 where a verified finding came or grew."""
+    def error(self, message: str) -> NoReturn:
+        """Raise ConfigError, which ``otx`` turns into its exit code."""
+        raise ConfigError(
+            f"{message}. Expected `otx audit compare OLD NEW [--json FILE]`: two audits, the older first."
+        )
 
 
 def run(verb: str, argv: list[str]) -> int:
@@ -57,19 +68,9 @@ def _compare(argv: list[str]) -> int:
     from otx_xai.audit.comparison import compare, read_audit
     from otx_xai.report.files import write_json
 
-    if {"-h", "--help"} & set(argv):
-        print(_COMPARE)
-        return 0
-    words = list(argv)
-    target = None
-    if "--json" in words:
-        place = words.index("--json")
-        target = words[place + 1] if place + 1 < len(words) else ""
-        del words[place : place + 2]
-    if len(words) != 2 or target == "" or any(word.startswith("--") for word in words):
-        raise ConfigError("Expected `otx audit compare OLD NEW [--json FILE]`: two folders of audits, the older first.")
-    found = compare(read_audit(words[0]), read_audit(words[1]))
+    options = _ComparisonParser().parse_args(argv)
+    found = compare(read_audit(options.old), read_audit(options.new))
     print(found.summary())
-    if target is not None:
-        write_json(Path(target).expanduser(), found.content())
+    if options.json is not None:
+        write_json(Path(options.json).expanduser(), found.content())
     return EXIT_GATE if found.is_worse else 0

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -82,11 +83,11 @@ class Subject:
             listed = replace(facts, confidence_threshold=min(_FAINT, facts.confidence_threshold))
             faint = replace(self.model, facts=listed)
             return plan(faint, self.how, targets=BOXES, least_box=facts.confidence_threshold)
-        first = plan(self.model, self.how, best=_COSTLY_CLASSES)
+        first = plan(self.model, self.how, best=MOST_CLASSES)
         if first.black_box is not None:
-            return plan(self.model, self.how, best=1, told=False)
+            return replace(first, wanted=replace(first.wanted, best=1))
         costly = next((spec.each_class_costs for spec in METHODS if spec.name == first.method), False)
-        return first if costly else plan(self.model, self.how, best=MOST_CLASSES, told=False)
+        return plan(self.model, self.how, best=_COSTLY_CLASSES, told=False) if costly else first
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,9 +156,8 @@ def take_evidence(
     Raises:
         OutputError, ModelError, GraphError, ConfigError: as the stages say.
     """
-    given = {name: one.all_classes() for name, one in known.items() if one.all_classes()}
     planned = subject.planned
-    done = _pass(folder / EVIDENCE, subject, planned, settings, data, known, given)
+    done = _pass(folder / EVIDENCE, subject, planned, settings, data, known)
     if not subject.model.facts.task.is_classification or done.run.interrupted:
         return done
     missing = _without_map(done.evidence) if len(done.evidence.maps) else set()  # else its maps know no classes
@@ -165,10 +165,10 @@ def take_evidence(
         shutil.rmtree(folder / SECOND_LOOK, ignore_errors=True)  # of an audit that was stopped, and asked otherwise
         return done
     images = tuple(image for image in data.images if image.name in missing)
-    classes = tuple(sorted({target for name in missing for target in given[name]}))
+    classes = tuple(sorted({target for name in missing for target in known[name].all_classes()}))
     logger.info("Looking again at %d images for the maps of the classes that they are labelled with.", len(images))
     wider = plan(subject.model, subject.how, targets=classes, told=False)
-    again = _pass(folder / SECOND_LOOK, subject, wider, settings, replace(data, images=images), known, given)
+    again = _pass(folder / SECOND_LOOK, subject, wider, settings, replace(data, images=images), known)
     return replace(done, evidence=with_more_maps(done.evidence, again.evidence))
 
 
@@ -176,8 +176,7 @@ def take_baseline(
     folder: Path, subject: Subject, settings: AuditSettings, data: Images, known: Mapping[str, Known]
 ) -> Pass:
     """Take the evidence of the model that the audited one is compared with."""
-    given = {name: one.all_classes() for name, one in known.items() if one.all_classes()}
-    return _pass(folder / BASELINE, subject, subject.planned, settings, data, known, given)
+    return _pass(folder / BASELINE, subject, subject.planned, settings, data, known)
 
 
 def map_noise(planned: Plan, settings: AuditSettings, images: Sequence[ImageInfo]) -> float:
@@ -236,9 +235,9 @@ def _pass(
     settings: AuditSettings,
     data: Images,
     known: Mapping[str, Known],
-    given: Mapping[str, Sequence[int]],
 ) -> Pass:
     make(folder)
+    given = {name: classes for name, one in known.items() if (classes := one.all_classes())}
     facts = planned.facts
     kept = Kept(
         given,
@@ -306,8 +305,6 @@ def _without_map(evidence: Evidence) -> set[str]:
 
 def _digest(entries: Mapping[str, Sequence[int]]) -> str:
     """Return a number that tells whether entries are the same."""
-    from hashlib import sha256
-
     whole = sha256()
     for name, classes in sorted(entries.items()):
         whole.update(f"{name}\0{','.join(map(str, classes))}\n".encode("utf-8", "surrogatepass"))

@@ -278,7 +278,9 @@ def test_the_command(desk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["audit", "compare", str(tmp_path / "b"), str(tmp_path / "a"), "--json", changes]) in (0, 8)
     assert json.loads(Path(changes).read_text())["schema"] == 1
     assert main(["audit", "compare", str(tmp_path / "b")]) == 2
-    assert main(["audit", "compare", "--help"]) == 0
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["audit", "compare", "--help"])
+    assert "OLD NEW" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def drawn(count: int, seed: int = 0, classes: int = 4, power: float = 1.0) -> tu
 @pytest.mark.parametrize("power", [1.0, 3.0])
 @pytest.mark.parametrize("bins", [5, 15])
 def test_the_error_is_that_of_torchmetrics(power: float, bins: int) -> None:
-    torch = pytest.importorskip("torch")
+    import torch
     from torchmetrics.functional.classification import multiclass_calibration_error
 
     scores, given = drawn(700, power=power)
@@ -38,7 +38,7 @@ def test_the_error_is_that_of_torchmetrics(power: float, bins: int) -> None:
 
 
 def test_the_error_of_independent_classes_is_that_of_torchmetrics() -> None:
-    torch = pytest.importorskip("torch")
+    import torch
     from torchmetrics.functional.classification import binary_calibration_error
 
     rng = np.random.default_rng(0)
