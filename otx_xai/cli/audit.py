@@ -34,9 +34,8 @@ class _ComparisonParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError, which ``otx`` turns into its exit code."""
-        raise ConfigError(
-            f"{message}. Expected `otx audit compare OLD NEW [--json FILE]`: two audits, the older first."
-        )
+        expected = "`otx audit compare OLD NEW [--json FILE]`: two audits, the older first"
+        raise ConfigError(f"{message}. Expected {expected}.")
 
 
 def run(verb: str, argv: list[str]) -> int:

@@ -19,6 +19,9 @@ def test_the_mark_is_found_and_nothing_without_it(tmp_path: Path) -> None:
     text = demo.summary()
     assert "The audit of the first says: verified: The model decides for 'circle' by the same place" in text
     assert "it verifies nothing" in text
+    folders = [str(done.folder) for done in (demo.clean, demo.audit)]
+    assert main(["audit", "compare", *folders]) == 8  # a verified shortcut came
+    assert main(["audit", "compare", *reversed(folders)]) == 0
 
 
 def test_there_is_no_demo_of_other_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
