@@ -57,6 +57,7 @@ class Kept:
         multilabel: classes are independent: the scores of all are kept, and the maps of those from ``threshold``.
         threshold: score from which a class of these counts.
         thumbnails: small pictures of the images.
+        at_most: number of classes that an image is given at most, where ``given`` fills while images are read.
     """
 
     given: Mapping[str, Sequence[int]]
@@ -64,16 +65,17 @@ class Kept:
     multilabel: bool = False
     threshold: float = 0.5
     thumbnails: bool = True
+    at_most: int = 0
 
     @property
     def best(self) -> int:
         """Number of best classes whose scores are kept."""
         return self.classes if self.multilabel else min(self.classes, MOST_CLASSES)
 
-    @property
+    @cached_property
     def most_given(self) -> int:
         """Number of classes that annotations give an image at most, and at least 1."""
-        return max((len(classes) for classes in self.given.values()), default=1) or 1
+        return self.at_most or max((len(classes) for classes in self.given.values()), default=1) or 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,9 +218,9 @@ class EvidenceFiles:
     def describe(self, explained: ExplainedImage) -> _Described:
         """Make the record of an image; safe in threads."""
         answer, kept = explained.answer, self._kept
-        given = list(kept.given.get(explained.info.name, ()))
+        given = list(kept.given.get(explained.info.name, ()))[: kept.most_given]
         scores = np.zeros(0, np.float32) if answer is None else answer.scores
-        best = np.argsort(-scores, kind="stable")[: kept.best]
+        best = _best(scores, kept.best)
         padded = np.full(kept.most_given, np.nan, np.float32)
         padded[: len(given)] = scores[given] if len(scores) else np.nan
         look = _looked_at(explained.image)
@@ -322,6 +324,16 @@ def _unwritable(path: Path, error: OSError) -> OutputError:
         f"The evidence {str(path)!r} cannot be written: {error.strerror}. Expected a folder with enough space that can "
         "be written to."
     )
+
+
+def _best(scores: FloatArray, count: int) -> IntArray:
+    """Return the classes of the best scores, best first, of equal ones the first; those of NaN last."""
+    if count < len(scores):
+        lowest = np.partition(scores, -count)[-count:].min()
+        if np.isfinite(lowest):
+            among = np.flatnonzero(scores >= lowest)
+            return np.asarray(among[np.argsort(-scores[among], kind="stable")][:count])
+    return np.asarray(np.argsort(-scores, kind="stable")[:count])
 
 
 def _map_records(record: _Described, layout: Layout) -> NDArray[Any]:

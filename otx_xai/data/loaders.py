@@ -99,7 +99,7 @@ def first_pixels(loader: Any) -> NDArray[Any]:
         DataError: there is none, or it is of another form.
     """
     for batch in loader:
-        for pixels in _images_of(batch):
+        for pixels in batch_images(batch):
             return _channels_first(pixels)
     raise DataError("The loader gives no image; expected at least one.")
 
@@ -124,7 +124,7 @@ def loaded_images(loader: Any, names: Sequence[ImageInfo]) -> Iterator[LoadedIma
     """
     remaining = iter(names)
     for batch in loader:
-        for pixels in _images_of(batch):
+        for pixels in batch_images(batch):
             info = next(remaining, None)
             if info is None:
                 raise DataError(f"The loader gives more than the {len(names)} images that its data set counts.")
@@ -143,17 +143,22 @@ def images_of_batch(batch: Any) -> list[NDArray[Any]]:
     Raises:
         DataError: the batch is of another form.
     """
-    return [_channels_first(pixels) for pixels in _images_of(batch)]
+    return [_channels_first(pixels) for pixels in batch_images(batch)]
 
 
-def _images_of(batch: Any) -> Any:
+def batch_images(batch: Any) -> Any:
+    """Return the images of one batch, as it holds them: an array ``(N, C, H, W)``, or a sequence of ``(C, H, W)``.
+
+    Raises:
+        DataError: the batch is of another form.
+    """
     if isinstance(batch, Mapping):
         key = next((key for key in _IMAGE_KEYS if key in batch), None)
         if key is None:
             raise DataError(f"A batch holds {', '.join(map(str, batch))}; expected images as {', '.join(_IMAGE_KEYS)}.")
-        return _images_of(batch[key])
+        return batch_images(batch[key])
     if isinstance(batch, list | tuple) and batch and getattr(batch[0], "ndim", 0) != 3:
-        return _images_of(batch[0])
+        return batch_images(batch[0])
     if isinstance(batch, list | tuple) or getattr(batch, "ndim", 0) == 4:
         return batch
     shape = getattr(batch, "shape", None)

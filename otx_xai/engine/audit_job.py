@@ -16,10 +16,12 @@ from otx_xai.audit.deliverables import read_review
 from otx_xai.audit.gates import Verdict, VerdictState, check_gates, conclude, parse_gates
 from otx_xai.audit.metadata import folders_of, read_metadata
 from otx_xai.audit.questions import ask, concluded
+from otx_xai.data.loader_labels import is_shuffled
 from otx_xai.engine.audit_files import Told, write_audit
 from otx_xai.engine.check_job import Checked, check
 from otx_xai.engine.evidence_job import Pass, Subject, begin, end, how_of, map_noise, take_baseline, take_evidence
 from otx_xai.engine.judge_job import JudgedData, known_of
+from otx_xai.engine.told_by_loader import note_labels
 from otx_xai.engine.workspace import make
 from otx_xai.errors import ConfigError, DataError, OtxXaiError
 from otx_xai.judging.cases import Known
@@ -149,8 +151,11 @@ def run_audit(folder: Path, settings: AuditSettings, model: Model, baseline: Mod
     start = time.monotonic()
     gates = parse_gates(settings.fail_on)
     _check_baseline(model, baseline)
+    _check_order(data, baseline)
     data = _chosen(data, settings.max_images)
     known = _known(settings, model, data)
+    if not _has_files(data):
+        data = replace(data, images=note_labels(data.images, model.facts, known))
     if settings.metadata is not None and _has_files(data):
         read_metadata(settings.metadata, [image.name for image in data.images.images])  # before anything takes time
     if settings.dry_run:
@@ -234,6 +239,13 @@ def _check_baseline(model: Model, baseline: Model | None) -> None:
         )
     if own != other:
         logger.warning("The baseline calls its classes otherwise; they are taken to be the same, in their order.")
+
+
+def _check_order(data: JudgedData, baseline: Model | None) -> None:
+    if baseline is not None and is_shuffled(data.images.loader):
+        raise ConfigError(
+            "The loader shuffles, so that the baseline would be compared by other images. Expected shuffle=False."
+        )
 
 
 def _chosen(data: JudgedData, most: int | None) -> JudgedData:

@@ -17,7 +17,9 @@ from otx_xai.audit.evidence_files import MOST_CLASSES, EvidenceFiles, Kept
 from otx_xai.audit.evidence_reading import Setting, Stored, open_stored, read_evidence, with_more_maps
 from otx_xai.audit.evidence_table import NO_CLASS, BoxTable, Evidence
 from otx_xai.data import read_image
-from otx_xai.engine.explaining import Images
+from otx_xai.data.loader_labels import NotedLoader
+from otx_xai.engine.explaining import Images, open_session
+from otx_xai.engine.told_by_loader import GivenNow
 from otx_xai.engine.workspace import make
 from otx_xai.explain.plan import How, Plan, plan
 from otx_xai.explain.run import ExplainRun, Run
@@ -237,13 +239,14 @@ def _pass(
     known: Mapping[str, Known],
 ) -> Pass:
     make(folder)
-    given = {name: classes for name, one in known.items() if (classes := one.all_classes())}
-    facts = planned.facts
+    facts, given = planned.facts, _given(known)
+    noted = isinstance(data.loader, NotedLoader)
     kept = Kept(
-        given,
+        GivenNow(known) if noted else given,
         len(facts.labels) if facts.task.is_classification else 0,
         facts.multilabel,
         thumbnails=settings.report is not AuditReport.NOIMAGES,
+        at_most=data.loader.most_classes if noted else 0,
     )
     told = {name: value for name, value in settings.decisive().items() if name not in _FOUND_OTHERWISE}
     decisive = {
@@ -274,11 +277,16 @@ def _pass(
         loader=data.loader,
         recorder=EvidenceFiles(folder, kept),
     )
-    session = planned.compiled(subject.device, latency=False)
+    session = open_session(planned, subject.device, normalised=data.normalised)
     done = run.execute(session, resume=settings.resume and data.loader is None)
     stored = open_stored(folder)
     objects = objects_of(stored.names, known) if known else None
+    given = _given(known)  # of a loader, that of its images is known now
     return Pass(planned, done, stored, read_evidence(stored, setting_of(planned), given, objects))
+
+
+def _given(known: Mapping[str, Known]) -> dict[str, tuple[int, ...]]:
+    return {name: classes for name, one in known.items() if (classes := one.all_classes())}
 
 
 def objects_of(names: Sequence[str], known: Mapping[str, Known]) -> BoxTable | None:

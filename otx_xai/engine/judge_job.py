@@ -72,15 +72,19 @@ def data_at(root: str | Path) -> JudgedData:
     return JudgedData(Images(found.images, absolute(root)), found)
 
 
-def data_of(module: Any) -> JudgedData:
+def data_of(module: Any, *, pictures: bool = True) -> JudgedData:
     """Find the images of a data module or a loader.
+
+    Args:
+        module: the data module or the loader.
+        pictures: what is normalised already cannot be used.
 
     Raises:
         DataError: there are none.
         ConfigError: they come normalised, so that there is no picture to hide parts of.
     """
     images = images_of(module)
-    if images.normalised:
+    if images.normalised and pictures:
         raise ConfigError(
             "The loader gives floating-point tensors, which are normalised already; here pictures are "
             "changed, and parts of them hidden. "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -166,7 +167,8 @@ class JudgingJobs(EngineState):
 
         Args:
             checkpoint: as of :meth:`explain`.
-            datamodule: images as pictures (``uint8``), and their annotations.
+            datamodule: images and their annotations; or another data module or a loader, whose labels are read from
+                its batches, ``(images, labels)``, as the model numbers its classes. Checks change pixels of files only.
             data_root: images, or a data set in any layout that :class:`otx_xai.OTXDataModule` recognises. Without
                 annotations all is asked that needs none.
             audit_config: how many images, how many of them in checks, what the page holds, and the like.
@@ -234,7 +236,9 @@ class JudgingJobs(EngineState):
 
         audit_job.check_settings(settings)
         source = self._source(settings.checkpoint)
-        data = self._given(datamodule, settings.data_root, judge_job.data_at, judge_job.data_of)
+        data = self._given(
+            datamodule, settings.data_root, judge_job.data_at, partial(judge_job.data_of, pictures=False)
+        )
 
         def opened(one: Any, told: AuditSettings) -> Model:
             options = self._model_options(told, data.images, told.confidence_threshold)

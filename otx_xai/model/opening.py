@@ -83,6 +83,8 @@ def open_model(source: Any, options: ModelOptions = _NO_OPTIONS, *, batch: int =
     structure = Structure(graph, image.layout, class_scores=identity.class_scores, boxes=identity.boxes, view=view)
     facts = read_facts(identity, image, _names(told, structure), told)
     logger.info("%s", log_line(facts))
+    if options.confidence_threshold is not None and facts.task.is_classification:
+        logger.warning("confidence_threshold: no effect with a classifier; it is of the boxes of detectors.")
     if image.warning:
         logger.warning("%s", image.warning)
     return Model(graph, facts, structure, own_batch, read.files, read.is_torch, options.read_by_caller)

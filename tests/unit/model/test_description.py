@@ -7,6 +7,7 @@ from doors import describe, find_task
 from openvino import opset13 as ops
 
 from otx_xai.errors import ConfigError, LabelError, ModelError, TaskError
+from otx_xai.model import ModelOptions, open_model
 from otx_xai.model.facts import log_line
 from otx_xai.model.label_names import BoxClasses, box_class_names
 from otx_xai.model.preprocessing import embed_preprocessing
@@ -406,3 +407,11 @@ def test_a_graph_that_subtracts_shares_is_fed_shares():
     assert facts.normalisation_known
     assert "graph: it subtracts 0.485,0.456,0.406 itself" in facts.sources["normalisation"]
     assert describe(model, options=InputOptions(scale=1)).scale == ()
+
+
+def test_a_threshold_of_boxes_is_told_to_mean_nothing_to_a_classifier(build_classifier, caplog):
+    open_model(build_classifier(), ModelOptions(confidence_threshold=0.4))
+    assert "confidence_threshold: no effect with a classifier" in caplog.text
+    caplog.clear()
+    open_model(build_classifier(), ModelOptions())
+    assert "confidence_threshold" not in caplog.text
