@@ -23,6 +23,7 @@ from typing import Any
 import yaml
 
 from otx_xai.errors import ConfigError
+from otx_xai.storage import Place, Url, place_of, read_text
 
 SECTIONS = ("model", "data", "trainer")
 """What a recipe holds for the training framework, beside ``task``."""
@@ -73,17 +74,17 @@ def recipe_folder() -> Path:
     return next(folder for folder in (package / "recipes", package.parent / "recipes") if folder.is_dir())
 
 
-def find_recipe(name: str | Path) -> Path:
+def find_recipe(name: str | Path) -> Place:
     """Return the file that a recipe's name, or a path, means.
 
     Args:
-        name: a file, or ``fcos_resnet18``, or ``detection/fcos_resnet18``.
+        name: a file, by path or URL, or ``fcos_resnet18``, or ``detection/fcos_resnet18``.
 
     Raises:
         ConfigError: there is none, or several tasks have one of this name.
     """
-    path = Path(name).expanduser()
-    if path.is_file():
+    path = place_of(name)
+    if isinstance(path, Url) or path.is_file():
         return path
     recipes = list_recipes()
     found = [recipe for recipe in recipes if str(name) in (recipe.name, f"{recipe.folder}/{recipe.name}")]
@@ -111,7 +112,7 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
     """
     path = find_recipe(name)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_text(path, "utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"The configuration file {path} cannot be read: {reason}. Expected YAML.") from error

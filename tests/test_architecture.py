@@ -20,7 +20,7 @@ PACKAGE = ROOT / "otx_xai"
 # no circle, from its own. A new room needs a floor: think about where it belongs, and add it.
 FLOORS = (
     ("errors",),
-    ("options",),
+    ("options", "storage"),
     ("records",),
     ("settings",),
     ("openvino_core", "process", "recipe"),

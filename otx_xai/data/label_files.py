@@ -10,6 +10,7 @@ from typing import TypeGuard
 from otx_xai.data.file_kinds import irregular
 from otx_xai.data.label_forms import names_in
 from otx_xai.errors import LabelError
+from otx_xai.storage import Place, Url, is_url, place_of, read_text
 
 Sourced = tuple[tuple[str, ...], str]
 """Names, and where they come from in words."""
@@ -39,7 +40,7 @@ def user_names(labels: str | Path | Sequence[str] | None, num_classes: int) -> S
 def given_names(labels: str | Path | Sequence[str]) -> Sourced:
     """Names that the user passed: a file (see :func:`otx_xai.data.label_forms.names_in`), ``a,b,c``, or the names."""
     if isinstance(labels, Path) or (isinstance(labels, str) and _is_file(labels)):
-        return _from_file(Path(labels))
+        return _from_file(place_of(labels))
     if not isinstance(labels, str):
         return tuple(str(name) for name in labels), "--labels"
     return tuple(name.strip() for name in labels.split(",")), "--labels"
@@ -47,15 +48,20 @@ def given_names(labels: str | Path | Sequence[str]) -> Sourced:
 
 def _is_file(text: str) -> bool:
     """Whether text means a file: it is one, or it has the suffix of one and is no list."""
-    return os.path.isfile(text) or irregular(text) != "" or ("," not in text and text.lower().endswith(_FILE_SUFFIXES))
+    return (
+        is_url(text)
+        or os.path.isfile(text)
+        or irregular(text) != ""
+        or ("," not in text and text.lower().endswith(_FILE_SUFFIXES))
+    )
 
 
-def _from_file(path: Path) -> Sourced:
+def _from_file(path: Place) -> Sourced:
     source = f"--labels {path}"
-    if what := irregular(str(path)):
+    if not isinstance(path, Url) and (what := irregular(str(path))):
         raise LabelError(f"{source} is {what}; expected a regular file. Write the names to one first.")
     try:
-        text = path.expanduser().read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except OSError as error:
         raise LabelError(
             f"{source} cannot be read: {error.strerror}; expected a text file with one name a line, "

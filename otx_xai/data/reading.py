@@ -14,6 +14,7 @@ from otx_xai.data.decoders import broken_text, by_opencv, by_pillow, checked, de
 from otx_xai.data.file_kinds import irregular, kind_of, suffix_of
 from otx_xai.errors import ImageError
 from otx_xai.records import UInt8Array
+from otx_xai.storage import is_url, read_bytes
 
 _WITH_ALPHA = {2: "LA", 4: "RGBA"}
 """What pictures of so many channels are called."""
@@ -29,8 +30,8 @@ def read_image(path: str | Path, channels: int = 3) -> UInt8Array:
     applied. Of a file with several images the first is taken.
 
     Args:
-        path: a JPEG, PNG, BMP, WebP, TIFF, PNM, JPEG 2000, GIF, AVIF, ICO or TGA file, told by its content; or an array
-            that ``numpy.save`` wrote: ``(H, W)``, ``(H, W, C)`` or ``(C, H, W)``.
+        path: path or URL of a JPEG, PNG, BMP, WebP, TIFF, PNM, JPEG 2000, GIF, AVIF, ICO or TGA file, told by its
+            content; or of an array that ``numpy.save`` wrote: ``(H, W)``, ``(H, W, C)`` or ``(C, H, W)``.
         channels: of the network. With 1 and 3 the image is read as RGB. With any other number it must have as many: an
             array, a TIFF file, or for 2 and 4 a picture with an alpha channel.
 
@@ -58,10 +59,10 @@ def read_image(path: str | Path, channels: int = 3) -> UInt8Array:
 
 
 def _read_bytes(path: str | Path) -> bytes:
-    if what := irregular(str(path)):
+    if not is_url(path) and (what := irregular(str(path))):
         raise ImageError(f"The image {str(path)!r} is {what}. Expected a regular file; remove it from the data.")
     try:
-        data = Path(path).read_bytes()
+        data = read_bytes(path)
     except FileNotFoundError as error:
         raise ImageError(
             f"The image {str(path)!r} does not exist. Check the path, and where it is relative to."

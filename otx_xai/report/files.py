@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from pathlib import Path
-from typing import Literal
 
 import cv2
 
 from otx_xai.errors import OutputError
 from otx_xai.records import ImageFormat, UInt8Array
+from otx_xai.storage import Url, write_whole
+from otx_xai.storage.local import write_in_folder
 
 MAP_FOLDER = "saliency_map"
 """Folder of a run that holds the pictures and numbers of its images."""
@@ -33,33 +32,22 @@ _PNG_DRAWING = (cv2.IMWRITE_PNG_COMPRESSION, 9)
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 90)
 
 
-def write_atomic(path: str | Path, data: bytes) -> None:
+def write_atomic(path: str | Path | Url, data: bytes) -> None:
     """Write a file so that it is there as a whole or not at all, even if the process is killed.
 
     Folders are created as needed. An existing file is replaced.
 
     Args:
-        path: where to.
+        path: where to, on this machine or in a store.
         data: the content.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    target = os.fspath(path)
-    folder = os.path.dirname(target)
-    temporary = os.path.join(folder, f".{secrets.token_hex(8)}.tmp")
     try:
-        try:
-            _write(temporary, data, "xb")
-        except FileNotFoundError:
-            os.makedirs(folder or os.curdir, exist_ok=True)
-            _write(temporary, data, "xb")
-        os.replace(temporary, target)
-    except BaseException as error:
-        _remove(temporary)
-        if isinstance(error, OSError):
-            raise OutputError(unwritable_text(Path(path), error)) from error
-        raise
+        write_whole(path, data)
+    except OSError as error:
+        raise OutputError(unwritable_text(path, error)) from error
 
 
 def write_file(path: str | Path, data: bytes) -> None:
@@ -75,13 +63,9 @@ def write_file(path: str | Path, data: bytes) -> None:
         OutputError: the file cannot be written.
     """
     try:
-        try:
-            _write(path, data, "wb")
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(path) or os.curdir, exist_ok=True)
-            _write(path, data, "wb")
+        write_in_folder(path, data)
     except OSError as error:
-        raise OutputError(unwritable_text(Path(path), error)) from error
+        raise OutputError(unwritable_text(path, error)) from error
 
 
 def encode(picture: UInt8Array, image_format: ImageFormat = ImageFormat.PNG) -> bytes:
@@ -134,7 +118,7 @@ def write_picture(path: str | Path, picture: UInt8Array, image_format: ImageForm
     write_atomic(path, encode(picture, image_format))
 
 
-def write_json(path: str | Path, obj: object) -> None:
+def write_json(path: str | Path | Url, obj: object) -> None:
     """Write an object as indented JSON (UTF-8), atomically.
 
     Args:
@@ -147,25 +131,13 @@ def write_json(path: str | Path, obj: object) -> None:
     write_atomic(path, utf8(json.dumps(obj, indent=2, ensure_ascii=False) + "\n"))
 
 
-def _write(path: str | Path, data: bytes, mode: Literal["wb", "xb"]) -> None:
-    with open(path, mode) as file:
-        file.write(data)
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:  # the folder is gone or locked: the error that led here says so
-        return
-
-
 def utf8(text: str) -> bytes:
     """Encode text that may hold file names."""
     # File names that are no UTF-8 come as lone surrogates. As escapes they stay valid JSON, and survive reading it.
     return text.encode("utf-8", "backslashreplace")
 
 
-def unwritable_text(path: Path, error: OSError) -> str:
+def unwritable_text(path: str | Path | Url, error: OSError) -> str:
     """Say that a file cannot be written, and what to do."""
     return (
         f"The file {str(path)!r} cannot be written: {error.strerror}. Expected a folder with write permission and free "
