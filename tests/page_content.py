@@ -100,6 +100,7 @@ def audit_images(count: int, *, baseline: bool = True, size: int = 7) -> Iterato
             given=(given,),
             best=((best, score), *(((best + step) % 6, (1 - score) / (step + 1)) for step in (1, 2, 3))),
             findings=(0,) if given == 4 else (),
+            slices=tuple(group for group, every in enumerate((5, 5, 8)) if number % every == group),
             maps=tuple(maps),
             thumbnail=drawings[number % DRAWINGS],
             values=(("energy_in_object", abs(math.sin(number * 1.7))), ("brightness", number * 0.37 % 1)),

@@ -12,7 +12,7 @@ from otx_xai.audit.cells import centres, extent, looked_up
 from otx_xai.audit.evidence_table import NO_CLASS, BoxTable, Evidence
 from otx_xai.audit.findings import Finding
 from otx_xai.page.page_image import PageBox, PageImage, PageMap
-from otx_xai.records import FloatArray
+from otx_xai.records import FloatArray, IntArray
 
 _SHOWN_CLASSES = 5
 
@@ -30,6 +30,7 @@ class Shown:
         object_faults: row of an annotated box → likewise.
         baseline: evidence of the baseline.
         least_box: score from which a found box is shown.
+        slices: rows of the images of each group in ``content["slices"]``.
     """
 
     cases: Sequence[str]
@@ -40,6 +41,7 @@ class Shown:
     object_faults: Mapping[int, str] = field(default_factory=dict)
     baseline: Evidence | None = None
     least_box: float = 0.0
+    slices: Sequence[IntArray] = ()
 
 
 def page_images(evidence: Evidence, shown: Shown, thumbnails: Iterable[bytes] | None) -> Iterator[PageImage]:
@@ -54,6 +56,10 @@ def page_images(evidence: Evidence, shown: Shown, thumbnails: Iterable[bytes] | 
     for number, finding in enumerate(shown.findings):
         for name in finding.images:
             named.setdefault(name, []).append(number)
+    groups: list[list[int]] = [[] for _ in evidence.names]
+    for number, rows in enumerate(shown.slices):
+        for row in rows.tolist():
+            groups[row].append(number)
     cells = evidence.maps.grids.shape[1], evidence.maps.grids.shape[2]
     pictures = iter(thumbnails) if thumbnails is not None else None
     others = {} if shown.baseline is None else {name: i for i, name in enumerate(shown.baseline.names)}
@@ -68,6 +74,7 @@ def page_images(evidence: Evidence, shown: Shown, thumbnails: Iterable[bytes] | 
             given=tuple(target for target in evidence.given[i].tolist() if target != NO_CLASS),
             best=tuple((target, score) for target, score in best if math.isfinite(score))[:_SHOWN_CLASSES],
             findings=tuple(named.get(name, ())),
+            slices=tuple(groups[i]),
             maps=(*_maps(evidence, i), *_of_baseline(evidence, i, shown.baseline, others.get(name))),
             extent=extent(size, evidence.geometry, None, cells),
             found=_boxes(evidence.found, i, size, shown.found_faults, shown.least_box),

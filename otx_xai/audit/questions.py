@@ -35,9 +35,10 @@ from otx_xai.audit.tables import (
     drift_table,
     precision_table,
     review_table,
+    slice_images,
     slice_table,
 )
-from otx_xai.records import FloatArray
+from otx_xai.records import FloatArray, IntArray
 
 _BOXES_DRIFT = "What changed from the baseline is asked of classifiers only; of detectors compare two audits."
 _NAMED = 5
@@ -67,6 +68,7 @@ class Answers:
         doubt: why all of it may be a mistake of how the model is used, in a sentence; empty where nothing says so.
         moved: the model and its baseline, image by image; ``None`` without one, and of detectors.
         causes: why wrong images are wrong, as maps suggest; ``None`` of detectors.
+        slice_images: rows of the images of each group in ``tables["slices"]``.
     """
 
     evidence: Evidence
@@ -86,6 +88,7 @@ class Answers:
     doubt: str = ""
     moved: Drift | None = None
     causes: ErrorCauses | None = None
+    slice_images: tuple[IntArray, ...] = ()
 
 
 def ask(
@@ -157,6 +160,7 @@ def _of_classes(evidence: Evidence, baseline: Evidence | None, moved: Drift | No
         doubt=by_chance(evidence),
         moved=moved,
         causes=causes,
+        slice_images=slice_images(compared),
     )
 
 
@@ -193,6 +197,7 @@ def _of_boxes(evidence: Evidence, baseline: Evidence | None, threshold: float) -
         baseline=baseline,
         notes=_notes(evidence) if baseline is None else [*_notes(evidence), _BOXES_DRIFT],
         least_box=threshold,
+        slice_images=slice_images(compared),
     )
 
 

@@ -23,6 +23,7 @@ from otx_xai.audit.shortcut_candidates import Candidate
 from otx_xai.audit.slices import Slice
 from otx_xai.audit.statistics import mean_effect, share
 from otx_xai.audit.wording import examples
+from otx_xai.records import IntArray
 
 NO_TABLES: dict[str, Any] = {
     "confusion": None,
@@ -116,6 +117,11 @@ def slice_table(compared: Sequence[Slice]) -> list[dict[str, Any]]:
         }
         for one, p_value, own in list(zip(compared, p_values, corrected, strict=True))[:_SLICES]
     ]
+
+
+def slice_images(compared: Sequence[Slice]) -> tuple[IntArray, ...]:
+    """Return the images of the groups that :func:`slice_table` lists, in its order."""
+    return tuple(one.images for one in compared[:_SLICES])
 
 
 def class_table(evidence: Evidence, focus: ObjectFocus, threshold: float) -> list[dict[str, Any]]:

@@ -99,6 +99,7 @@ def write_audit(audit: Audit, answers: Answers, told: Told, stored: Stored, imag
         answers.object_faults,
         answers.baseline,
         answers.least_box,
+        answers.slice_images,
     )
     write_json(folder / AUDIT, content)
     write_findings(folder, audit.findings)

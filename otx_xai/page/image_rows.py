@@ -35,6 +35,7 @@ def short_rows(images: Sequence[PageImage], cells: Sequence[Cell | None]) -> dic
         "found": [sorted({box.target for box in image.found}) for image in images],
         "cells": [[-1, 0, 0] if cell is None else [cell[0], *cell[1]] for cell in cells],
         "findings": [list(image.findings) for image in images],
+        "slices": [list(image.slices) for image in images],
         "baseline": [int(any(one.baseline for one in image.maps)) for image in images],
         "values": {name: [_short(held.get(name, math.nan)) for held in values] for name in names},
     }

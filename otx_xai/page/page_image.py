@@ -58,6 +58,7 @@ class PageImage:
         given: annotated classes.
         best: best classes with their scores in [0, 1], best first.
         findings: places of findings in ``content["findings"]`` that name this image.
+        slices: places of groups in ``content["slices"]`` that this image is in.
         maps: of the predicted and the annotated class, of each box, and of a baseline.
         extent: left, top, right, bottom of what the maps cover, as parts of the image's width and height; beyond [0, 1]
             where maps reach over its edges.
@@ -74,6 +75,7 @@ class PageImage:
     given: tuple[int, ...] = ()
     best: tuple[tuple[int, float], ...] = ()
     findings: tuple[int, ...] = ()
+    slices: tuple[int, ...] = ()
     maps: tuple[PageMap, ...] = ()
     extent: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
     found: tuple[PageBox, ...] = ()

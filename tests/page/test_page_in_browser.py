@@ -219,6 +219,17 @@ def test_the_keyboard_does_all(visit: Any) -> None:
     assert page.evaluate("document.activeElement.title").startswith(image_name(399))
 
 
+def test_the_images_of_a_group_are_shown(visit: Any) -> None:
+    page = visit().go("slices")
+    page.get_by_role("link", name="size: smallest fifth").click()
+    assert page.inner_text(".summary").replace("\u00a0", " ") == "80 images with Size: smallest fifth"
+    drawn(page)
+    shown = page.eval_on_selector_all(".tile", "tiles => tiles.map(one => one.title.split(':')[0])")
+    assert shown[:3] == [image_name(number) for number in (1, 6, 11)]
+    page.get_by_role("button", name="Show all").click()
+    assert page.inner_text(".summary").startswith("400")
+
+
 HOTTEST = """canvas => {
   const {width, height} = canvas, data = canvas.getContext('2d').getImageData(0, 0, width, height).data;
   let best = -1, place = 0;

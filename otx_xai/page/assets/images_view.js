@@ -12,7 +12,7 @@ function matching(parameters) {
   const get = (name) => parameters.get(name);
   const text = (get('q') || '').trim().toLowerCase();
   const [cases, given, predicted] = [get('case'), get('given'), get('predicted')];
-  const finding = get('finding');
+  const [finding, group] = [get('finding'), get('slice')];
   const listed = finding === null ? null : new Set(indicesOf((store.content.findings[Number(finding)] || { images: [] }).images));
   const kept = [];
   for (let index = 0; index < store.count; index += 1) {
@@ -20,6 +20,7 @@ function matching(parameters) {
     if (given !== null && given !== '' && !store.given[index].includes(Number(given))) continue;
     if (predicted !== null && predicted !== '' && !predictedIs(index, Number(predicted))) continue;
     if (listed && !listed.has(index) && !store.findings[index].includes(Number(finding))) continue;
+    if (group !== null && !store.slices[index].includes(Number(group))) continue;
     if (text && !found(index, text)) continue;
     kept.push(index);
   }
@@ -81,6 +82,8 @@ function refreshImages(view) {
   const finding = store.content.findings[Number(parameters.get('finding'))];
   into(clear(view.summary), items.length ? counted(items.length, 'image') : 'No image matches.',
     parameters.get('finding') !== null && finding ? [' of the finding ', make('a', { href: `#/finding/${Number(parameters.get('finding'))}` }, finding.statement)] : null);
+  const group = store.content.slices[Number(parameters.get('slice'))];
+  if (parameters.get('slice') !== null && group) into(view.summary, ' with ', make('a', { href: '#/slices' }, `${words(group.column)}: ${group.value}`));
   view.reset.hidden = ![...parameters.keys()].some((name) => name !== 'sort');
   grid.set(items);
 }

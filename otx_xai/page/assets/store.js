@@ -12,6 +12,7 @@ const store = {
   given: [],
   found: [],
   findings: [],
+  slices: [],
   best: new Int32Array(0),
   score: new Float32Array(0),
   cells: new Int32Array(0),
@@ -52,6 +53,7 @@ function takeRows(number) {
     store.given[index] = rows.given[row];
     store.found[index] = rows.found[row];
     store.findings[index] = rows.findings[row];
+    store.slices[index] = rows.slices[row];
     store.best[index] = rows.best[row][0];
     store.score[index] = rows.best[row][1] === null ? NaN : rows.best[row][1];
     store.cells.set(rows.cells[row], 3 * index);

@@ -49,7 +49,7 @@ function showSlices(main) {
   const rows = store.content.slices;
   heading(main, 'Slices', 'Groups of images on which the model is better or worse than on the rest. p is corrected for all tests of this audit; what is above 0.05 may well be chance.');
   into(main, sortedTable(rows, [
-    ['Group', (row) => [make('span', null, words(row.column)), ': ', make('strong', null, row.value)], (row) => `${row.column} ${row.value}`],
+    ['Group', (row) => make('a', { href: `#/images?slice=${rows.indexOf(row)}` }, make('span', null, words(row.column)), ': ', make('strong', null, row.value)), (row) => `${row.column} ${row.value}`],
     ['Images', (row) => whole(row.n), (row) => row.n, 'number'],
     effectColumn('Right', (row) => row.accuracy, rows.map((row) => row.accuracy), 1),
     effectColumn('Against the rest', (row) => row.difference, rows.map((row) => row.difference)),

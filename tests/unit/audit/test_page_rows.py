@@ -47,6 +47,7 @@ def test_rows_of_a_classifier() -> None:
         ["../x.png", "../y.png"],
         {"sharpness": np.array([1.5, np.nan], np.float32)},
         baseline=baseline,
+        slices=[np.array([1]), np.array([0, 1])],
     )
     one, other = page_images(evidence(maps([0, 1, 1], [1, 0, 2], [-1, -1, -1])), shown, iter([b"jpeg", b""]))
     assert (one.name, one.size, one.link, one.case) == ("x.png", (10, 20), "../x.png", "right_sure")
@@ -55,6 +56,7 @@ def test_rows_of_a_classifier() -> None:
     assert [score for _, score in one.best] == pytest.approx([0.7, 0.2, 0.1])
     assert [target for target, _ in other.best] == [0, 2]
     assert (one.findings, other.findings) == ((), (0, 1))
+    assert (one.slices, other.slices) == ((1,), (0, 1))
     assert (one.thumbnail, other.thumbnail) == (b"jpeg", None)
     assert (one.values, other.values) == ((("sharpness", 1.5),), ())
     assert [(m.target, m.box, m.baseline, m.grid[0, 0]) for m in one.maps] == [(1, -1, False, 0), (1, -1, True, 104)]

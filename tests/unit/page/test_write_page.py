@@ -63,6 +63,7 @@ def test_what_is_written_of_images_is_what_was_given(tmp_path: Path) -> None:
     assert rows["names"] == [image.name for image in images]
     assert rows["cases"] == [image.case for image in images]
     assert rows["given"] == [list(image.given) for image in images]
+    assert rows["slices"] == [list(image.slices) for image in images]
     assert rows["best"] == [[image.best[0][0], pytest.approx(image.best[0][1], abs=1e-4)] for image in images]
     assert rows["baseline"] == [int(number % 3 == 0) for number in range(230)]
     long = [*read["details", 0], *read["details", 1]]
