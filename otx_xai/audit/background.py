@@ -31,10 +31,14 @@ MATERIAL = 0.1
 MATERIAL_ODDS = 1.0
 """Loss of log-odds from which it matters: odds fall to 37 %."""
 
-_IMAGES = 40
-_DONORS = 3
-_LARGEST = 0.8
-_LEAST = 8
+IMAGES = 40
+"""Images of a class that are tried at most."""
+DONORS = 3
+"""Backgrounds of a kind that are tried for each."""
+LARGEST = 0.8
+"""Part of an image that its object may cover."""
+LEAST = 8
+"""Images of a class that are needed at least."""
 _PLAIN, _OTHERS, _OWN = range(3)
 
 
@@ -73,7 +77,7 @@ class BackgroundLoss:
 
 
 def background_losses(
-    evidence: Evidence, fetch: Fetch, forward: Forward, *, images: int = _IMAGES, seed: int = 0
+    evidence: Evidence, fetch: Fetch, forward: Forward, *, images: int = IMAGES, seed: int = 0
 ) -> list[BackgroundLoss]:
     """Measure for each class what its images lose when only their objects stay.
 
@@ -92,10 +96,10 @@ def background_losses(
         return []
     rng = np.random.default_rng(seed)
     usable = _usable(evidence, rng, images)
-    tried = {target: rows for target, rows in usable.items() if len(rows) >= _LEAST and len(usable) > 1}
+    tried = {target: rows for target, rows in usable.items() if len(rows) >= LEAST and len(usable) > 1}
     trials = _trials(evidence, tried, usable, fetch, rng)
     outcome = run_trials(trials, fetch, forward, independent=evidence.multilabel)
-    losses = (_loss(target, outcome) for target in tried)
+    losses = (class_loss(target, outcome) for target in tried)
     return [loss for loss in losses if loss is not None]
 
 
@@ -126,7 +130,7 @@ def _usable(evidence: Evidence, rng: np.random.Generator, most: int) -> dict[int
 
 def _leaves_room(evidence: Evidence, image: int, target: int) -> bool:
     kept, shown = _kept(evidence, image, target), image_mask(evidence, image)
-    return bool(0 < (kept & shown).sum() <= _LARGEST * shown.sum())
+    return bool(0 < (kept & shown).sum() <= LARGEST * shown.sum())
 
 
 def _kept(evidence: Evidence, image: int, target: int) -> BoolArray:
@@ -149,13 +153,21 @@ def _trials(
             siblings = [row for row in rows if row != image]
             plain = tuple(partial(keep, mask=mask, fill=fill) for fill in (Fill.GREY, Fill.BLUR))
             others, own = (
-                _swaps(evidence, fetch, mask, rng.permutation(donors)[:_DONORS].tolist())
+                swaps(evidence, fetch, mask, rng.permutation(donors)[:DONORS].tolist())
                 for donors in (strangers, siblings)
             )
             yield Trial(image, target, (plain, others, own))
 
 
-def _swaps(evidence: Evidence, fetch: Fetch, mask: BoolArray, donors: Sequence[int]) -> tuple[Edit, ...]:
+def swaps(evidence: Evidence, fetch: Fetch, mask: BoolArray, donors: Sequence[int]) -> tuple[Edit, ...]:
+    """Return changes that put what a mask keeps onto the backgrounds of other images.
+
+    Args:
+        evidence: of the audit.
+        fetch: gives the images.
+        mask: what stays, ``(H, W)``.
+        donors: rows of the other images; their annotated objects are drawn over.
+    """
     return tuple(partial(_swap, mask=mask, evidence=evidence, fetch=fetch, donor=donor) for donor in donors)
 
 
@@ -165,9 +177,15 @@ def _swap(image: UInt8Array, *, mask: BoolArray, evidence: Evidence, fetch: Fetc
     return keep(image, mask, Fill.OTHER, surroundings(fetch(donor), hidden))
 
 
-def _loss(target: int, outcome: Outcome) -> BackgroundLoss | None:
+def class_loss(target: int, outcome: Outcome) -> BackgroundLoss | None:
+    """Return what trials of one class came to; ``None`` where there are fewer than eight.
+
+    Args:
+        target: the class.
+        outcome: of trials with three groups of changes: plain backgrounds, those of other classes, those of its own.
+    """
     rows = np.flatnonzero(outcome.target == target)
-    if len(rows) < _LEAST:
+    if len(rows) < LEAST:
         return None
     fall, margin = -outcome.probability[rows].astype(np.float64), -outcome.margin[rows].astype(np.float64)
     decided = outcome.decided[rows].astype(np.float64)

@@ -16,6 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -191,11 +192,13 @@ class Trial:
         target: class whose score is watched.
         arms: groups of changes; the effect of a group is the median over its changes, so that no single way to fill
             a gap decides. All trials of a run have as many groups, and none is empty.
+        read: makes scores ``(K,)`` in [0, 1] of what the model yields; of a classifier they are that.
     """
 
     image: int
     target: int
     arms: tuple[tuple[Edit, ...], ...]
+    read: Callable[[Any], FloatArray] = np.asarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,7 +234,7 @@ def run_trials(trials: Iterable[Trial], fetch: Fetch, forward: Forward, *, indep
     Args:
         trials: what is changed; they may be made on the fly.
         fetch: gives their images.
-        forward: runs images through the model; yields scores ``(K,)`` in [0, 1].
+        forward: runs images through the model; yields scores ``(K,)`` in [0, 1], or what the trials read.
         independent: the classes are independent of one another.
 
     Returns:
@@ -252,7 +255,7 @@ def run_trials(trials: Iterable[Trial], fetch: Fetch, forward: Forward, *, indep
         for first in scores:
             trial = begun.popleft()
             passes = sum(map(len, trial.arms))
-            values = np.stack([first, *islice(scores, passes)]).astype(np.float32)
+            values = np.stack([trial.read(one) for one in (first, *islice(scores, passes))]).astype(np.float32)
             if not np.isfinite(values).all():
                 lost += 1
                 continue

@@ -28,6 +28,17 @@ def object_boxes(evidence: Evidence, image: int, target: int | None = None) -> F
     boxes = evidence.objects.xyxy[rows]
     if target is not None:
         boxes = boxes[evidence.objects.target[rows] == target]
+    return boxes_in_input(evidence, image, boxes)
+
+
+def boxes_in_input(evidence: Evidence, image: int, boxes: FloatArray) -> FloatArray:
+    """Return boxes of an image in pixels of the network's input.
+
+    Args:
+        evidence: of the audit.
+        image: its row.
+        boxes: ``float32`` ``(B, 4)``, xyxy in pixels of the image; those that are not finite are left out.
+    """
     return boxes_on_input(boxes[np.isfinite(boxes).all(axis=1)], _size(evidence, image), evidence.geometry)
 
 

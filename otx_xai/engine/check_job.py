@@ -9,6 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 from otx_xai.audit.background import BackgroundLoss, background_losses, reliance_findings
+from otx_xai.audit.box_background import FAINT, box_background_losses
+from otx_xai.audit.box_errors import box_errors
 from otx_xai.audit.drift_check import check_drift
 from otx_xai.audit.error_check import check_causes
 from otx_xai.audit.evidence_table import Evidence
@@ -64,7 +66,8 @@ def check(answers: Answers, settings: AuditSettings, model: Model, baseline: Mod
         return Checked(replace(answers, notes=(*answers.notes, why)))
     counter = _Counter()
     with interruptible(_STOPPING) as stop, one_thread_each():
-        forward = counter.counting(Network(model, settings.device, stop).forward)
+        network = Network(model, settings.device, stop)
+        forward = counter.counting(network.forward if network.is_classifier else network.detections(FAINT))
         same = baseline is not None and _takes_the_same(model, baseline)
         other = counter.counting(Network(baseline, settings.device, stop).forward) if baseline and same else None
         fetch = _fetcher(model, answers, data)
@@ -98,6 +101,12 @@ def _checks(
         before: runs them through the baseline; ``None`` without one, or where it takes other images.
     """
     evidence, images, seed = answers.evidence, settings.check_images, settings.seed
+    if evidence.found is not None:
+        logger.info("Checking whether objects are found by their backgrounds.")
+        errors = box_errors(evidence, answers.least_box)
+        losses = box_background_losses(evidence, errors, fetch, forward, images=images, seed=seed)
+        yield Tried(reliance_findings(evidence, losses), _reliance(evidence, losses))
+        return
     logger.info("Checking what classes share off their objects.")
     shared = shared_by_classes(evidence, fetch, seed=seed)
     found = shortcuts(evidence, shared, fetch, forward, images=images, seed=seed)
@@ -133,8 +142,6 @@ def _why_not(settings: AuditSettings, model: Model, data: JudgedData) -> str:
         return "Nothing was checked by changing pixels, as --check_images 0 asks; findings stay suspicions."
     if data.images.loader is not None:
         return "Nothing was checked by changing pixels: the images of a loader cannot be taken out one by one."
-    if not model.facts.task.is_classification:
-        return "Causes are checked by changing pixels for classifiers only; of detectors the errors are counted."
     return ""
 
 

@@ -28,7 +28,7 @@ from otx_xai.judging.cases import Known
 from otx_xai.methods.table import METHODS
 from otx_xai.model import Model
 from otx_xai.postprocess import fit, to_uint8
-from otx_xai.records import AuditReport, ExplainConfig, FloatArray, ImageInfo, InputGeometry, UInt8Array
+from otx_xai.records import AuditReport, ExplainConfig, FloatArray, ImageInfo, InputGeometry, ModelFacts, UInt8Array
 from otx_xai.report.files import write_atomic
 from otx_xai.report.manifest import Manifest
 from otx_xai.runtime import Arrays
@@ -58,6 +58,9 @@ _FOUND_OTHERWISE = (
 
 _FAINT = 0.05
 """Score from which a box is listed, as average precision needs it; it has a map from the model's own threshold."""
+
+_GIVEN_BY_LOADER = 16
+"""Classes of the boxes of an image of a loader that count where images are grouped by class."""
 
 _COSTLY_CLASSES = 2
 """Best classes an image that are explained by methods of which each class takes a pass more."""
@@ -246,7 +249,7 @@ def _pass(
         len(facts.labels) if facts.task.is_classification else 0,
         facts.multilabel,
         thumbnails=settings.report is not AuditReport.NOIMAGES,
-        at_most=data.loader.most_classes if noted else 0,
+        at_most=_at_most(facts, data.loader) if noted else 0,
     )
     told = {name: value for name, value in settings.decisive().items() if name not in _FOUND_OTHERWISE}
     decisive = {
@@ -283,6 +286,11 @@ def _pass(
     objects = objects_of(stored.names, known) if known else None
     given = _given(known)  # of a loader, that of its images is known now
     return Pass(planned, done, stored, read_evidence(stored, setting_of(planned), given, objects))
+
+
+def _at_most(facts: ModelFacts, loader: NotedLoader) -> int:
+    """Return how many classes an image of a loader is given at most; of a detector, how many of them are kept."""
+    return loader.most_classes if facts.task.is_classification else min(len(facts.labels), _GIVEN_BY_LOADER)
 
 
 def _given(known: Mapping[str, Known]) -> dict[str, tuple[int, ...]]:

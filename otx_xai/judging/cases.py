@@ -29,7 +29,17 @@ from otx_xai.perturb import image_subject
 from otx_xai.postprocess import fit
 from otx_xai.postprocess.detections import boxes_on_input
 from otx_xai.postprocess.proposals import Proposals
-from otx_xai.records import SCORES, FloatArray, ImageInfo, InputGeometry, IntArray, ModelFacts, Size, UInt8Array
+from otx_xai.records import (
+    SCORES,
+    Detections,
+    FloatArray,
+    ImageInfo,
+    InputGeometry,
+    IntArray,
+    ModelFacts,
+    Size,
+    UInt8Array,
+)
 from otx_xai.runtime import Arrays, Session
 
 _FAINT = 0.05
@@ -107,6 +117,21 @@ class Network:
         if self.is_classifier:
             return session_scores(self._session, stop=self._stop)
         return session_values(self._session, self._proposals, whole=True, stop=self._stop)
+
+    def detections(self, least: float) -> Forward:
+        """Return what runs images through a detector, and yields the :class:`Detections` of each in its input.
+
+        Args:
+            least: score from which boxes count.
+        """
+        size = self.facts.geometry.size
+        facts = replace(self.facts, geometry=InputGeometry(size), confidence_threshold=least)
+
+        def read(outputs: Arrays) -> Detections:
+            assert self._boxes is not None
+            return find_boxes(outputs, size, facts, self._boxes)
+
+        return session_values(self._session, read, whole=True, stop=self._stop)
 
     def cases(
         self, sources: Iterable[Source], known: Mapping[str, Known], *, truth: bool
