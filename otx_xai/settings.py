@@ -31,6 +31,7 @@ from otx_xai.records import (
     Task,
     Weights,
 )
+from otx_xai.storage import Url, is_url, place_of
 
 if TYPE_CHECKING:
     from typing import Self
@@ -52,7 +53,11 @@ class RunSettings:
     """
 
     checkpoint: str | Path | None = option(
-        None, "FILE", "model: .xml (with its .bin), .onnx, .tflite, .ckpt, .pth or .safetensors", _MODEL, is_path=True
+        None,
+        "FILE",
+        "model, by path or URL: .xml (with its .bin), .onnx, .tflite, .ckpt, .pth or .safetensors",
+        _MODEL,
+        is_path=True,
     )
     model: Any = option(
         None,
@@ -80,7 +85,7 @@ class RunSettings:
     data_root: str | Path | None = option(
         None,
         "PATH",
-        "images: a folder (with its sub-folders), one image, a list (.txt), a glob in quotes",
+        "images: a folder (with its sub-folders), one image, a list (.txt), a glob in quotes; or a URL of one",
         EXPLAINED,
         is_path=True,
     )
@@ -319,13 +324,14 @@ class AuditSettings(AuditConfig, RunSettings):
 
 
 def absolute(path: str | Path) -> str:
-    """Return a path from the root, ``~`` expanded, links kept."""
-    return os.path.abspath(os.path.expanduser(path))
+    """Return a path from the root, ``~`` expanded, links kept; a URL as it is."""
+    place = place_of(path)
+    return str(place) if isinstance(place, Url) else os.path.abspath(place)
 
 
 def is_file(labels: Labels) -> TypeGuard[str | Path]:
     """Whether labels are a file rather than the names themselves."""
-    return isinstance(labels, str | Path) and os.path.isfile(os.path.expanduser(labels))
+    return is_url(labels) or (isinstance(labels, str | Path) and os.path.isfile(os.path.expanduser(labels)))
 
 
 def _entries(record: Any, *, decisive: bool) -> dict[str, Any]:

@@ -6,32 +6,24 @@ import fnmatch
 import glob
 import logging
 import os
-import stat
 from bisect import bisect_left
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from otx_xai.data.file_kinds import HEAD, IMAGE_SUFFIXES, OTHER_SUFFIXES, irregular, is_image, suffix_of
+from otx_xai.data.file_kinds import IMAGE_SUFFIXES, irregular, suffix_of
 from otx_xai.data.naming import name_images
+from otx_xai.data.sieve import HIDDEN, Sieve
+from otx_xai.data.stored_images import listed_images, search_store
 from otx_xai.errors import DataError
 from otx_xai.records import ImageInfo
+from otx_xai.storage import Url, is_url, place_of, read_text
 
 logger = logging.getLogger("otx_xai")
 
 LIST_SUFFIXES = (".lst", ".txt")
 """What a file is called that lists images, in any case."""
-
-_SHOWN = 5
-"""So many files that are not read are named."""
-
-_NO_IMAGE = "no image"
-_HIDDEN = "hidden"
-_PHRASES = {
-    _NO_IMAGE: ("file that is no image", "files that are no images"),
-    _HIDDEN: ("hidden file or folder", "hidden files and folders"),
-}
 
 
 @dataclass(frozen=True)
@@ -70,6 +62,8 @@ def search_images(data_root: str | Path) -> FoundImages:
               that begin with ``#`` are ignored. The order is kept. A path is not looked at before it is read, so that
               a missing file is reported as one failed image.
             * a glob pattern, where ``**`` stands for any number of folders. Sorted by name.
+            * a URL of one of these in an object store (``s3://bucket/folder``); lists name URLs, or what lies beside
+              them.
 
     Returns:
         At least one image, and what was passed over. :attr:`ImageInfo.name` is relative to the folder, to the fixed
@@ -79,10 +73,18 @@ def search_images(data_root: str | Path) -> FoundImages:
     Raises:
         DataError: ``data_root`` does not exist, is no regular file, cannot be read, or holds no image.
     """
-    found = _search(os.path.expanduser(data_root))
+    place = place_of(data_root) if "://" in str(data_root) else data_root
+    found = _search_store(place) if isinstance(place, Url) else _search(os.path.expanduser(place))
     if found.not_read:
         logger.info("Not read: %s.", "; ".join(found.not_read))
     return found
+
+
+def _search_store(root: Url) -> FoundImages:
+    if root.suffix.lower() in LIST_SUFFIXES:
+        return FoundImages(name_images(_images_in_list(root)))
+    found, not_read = search_store(root)
+    return FoundImages(name_images(found), not_read)
 
 
 def _search(root: str) -> FoundImages:
@@ -100,57 +102,10 @@ def _search(root: str) -> FoundImages:
     raise DataError(_missing_text(root))
 
 
-@dataclass
-class _Sieve:
-    """Parts images from other files, and counts these."""
-
-    others: Counter[str] = field(default_factory=Counter)
-    counts: Counter[str] = field(default_factory=Counter)
-    names: dict[str, list[str]] = field(default_factory=dict)
-
-    def keeps(self, path: str, name: str) -> bool:
-        """Whether a file is an image; what is none is noted under its name."""
-        suffix = suffix_of(path)
-        if suffix in IMAGE_SUFFIXES:
-            return True
-        reason = _NO_IMAGE if suffix in OTHER_SUFFIXES else _why_no_image(path)
-        if reason:
-            self.others[suffix] += 1
-            self.drop(name, reason)
-        return not reason
-
-    def drop(self, name: str, reason: str) -> None:
-        """Note what is passed over."""
-        self.counts[reason] += 1
-        self.names.setdefault(reason, [])
-        if self.counts[reason] <= _SHOWN:
-            self.names[reason].append(name.encode(errors="backslashreplace").decode())
-
-    def words(self) -> tuple[str, ...]:
-        """Say what was passed over, and why."""
-        return tuple(self._sentence(reason, count) for reason, count in sorted(self.counts.items()))
-
-    def _sentence(self, reason: str, count: int) -> str:
-        one, many = _PHRASES.get(reason, (f"× {reason}", f"× {reason}"))
-        names = ", ".join(self.names[reason]) + (", …" if count > _SHOWN else "")
-        return f"{count} {one if count == 1 else many} ({names})"
-
-
-def _why_no_image(path: str) -> str:
-    """Say why a file whose suffix says nothing is passed over; empty where its content is an image."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return irregular(path) or _NO_IMAGE
-        with open(path, "rb") as file:
-            return "" if is_image(file.read(HEAD)) else _NO_IMAGE
-    except OSError as error:
-        return irregular(path) or f"cannot be opened: {error.strerror}"
-
-
 def _images_in_folder(root: str) -> FoundImages:
     found: list[tuple[str, str]] = []
     folders: list[tuple[str, str]] = []
-    sieve = _Sieve()
+    sieve = Sieve()
     for folder, prefix, names in _walk(root, sieve):
         if prefix and suffix_of(prefix[:-1]) in IMAGE_SUFFIXES:
             folders.append((folder, prefix[:-1]))
@@ -159,7 +114,7 @@ def _images_in_folder(root: str) -> FoundImages:
     if not found:
         raise DataError(
             f"The folder {root!r} holds no image: files named {_suffix_words()} (in any case), and files that begin "
-            f"like an image, were looked for, in sub-folders too, and {_counts_text(sieve.others)}. Give a folder of "
+            f"like an image, were looked for, in sub-folders too, and {sieve.found()}. Give a folder of "
             f"images, an image file, a list of paths (.txt), or a pattern such as "
             f"{os.path.join(root, '**', '*.png')!r}."
         )
@@ -178,7 +133,7 @@ def _without_images(folders: Iterable[tuple[str, str]], found: list[tuple[str, s
     return empty
 
 
-def _walk(root: str, sieve: _Sieve | None = None) -> Iterator[tuple[str, str, list[str]]]:
+def _walk(root: str, sieve: Sieve | None = None) -> Iterator[tuple[str, str, list[str]]]:
     """Yield ``root`` and every folder below it: its path, its place below ``root`` ("" or "a/b/"), its files.
 
     Hidden entries are left out, and noted in ``sieve``. Every folder comes once: under its own name where it has one
@@ -202,7 +157,7 @@ def _walk(root: str, sieve: _Sieve | None = None) -> Iterator[tuple[str, str, li
         for entry in entries:
             if entry.name.startswith("."):
                 if sieve is not None:
-                    sieve.drop(prefix + entry.name, _HIDDEN)
+                    sieve.drop(prefix + entry.name, HIDDEN)
             elif entry.is_symlink():
                 if os.path.isdir(entry.path):
                     links.append((entry.path, f"{prefix}{entry.name}/"))
@@ -219,39 +174,41 @@ def _entry_name(entry: os.DirEntry[str]) -> str:
     return entry.name
 
 
-def _images_in_list(root: str) -> list[tuple[str, str]]:
+def _images_in_list(root: str | Url) -> list[tuple[str, str]]:
     try:
-        text = Path(root).read_text(encoding="utf-8-sig")
+        text = read_text(root)
     except OSError as error:
         raise DataError(
-            f"The list {root!r} cannot be read: {error.strerror}. Check the path and its rights."
+            f"The list {str(root)!r} cannot be read: {error.strerror}. Check the path and its rights."
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(
-            f"The list {root!r} is no UTF-8 text (byte {error.start} is {error.object[error.start]:#04x}). "
+            f"The list {str(root)!r} is no UTF-8 text (byte {error.start} is {error.object[error.start]:#04x}). "
             "Expected one image path a line; save it as UTF-8."
         ) from error
     lines = [line.strip() for line in text.splitlines()]
-    folder = os.path.dirname(root)
-    paths = [os.path.join(folder, line) for line in lines if line and not line.startswith("#")]
-    if not paths:
+    named = [line for line in lines if line and not line.startswith("#")]
+    if not named:
         raise DataError(
-            f"The list {root!r} names no image: it has {len(lines)} lines, all of them blank or comments. Expected one "
-            "image path a line, relative to the folder of the list."
+            f"The list {str(root)!r} names no image: it has {len(lines)} lines, all of them blank or comments. "
+            "Expected one image path a line, relative to the folder of the list."
         )
-    return _relative_to(folder, paths)
+    if isinstance(root, Url) or any(map(is_url, named)):
+        return listed_images(root.parent if isinstance(root, Url) else None, named, str(root))
+    folder = os.path.dirname(root)
+    return _relative_to(folder, [os.path.join(folder, line) for line in named])
 
 
 def _images_of_pattern(pattern: str) -> FoundImages:
     root, parts = _split_pattern(pattern)
     if not os.path.isdir(root or os.curdir):
         raise DataError(f"The pattern {pattern!r} matches nothing. {_missing_text(root)}")
-    sieve = _Sieve()
+    sieve = Sieve()
     paths = [path for path in sorted(set(_expand(root, parts))) if sieve.keeps(path, path)]
     if not paths:
         raise DataError(
             f"The pattern {pattern!r} matches no image: files named {_suffix_words()} (in any case), and files that "
-            f"begin like an image, were looked for, and {_counts_text(sieve.others)}. A folder is entered only by '/': "
+            f"begin like an image, were looked for, and {sieve.found()}. A folder is entered only by '/': "
             "use '**/*.jpg' for files in all sub-folders."
         )
     return FoundImages(name_images(sorted(_relative_to(root, paths), key=_second)), sieve.words())
@@ -320,13 +277,6 @@ def _second(pair: tuple[str, str]) -> str:
 
 def _suffix_words() -> str:
     return ", ".join(f"*{suffix}" for suffix in IMAGE_SUFFIXES)
-
-
-def _counts_text(others: Counter[str]) -> str:
-    if not others:
-        return "no file at all was found"
-    kinds = [f"{count} {suffix or 'without suffix'}" for suffix, count in others.most_common(4)]
-    return f"{others.total()} other files were found ({', '.join(kinds)}{', …' if len(others) > len(kinds) else ''})"
 
 
 def _missing_text(path: str) -> str:

@@ -16,6 +16,7 @@ from otx_xai.options import read_word
 from otx_xai.recipe import override, read_recipe
 from otx_xai.records import InputOptions, Task
 from otx_xai.settings import RunSettings, absolute
+from otx_xai.storage import Place, place_of
 
 if TYPE_CHECKING:
     from typing import Self
@@ -117,9 +118,9 @@ class EngineState:
             return (self.model.get("init_args") or {}).get("architecture")
         return self.model if isinstance(self.model, str) else None
 
-    def _checkpoint(self, checkpoint: str | Path | None) -> Path:
+    def _checkpoint(self, checkpoint: str | Path | None) -> Place:
         chosen = checkpoint or self.checkpoint
-        return Path(chosen).expanduser() if chosen else newest_checkpoint(self.work_dir)
+        return place_of(chosen) if chosen else newest_checkpoint(self.work_dir)
 
     def _given(
         self,

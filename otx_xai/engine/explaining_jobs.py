@@ -35,6 +35,7 @@ from otx_xai.records import (
 )
 from otx_xai.report import locked
 from otx_xai.settings import ExplainSettings
+from otx_xai.storage import Url
 
 if TYPE_CHECKING:
     from otx_xai.data.datamodule import OTXDataModule
@@ -170,7 +171,7 @@ class ExplainingJobs(EngineState):
         planned = plan(model, how, targets=wanted, threshold=config.predicted_maps_conf_thr)
         session = open_session(planned, settings.device, normalised=data.normalised)
         work_dir = explain_run(self.work_dir)
-        named = source if isinstance(source, Path) else None
+        named = source if isinstance(source, Path) else str(source) if isinstance(source, Url) else None
         found = replace(settings, checkpoint=named, data_root=data.root, work_dir=work_dir)
         with locked(work_dir):
             if settings.output_model is not None:

@@ -11,10 +11,12 @@ from otx_xai.engine.engine_state import EngineState, make_datamodule
 from otx_xai.engine.explaining import check_labels
 from otx_xai.engine.workspace import new_run
 from otx_xai.errors import ConfigError
+from otx_xai.model.stored_model import fetch_model
 from otx_xai.options import read_word
 from otx_xai.records import InputOptions, Labels, Weights
 from otx_xai.report.manifest import write_config
 from otx_xai.settings import absolute
+from otx_xai.storage import Url
 
 if TYPE_CHECKING:
     from otx_xai.data.datamodule import OTXDataModule
@@ -197,7 +199,8 @@ class TrainingJobs(EngineState):
 
         if isinstance(self.model, OTXModel) and not (checkpoint or self.checkpoint):
             return self.model
-        file = self._checkpoint(checkpoint)
+        place = self._checkpoint(checkpoint)
+        file = fetch_model(place) if isinstance(place, Url) else place
         if file.suffix.lower() in (".xml", ".onnx", ".tflite"):
             raise ConfigError(
                 f"{file} is no torch checkpoint; expected a .ckpt or .pth file. A model in OpenVINO's formats can be "

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from otx_xai.errors import ConfigError, OutputError
+from otx_xai.storage import Url, place_of
 
 logger = logging.getLogger("otx_xai")
 
@@ -23,13 +24,18 @@ def named_folder(work_dir: str | Path | None) -> Path | None:
     """Return the folder of results that a user names, ``~`` expanded; ``None`` where none is named.
 
     Raises:
-        ConfigError: the name is empty, which would mean the current folder.
+        ConfigError: the name is empty, which would mean the current folder, or a URL.
     """
     if work_dir is None:
         return None
     if not str(work_dir).strip():
         raise ConfigError("--work_dir is empty; expected a folder. Write '.' for the current one, or leave it out.")
-    return Path(work_dir).expanduser()
+    place = place_of(work_dir)
+    if isinstance(place, Url):
+        raise ConfigError(
+            f"--work_dir is {str(place)!r}; expected a folder of this machine. Copy its content into the store later."
+        )
+    return place
 
 
 def new_run(work_dir: Path | None, verb: str) -> Path:

@@ -63,14 +63,14 @@ def model_files(path: Path) -> tuple[Path, ...]:
     if suffix == ".xml":
         weights = [path.with_suffix(".bin")]
     elif suffix == ".onnx":
-        weights = _external_weights(path)
+        weights = external_weights(path)
     else:
         weights = []
     return path, *(file for file in weights if file.is_file())
 
 
-def _external_weights(path: Path) -> list[Path]:
-    """Return the files that hold tensors of an ONNX model, as it names them.
+def external_weights(path: Path) -> list[Path]:
+    """Return the files that hold tensors of an ONNX model, as it names them, whether they are there or not.
 
     A tensor outside of the file has an entry ``location``; its bytes are looked for, as the file may be large.
     """

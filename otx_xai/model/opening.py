@@ -25,10 +25,12 @@ from otx_xai.model.model_info import model_info
 from otx_xai.model.model_options import ModelOptions
 from otx_xai.model.opened import Model
 from otx_xai.model.preprocessing import fix_shapes
+from otx_xai.model.stored_model import fetch_model
 from otx_xai.model.structure import Structure
 from otx_xai.neighbours import find_model_file, read_hints
 from otx_xai.neighbours.hints import NO_HINTS, Hints
 from otx_xai.records import SALIENCY_MAP, XAI_OUTPUTS, InputGeometry, InputOptions, ModelFacts, Task
+from otx_xai.storage import Url, place_of
 
 logger = logging.getLogger("otx_xai")
 
@@ -51,8 +53,8 @@ def open_model(source: Any, options: ModelOptions = _NO_OPTIONS, *, batch: int =
 
     Args:
         source: ``.xml``, ``.onnx`` or ``.tflite``; ``.ckpt``, ``.pth``, ``.pt`` or ``.safetensors``, which are
-            converted; a folder that holds one of them; an ``ov.Model``, an ``nn.Module`` or a LightningModule, none
-            of which is changed.
+            converted; a folder that holds one of them; the URL of any of these; an ``ov.Model``, an ``nn.Module`` or a
+            LightningModule, none of which is changed.
         options: what the user says of it.
         batch: images an inference, where the model leaves its batch open.
         keep_open: leave a dynamic batch, height and width as they are.
@@ -123,14 +125,15 @@ def _read(source: Any, options: ModelOptions) -> _Source:
     if isinstance(source, ov.Model):
         graph = read_model(source)
         return _Source(graph, options, read_hints(None, graph))
-    if not isinstance(source, str | Path):
+    if not isinstance(source, str | Path | Url):
         if not callable(getattr(source, "state_dict", None)):
             raise ModelError(
                 f"The model is {type(source).__name__}; expected a file, a folder, an openvino.Model, a "
                 "torch.nn.Module or a LightningModule."
             )
         return _read_torch(source, options)
-    path = Path(source).expanduser()
+    place = place_of(source)
+    path = fetch_model(place) if isinstance(place, Url) else place
     if path.is_dir():
         path = find_model_file(path)
     if path.suffix.lower() in TORCH_SUFFIXES:

@@ -107,6 +107,20 @@ def send_files(files: Mapping[Url, Path]) -> None:
     _at_once(partial(send_file, source, url) for url, source in files.items())
 
 
+def fetch_file(url: Url, target: Path, size: int = 0) -> None:
+    """Fetch an object into a file of this machine, over what is there.
+
+    Args:
+        url: the object.
+        target: the file, in a folder that exists.
+        size: of the object in bytes, where it is known.
+
+    Raises:
+        OSError: it is missing (FileNotFoundError), or cannot be read or written.
+    """
+    _ask(url, "reading", lambda store, path: store.get_file(path, os.fspath(target)), size)
+
+
 def remove_object(url: Url) -> bool:
     """Remove an object; return whether it was there.
 
@@ -164,6 +178,20 @@ def objects_below(url: Url) -> dict[str, Entry]:
         start = f"{_opened(url)[1].rstrip('/')}/"
         names = ((name.removeprefix(start), info) for name, info in found.items() if name.startswith(start))
         return {name: _entry(info) for name, info in sorted(names) if name and not name.endswith("/")}
+    return {}
+
+
+def objects_in(url: Url) -> dict[str, Entry]:
+    """List the objects right in a folder, not those in folders below it; see :func:`objects_below`."""
+
+    def list_these(store: Any, path: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = store.ls(path, detail=True)
+        return found
+
+    with suppress(FileNotFoundError):
+        infos = [info for info in _ask(url, "listing", list_these) if info["type"] == "file"]
+        found = {str(info["name"]).rpartition("/")[2]: _entry(info) for info in infos}
+        return {name: found[name] for name in sorted(found) if name}
     return {}
 
 

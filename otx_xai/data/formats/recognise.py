@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from glob import has_magic
 from hashlib import blake2b
 from pathlib import Path
 
+from otx_xai.data.file_kinds import IMAGE_SUFFIXES
 from otx_xai.data.formats.coco import find_coco, load_coco, read_coco
 from otx_xai.data.formats.image_folder import read_image_folder
 from otx_xai.data.formats.multilabel_csv import find_csv, load_csv, read_csv
 from otx_xai.data.formats.samples import TITLES, Recognised, Sample
+from otx_xai.data.formats.stored_data import read_stored
 from otx_xai.data.formats.voc import find_voc, read_voc
 from otx_xai.data.naming import name_images
 from otx_xai.data.sources import LIST_SUFFIXES, find_images
 from otx_xai.errors import ConfigError, DataError
 from otx_xai.records import ImageInfo, Task
+from otx_xai.storage import Url, place_of
 
 _SERVES: dict[str, tuple[Task, ...]] = {
     "coco": (Task.DETECTION, Task.INSTANCE_SEGMENTATION, Task.MULTI_LABEL_CLS),
@@ -44,7 +48,7 @@ def recognise(
     refused for having none: the notes say why no format was recognised.
 
     Args:
-        data_root: folder, file, or pattern.
+        data_root: folder, file, or pattern; or the URL of one in an object store.
         task: which use is wanted, where there are several; COCO serves detection, and instance segmentation only if
             that is asked for.
         val_fraction: part of the training images in [0, 1) that becomes the subset ``val`` where there is none. Which
@@ -58,7 +62,10 @@ def recognise(
     wanted = None if task is None else Task(task)
     if not 0 <= val_fraction < 1:
         raise ConfigError(f"val_fraction is {val_fraction}; expected a number from 0 up to, but not including, 1.")
-    root = os.path.expanduser(data_root)
+    place = place_of(data_root) if "://" in str(data_root) else data_root
+    if isinstance(place, Url):
+        return _split(_read_store(place, wanted), val_fraction, seed)
+    root = os.path.expanduser(place)
     try:
         found = _read_folder(root, wanted) if os.path.isdir(root) else _read_file(root, wanted)
     except OSError as error:
@@ -66,6 +73,20 @@ def recognise(
             f"The data in {root!r} cannot be read: {error.strerror} ({error.filename!r}). Check its rights."
         ) from error
     return _split(found, val_fraction, seed)
+
+
+def _read_store(root: Url, task: Task | None) -> Recognised:
+    """Read what a URL stands for: a folder, a file of annotations; or a list, an image or a pattern."""
+    suffix = root.suffix.lower()
+    if suffix in (".json", ".csv"):
+        folder, file = root.parent, root.name
+        if suffix == ".json" and folder.name.lower() == "annotations":
+            folder, file = folder.parent, f"{folder.name}/{file}"
+        return read_stored(folder, lambda here: _read_file(here, task), file)
+    if suffix in LIST_SUFFIXES or suffix in IMAGE_SUFFIXES or has_magic(root.text):
+        kind = "list" if suffix in LIST_SUFFIXES else "pattern" if has_magic(root.text) else "file"
+        return _without_annotations(root.text, kind, task, find_images(root.text))
+    return read_stored(root, lambda here: _read_folder(here, task))
 
 
 def _read_folder(root: str, task: Task | None) -> Recognised:

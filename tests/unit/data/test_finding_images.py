@@ -238,7 +238,7 @@ class TestList:
 
     def test_that_is_unreadable(self, tree, monkeypatch):
         listing = self.make(tree(), "a.jpg")
-        monkeypatch.setattr(Path, "read_text", refuse)
+        monkeypatch.setattr(Path, "read_bytes", refuse)
         with pytest.raises(DataError, match=r"list\.txt' cannot be read: Permission denied"):
             find_images(listing)
 
