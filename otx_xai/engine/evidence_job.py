@@ -31,6 +31,7 @@ from otx_xai.postprocess import fit, to_uint8
 from otx_xai.records import AuditReport, ExplainConfig, FloatArray, ImageInfo, InputGeometry, ModelFacts, UInt8Array
 from otx_xai.report.files import write_atomic
 from otx_xai.report.manifest import Manifest
+from otx_xai.report.staging import clear_torn
 from otx_xai.runtime import Arrays
 from otx_xai.settings import AuditSettings
 
@@ -127,6 +128,7 @@ def begin(folder: Path, *, resume: bool, baseline: bool) -> None:
     for name in (EVIDENCE, SECOND_LOOK, BASELINE):
         if not goes_on or (name == BASELINE and not baseline):
             shutil.rmtree(folder / name, ignore_errors=True)
+    clear_torn(folder)
     write_atomic(folder / UNFINISHED, b"")
 
 

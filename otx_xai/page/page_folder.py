@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from otx_xai.errors import OutputError
 from otx_xai.page.script_text import script_text
 from otx_xai.report.files import unwritable_text, write_atomic
+from otx_xai.report.staging import clear_torn
 
 DATA = "data"
 """Folder beside the page with all that it loads."""
@@ -65,11 +66,12 @@ class PageFolder:
             raise OutputError(unwritable_text(index, error)) from error
 
     def remove_older(self) -> None:
-        """Remove parts of a page that was here before and had more of them."""
+        """Remove parts of a page that was here before and had more of them, and what a killed audit was writing."""
         kept = set(self.written)
         for path in (path for name in _NAMES for path in (self._folder / DATA).glob(name)):
             if path not in kept:
                 path.unlink(missing_ok=True)
+        clear_torn(self._folder / DATA)
 
 
 class OneFile:

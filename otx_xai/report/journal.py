@@ -57,8 +57,15 @@ class Journal:
             raise OutputError(unwritable_text(self._path, error)) from error
 
     def close(self) -> None:
-        """Close the file; closing again does nothing."""
-        self._file.close()
+        """Close the file; closing again does nothing.
+
+        Raises:
+            OutputError: what is left of it cannot be written; the file is closed none the less.
+        """
+        try:
+            self._file.close()
+        except OSError as error:
+            raise OutputError(unwritable_text(self._path, error)) from error
 
     def __enter__(self) -> Journal:
         return self

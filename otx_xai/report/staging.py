@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from otx_xai.errors import OutputError
@@ -13,6 +15,9 @@ from otx_xai.report.files import unwritable_text, write_atomic
 
 STAGING = ".staging"
 """Folder in that of a run where files wait for their line in the journal."""
+
+_TORN = re.compile(r"\.[0-9a-f]{16}\.tmp")
+"""What :func:`otx_xai.storage.local.replace_whole` calls a file until it is whole."""
 
 
 def publish(work_dir: Path, files: Iterable[str]) -> None:
@@ -36,6 +41,18 @@ def publish(work_dir: Path, files: Iterable[str]) -> None:
 def clear_staging(work_dir: Path) -> None:
     """Remove what waits, if anything, such as the files of images that a killed run was writing."""
     shutil.rmtree(work_dir / STAGING, ignore_errors=True)
+    clear_torn(work_dir)
+
+
+def clear_torn(folder: Path) -> None:
+    """Remove the files of a folder that a killed run was writing, whatever they were to become.
+
+    Args:
+        folder: that nobody else writes to.
+    """
+    with suppress(OSError):  # they harm nobody
+        for path in [entry.path for entry in os.scandir(folder) if _TORN.fullmatch(entry.name)]:
+            os.unlink(path)
 
 
 def _move(source: Path, target: Path) -> None:
