@@ -26,8 +26,8 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from otx_xai.errors import ConfigError, ImageError, ModelError
-from otx_xai.openvino_core import core
-from otx_xai.records import XAI_OUTPUTS
+from otx_xai.openvino_core import core, precision_hint
+from otx_xai.records import XAI_OUTPUTS, Precision
 
 Arrays = dict[str, NDArray[Any]]
 SourceT = TypeVar("SourceT")
@@ -54,20 +54,23 @@ class Session:
         model: any model with one input; the first axis is the batch, and is static.
         device: OpenVINO device: ``CPU``, ``GPU``, ``NPU``, ``AUTO``, …
         latency: one request at a time (for a single image) rather than throughput.
+        precision: of its numbers, any but ``auto``.
 
     Attributes:
+        precision: of its numbers.
         batch: number of images of one inference; 1 for a model whose batch is dynamic.
         guide: another model that takes the same input and is asked once an image; mostly none.
 
     Raises:
-        ConfigError: OpenVINO cannot compile for the device.
+        ConfigError: OpenVINO cannot compile for the device, or not in this precision.
     """
 
-    def __init__(self, model: ov.Model, device: str = "CPU", *, latency: bool = False) -> None:
+    def __init__(
+        self, model: ov.Model, device: str = "CPU", *, latency: bool = False, precision: Precision = Precision.F32
+    ) -> None:
         self._names = [_name(output, i) for i, output in enumerate(model.outputs)]
         options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY" if latency else "THROUGHPUT"}
-        # Maps are differences of nearly equal scores: half precision rounds them away
-        options["INFERENCE_PRECISION_HINT"] = "f32"
+        options["INFERENCE_PRECISION_HINT"] = precision_hint(device, precision)
         try:
             self._compiled = core().compile_model(model, device, options)
         except RuntimeError as error:
@@ -80,7 +83,8 @@ class Session:
         self._requests = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._free: deque[ov.InferRequest] = deque()
         self.guide: Session | None = None
-        self._device, self._latency = device, latency
+        self.precision = precision
+        self._told: dict[str, Any] = {"device": device, "latency": latency, "precision": precision}
         self._beside: dict[int, tuple[ov.Model, Session]] = {}
         self._lock = Lock()
 
@@ -88,7 +92,7 @@ class Session:
         """Return another model that works with this one, compiled once and for the same device; safe in threads."""
         with self._lock:
             if id(model) not in self._beside:
-                self._beside[id(model)] = model, Session(model, self._device, latency=self._latency)
+                self._beside[id(model)] = model, Session(model, **self._told)
             return self._beside[id(model)][1]
 
     def infer(self, tensor: NDArray[Any]) -> Arrays:

@@ -26,6 +26,7 @@ from otx_xai.records import (
     JudgedClass,
     Labels,
     Method,
+    Precision,
     Preset,
     Targets,
     Task,
@@ -80,6 +81,13 @@ class RunSettings:
     )
     task: Task | None = option(None, "TASK", f"what the model does, where it does not tell: {words(Task)}", _MODEL)
     device: str = option("CPU", "NAME", "OpenVINO device: CPU, GPU, NPU, AUTO, …", _MODEL)
+    precision: Precision = option(
+        Precision.F32,
+        "WORD",
+        f"{words(Precision)}: numbers that the device computes with; auto tries the first 16 images in fewer bits, and "
+        "takes these where maps and best classes stay the same and it is faster",
+        _MODEL,
+    )
     batch_size: int = option(1, "N", "images an inference, where the model leaves its batch open", _MODEL)
     input: InputOptions = section(InputOptions, _INPUT)
     data_root: str | Path | None = option(
@@ -125,7 +133,7 @@ class RunSettings:
     )
 
     def __post_init__(self) -> None:
-        read_words(self, task=Task, weights=Weights, preset=Preset)
+        read_words(self, task=Task, weights=Weights, precision=Precision, preset=Preset)
         if self.batch_size < 1:
             raise ConfigError(f"--batch_size is {self.batch_size}; expected at least 1.")
 

@@ -40,16 +40,17 @@ class NotedLoader:
         note: is told the name of an image and what its batch says of it, before its pixels are yielded.
 
     Attributes:
+        loader: the one that it was made of, which tells nothing.
         most_classes: how many classes an image is given at most, by the first batch; 0 where it tells none.
     """
 
     def __init__(self, loader: Any, names: Sequence[ImageInfo], note: Callable[[str, LoadedLabels], None]) -> None:
-        self._loader, self._names, self._note = loader, names, note
+        self.loader, self._names, self._note = loader, names, note
         self.most_classes = most_classes(loader)
 
     def __iter__(self) -> Iterator[Any]:
         position = 0
-        for batch in self._loader:
+        for batch in self.loader:
             count = len(batch_images(batch))
             for info, labels in zip(self._names[position : position + count], labels_of(batch), strict=False):
                 self._note(info.name, labels)

@@ -171,7 +171,7 @@ def run_audit(folder: Path, settings: AuditSettings, model: Model, baseline: Mod
         threshold=_threshold(model),
         why_no_maps=looked.why_not_comparable,
     )
-    checked = check(answers, settings, model, baseline, data)
+    checked = check(answers, replace(settings, precision=looked.own.precision), model, baseline, data)
     answers = concluded(checked.answers)
     told = _told(settings, looked, checked, data)
     results = check_gates(gates, answers.findings, answers.figures)
@@ -208,14 +208,16 @@ def _look(
 ) -> _Looked:
     """Take the evidence of both models, and measure what is noise."""
     how = how_of(settings)
-    own = take_evidence(folder, Subject(model, how, settings.device), settings, data.images, known)
+    own = take_evidence(folder, Subject(model, how, settings.device, settings.precision), settings, data.images, known)
     if baseline is None or own.run.interrupted:
         return _Looked(own, None, float("nan"))
     logger.info("The baseline:")
-    other = take_baseline(folder, Subject(baseline, how, settings.device), settings, data.images, known)
+    alike = Subject(baseline, how, settings.device, own.precision)
+    other = take_baseline(folder, alike, settings, data.images, known)
     if other.run.interrupted:
         return _Looked(own, other, float("nan"))
-    noise = map_noise(own.planned, settings, evenly(data.images.images, _FORECAST * 2)) if _has_files(data) else 0.0
+    few, same = evenly(data.images.images, _FORECAST * 2), replace(settings, precision=own.precision)
+    noise = map_noise(own.planned, same, few) if _has_files(data) else 0.0
     return _Looked(own, other, noise)
 
 
@@ -323,7 +325,7 @@ def _forecast(
     count = len(data.images.images)
     few = _chosen(data, _FORECAST)
     with TemporaryDirectory(dir=folder) as place:
-        subject = Subject(model, how_of(settings), settings.device)
+        subject = Subject(model, how_of(settings), settings.device, settings.precision)
         done = take_evidence(Path(place), subject, replace(settings, resume=False), few.images, known)
         size = sum(file.stat().st_size for file in Path(place).rglob("*") if file.is_file())
     if not done.run.explained:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from otx_xai.audit.background import BackgroundLoss, background_losses, reliance_findings
@@ -56,7 +56,7 @@ def check(answers: Answers, settings: AuditSettings, model: Model, baseline: Mod
 
     Args:
         answers: of the questions.
-        settings: of the audit.
+        settings: of the audit; their precision is the one that the evidence was taken in.
         model: the audited one.
         baseline: the other one.
         data: the images.
@@ -66,10 +66,11 @@ def check(answers: Answers, settings: AuditSettings, model: Model, baseline: Mod
         return Checked(replace(answers, notes=(*answers.notes, why)))
     counter = _Counter()
     with interruptible(_STOPPING) as stop, one_thread_each():
-        network = Network(model, settings.device, stop)
+        open_network = partial(Network, device=settings.device, stop=stop, precision=settings.precision)
+        network = open_network(model)
         forward = counter.counting(network.forward if network.is_classifier else network.detections(FAINT))
         same = baseline is not None and _takes_the_same(model, baseline)
-        other = counter.counting(Network(baseline, settings.device, stop).forward) if baseline and same else None
+        other = counter.counting(open_network(baseline).forward) if baseline and same else None
         fetch = _fetcher(model, answers, data)
         try:
             for tried in _checks(answers, settings, fetch, forward, other):

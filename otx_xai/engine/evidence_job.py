@@ -19,6 +19,7 @@ from otx_xai.audit.evidence_table import NO_CLASS, BoxTable, Evidence
 from otx_xai.data import read_image
 from otx_xai.data.loader_labels import NotedLoader
 from otx_xai.engine.explaining import Images, open_session
+from otx_xai.engine.precision_choice import settled
 from otx_xai.engine.told_by_loader import GivenNow
 from otx_xai.engine.workspace import make
 from otx_xai.explain.plan import How, Plan, plan
@@ -28,7 +29,16 @@ from otx_xai.judging.cases import Known
 from otx_xai.methods.table import METHODS
 from otx_xai.model import Model
 from otx_xai.postprocess import fit, to_uint8
-from otx_xai.records import AuditReport, ExplainConfig, FloatArray, ImageInfo, InputGeometry, ModelFacts, UInt8Array
+from otx_xai.records import (
+    AuditReport,
+    ExplainConfig,
+    FloatArray,
+    ImageInfo,
+    InputGeometry,
+    ModelFacts,
+    Precision,
+    UInt8Array,
+)
 from otx_xai.report.files import write_atomic
 from otx_xai.report.manifest import Manifest
 from otx_xai.report.staging import clear_torn
@@ -75,11 +85,13 @@ class Subject:
         model: open.
         how: how it is explained.
         device: OpenVINO device.
+        precision: of its numbers.
     """
 
     model: Model
     how: How
     device: str
+    precision: Precision = Precision.F32
 
     @property
     def planned(self) -> Plan:
@@ -105,12 +117,14 @@ class Pass:
         run: what it did.
         stored: its files.
         evidence: in columns.
+        precision: that the model was explained in: what was found out, where that was left open.
     """
 
     planned: Plan
     run: ExplainRun
     stored: Stored
     evidence: Evidence
+    precision: Precision
 
 
 def begin(folder: Path, *, resume: bool, baseline: bool) -> None:
@@ -175,7 +189,8 @@ def take_evidence(
     classes = tuple(sorted({target for name in missing for target in known[name].all_classes()}))
     logger.info("Looking again at %d images for the maps of the classes that they are labelled with.", len(images))
     wider = plan(subject.model, subject.how, targets=classes, told=False)
-    again = _pass(folder / SECOND_LOOK, subject, wider, settings, replace(data, images=images), known)
+    alike = replace(subject, precision=done.precision)
+    again = _pass(folder / SECOND_LOOK, alike, wider, settings, replace(data, images=images), known)
     return replace(done, evidence=with_more_maps(done.evidence, again.evidence))
 
 
@@ -191,7 +206,7 @@ def map_noise(planned: Plan, settings: AuditSettings, images: Sequence[ImageInfo
 
     Args:
         planned: a white box of a classifier or a detector.
-        settings: of the audit.
+        settings: of the audit; their precision is the one that the evidence was taken in.
         images: some of them.
 
     Returns:
@@ -199,7 +214,7 @@ def map_noise(planned: Plan, settings: AuditSettings, images: Sequence[ImageInfo
     """
     if planned.black_box is not None or not planned.facts.task.is_classification:
         return 0.0
-    session = planned.compiled(settings.device, latency=False)
+    session = planned.compiled(settings.device, latency=False, precision=settings.precision)
     rng = np.random.default_rng(settings.seed)
 
     def read(source: tuple[ImageInfo, int]) -> tuple[UInt8Array, None]:
@@ -282,12 +297,23 @@ def _pass(
         loader=data.loader,
         recorder=EvidenceFiles(folder, kept),
     )
-    session = open_session(planned, subject.device, normalised=data.normalised)
-    done = run.execute(session, resume=settings.resume and data.loader is None)
+    resume = settings.resume and data.loader is None
+    session = settled(
+        open_session(planned, subject.device, subject.precision, normalised=data.normalised),
+        planned,
+        subject.precision,
+        subject.device,
+        data.images,
+        manifest,
+        loader=data.loader.loader if isinstance(data.loader, NotedLoader) else data.loader,
+        normalised=data.normalised,
+        resume=resume,
+    )
+    done = run.execute(session, resume=resume)
     stored = open_stored(folder)
     objects = objects_of(stored.names, known) if known else None
     given = _given(known)  # of a loader, that of its images is known now
-    return Pass(planned, done, stored, read_evidence(stored, setting_of(planned), given, objects))
+    return Pass(planned, done, stored, read_evidence(stored, setting_of(planned), given, objects), session.precision)
 
 
 def _at_most(facts: ModelFacts, loader: NotedLoader) -> int:

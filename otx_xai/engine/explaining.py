@@ -14,6 +14,7 @@ import numpy as np
 import openvino as ov
 
 from otx_xai.data.loaders import find_loader, first_pixels, image_count, image_names
+from otx_xai.engine.precision_choice import settled
 from otx_xai.errors import ConfigError, LabelError, OutputError
 from otx_xai.explain.insertion import insert, why_no_branch
 from otx_xai.explain.plan import Plan
@@ -24,7 +25,7 @@ from otx_xai.methods.spec import Order
 from otx_xai.methods.table import find_method
 from otx_xai.model import Model, ModelOptions, open_for_insertion
 from otx_xai.openvino_core import first_line
-from otx_xai.records import ExplainMode, ImageInfo, Method, Size, TargetExplainGroup, Targets
+from otx_xai.records import ExplainMode, ImageInfo, Method, Precision, Size, TargetExplainGroup, Targets
 from otx_xai.report.manifest import Manifest, write_config
 from otx_xai.runtime import Session
 from otx_xai.settings import ExplainSettings, absolute
@@ -136,9 +137,13 @@ def _names(labels: Sequence[str], most: int = 12) -> str:
     return f"{shown}, …" if len(labels) > most else shown
 
 
-def open_session(plan: Plan, device: str, *, normalised: bool) -> Session:
-    """Compile a model for an OpenVINO device, with its pre-processing inside unless images come normalised."""
-    return plan.compiled(device, as_images=not normalised, latency=False)
+def open_session(plan: Plan, device: str, told: Precision, *, normalised: bool) -> Session:
+    """Compile a model for a device, with its pre-processing inside unless images come normalised.
+
+    Where the user leaves the precision open, it is float32; :func:`~otx_xai.engine.precision_choice.settled` goes on.
+    """
+    precision = Precision.F32 if told is Precision.AUTO else told
+    return plan.compiled(device, as_images=not normalised, latency=False, precision=precision)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -154,14 +159,14 @@ def begin_run(
     data: Images,
     *,
     keep: bool,
-) -> Run:
-    """Write ``config.yaml``, and return the run with its manifest, ready to be executed.
+) -> tuple[Run, Session]:
+    """Write ``config.yaml``, and return the run with its manifest, and the session to execute it with.
 
     Args:
         work_dir: folder of the run, which exists.
         settings: what repeats the run.
         plan: what explains.
-        session: it, compiled.
+        session: it, compiled by :func:`open_session`.
         model_sha256: of the content of the model.
         data: the images.
         keep: keep the explanations in memory, to return them.
@@ -181,7 +186,18 @@ def begin_run(
         not_read=data.not_read,
     )
     config, dump = settings.explain_config, settings.dump
-    return Run(work_dir, manifest, plan, config, data.images, dump=dump, keep=keep, loader=data.loader)
+    run = Run(work_dir, manifest, plan, config, data.images, dump=dump, keep=keep, loader=data.loader)
+    return run, settled(
+        session,
+        plan,
+        settings.precision,
+        settings.device,
+        data.images,
+        manifest,
+        loader=data.loader,
+        normalised=data.normalised,
+        resume=settings.resume and not keep,
+    )
 
 
 def _found_out(plan: Plan, session: Session) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from otx_xai.records import (
     InputOptions,
     Labels,
     Method,
+    Precision,
     Preset,
     Targets,
     Weights,
@@ -66,6 +67,7 @@ class ExplainingJobs(EngineState):
         preset: Preset | str | None = None,
         num_masks: int | None = None,
         tolerance: float | None = None,
+        precision: Precision | str = Precision.F32,
         batch_size: int = 1,
         output_model: str | Path | None = None,
         resume: bool = True,
@@ -114,6 +116,9 @@ class ExplainingJobs(EngineState):
                 methods it decides how many passes they take.
             num_masks: forward passes at most an image of RISE and D-RISE; the preset decides by default.
             tolerance: standard error of a map, as a part of its range, from which RISE and D-RISE end before.
+            precision: numbers that the device computes with: ``f32``, ``bf16`` or ``f16``; ``auto`` explains the first
+                16 images both ways, and takes fewer bits where every map correlates to 0.99 with that of float32, every
+                best class is the same, and it is faster. ``run.json`` tells what was measured.
             batch_size: images an inference, where the model leaves its batch open.
             output_model: also save the model with its ``saliency_map`` output (all classes) to this ``.xml``.
             resume: go on with an interrupted run of the same settings; else begin anew. A run that has explanations
@@ -140,6 +145,7 @@ class ExplainingJobs(EngineState):
             format=format,
             weights=read_word(Weights, weights),
             labels=labels,
+            precision=Precision(precision),
             batch_size=batch_size,
             output_model=output_model,
             data_root=data_root,
@@ -169,7 +175,7 @@ class ExplainingJobs(EngineState):
         model = named_as_data(open_model(source, options, batch=settings.batch_size), data.labels)
         how = How(settings.explain_mode, method, settings.target_layer, settings.of_method())
         planned = plan(model, how, targets=wanted, threshold=config.predicted_maps_conf_thr)
-        session = open_session(planned, settings.device, normalised=data.normalised)
+        session = open_session(planned, settings.device, settings.precision, normalised=data.normalised)
         work_dir = explain_run(self.work_dir)
         named = source if isinstance(source, Path) else str(source) if isinstance(source, Url) else None
         found = replace(settings, checkpoint=named, data_root=data.root, work_dir=work_dir)
@@ -178,5 +184,5 @@ class ExplainingJobs(EngineState):
                 said = replace(options, task=planned.facts.task)
                 saved = Path(settings.output_model).expanduser()
                 save_explained(source, said, planned, layers, saved, method=method)
-            run = begin_run(work_dir, found, planned, session, model.digest, data, keep=keep)
+            run, session = begin_run(work_dir, found, planned, session, model.digest, data, keep=keep)
             return run.execute(session, resume=settings.resume and not keep and data.loader is None)

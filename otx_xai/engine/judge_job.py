@@ -14,13 +14,15 @@ from otx_xai.data import search_images
 from otx_xai.data.formats import Recognised, Sample, recognise
 from otx_xai.data.loaders import LoadedImage, loaded_images
 from otx_xai.engine.explaining import Images, images_of
+from otx_xai.engine.precision_choice import settle
 from otx_xai.errors import ConfigError, DataError
+from otx_xai.explain.plan import How, plan
 from otx_xai.judging.cases import Known
 from otx_xai.judging.judgement import JUDGEMENT, PLOT, Judgement
 from otx_xai.judging.plot import draw_judgement
 from otx_xai.judging.trial import Trial, evenly, named_methods, nominate
 from otx_xai.model import Model
-from otx_xai.records import ImageInfo, JudgedClass
+from otx_xai.records import ImageInfo, JudgedClass, Precision
 from otx_xai.report.files import write_drawing, write_json
 from otx_xai.report.manifest import plain, versions
 from otx_xai.settings import JudgeSettings, absolute
@@ -39,6 +41,7 @@ _TOLD = (
     "tolerance",
     "seed",
     "device",
+    "precision",
 )
 """Settings that :data:`JUDGEMENT` holds: those that figures depend on, and no paths."""
 
@@ -123,7 +126,10 @@ def run_trial(work_dir: Path, model: Model, settings: JudgeSettings, data: Judge
     chosen = evenly(data.images.images, settings.images)
     known = known_of(data.annotations, chosen, model.facts.labels)
     _check_truth(settings, model, known)
-    trial = Trial(work_dir, model, ballot, settings, known, _about(model, settings))
+    about = _about(model, settings)
+    if settings.precision is Precision.AUTO:
+        settings, about["precision"] = _with_precision(model, settings, data.images, chosen)
+    trial = Trial(work_dir, model, ballot, settings, known, about)
     judgement = trial.run(_sources(data.images, chosen), len(chosen), len(data.images.images))
     write_json(work_dir / JUDGEMENT, judgement.content())
     if judgement.scores:
@@ -189,6 +195,16 @@ def _check_truth(settings: JudgeSettings, model: Model, known: Mapping[str, Know
             "--judged is truth, and no annotation of these images names a class of the model. Expected class folders, "
             "COCO, Pascal VOC or a multi-label CSV whose class names are those of the model (--labels)."
         )
+
+
+def _with_precision(
+    model: Model, settings: JudgeSettings, images: Images, chosen: Sequence[ImageInfo]
+) -> tuple[JudgeSettings, Mapping[str, Any]]:
+    """Return the settings with the precision that the default maps of the first images allow, and what was measured."""
+    planned = plan(model, How(target_layer=settings.target_layer, options=settings.of_method()), best=1, told=False)
+    exact = planned.compiled(settings.device, latency=False)
+    session, measured = settle(exact, planned, settings.device, chosen, loader=images.loader)
+    return replace(settings, precision=session.precision), measured
 
 
 def _sources(images: Images, chosen: Sequence[ImageInfo]) -> Iterator[ImageInfo | LoadedImage]:

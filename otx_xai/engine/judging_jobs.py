@@ -14,7 +14,7 @@ from otx_xai.engine.workspace import audit_run, new_run
 from otx_xai.methods.table import method_name
 from otx_xai.model import Model, open_model
 from otx_xai.options import read_word
-from otx_xai.records import InputOptions, JudgedClass, Labels, Method, Preset, Weights
+from otx_xai.records import InputOptions, JudgedClass, Labels, Method, Precision, Preset, Weights
 from otx_xai.report import locked
 from otx_xai.settings import AuditConfig, AuditSettings, JudgeSettings
 
@@ -48,6 +48,7 @@ class JudgingJobs(EngineState):
         preset: Preset | str | None = None,
         num_masks: int | None = None,
         tolerance: float | None = None,
+        precision: Precision | str = Precision.F32,
         batch_size: int = 1,
         seed: int = 0,
         num_steps: int | None = None,
@@ -82,6 +83,7 @@ class JudgingJobs(EngineState):
             preset: see :meth:`explain`; like the next two, it is told the black-box methods that have it.
             num_masks: see :meth:`explain`.
             tolerance: see :meth:`explain`.
+            precision: see :meth:`explain`; ``auto`` decides by the default maps of the first images.
             batch_size: images an inference, where the model leaves its batch open.
             seed: of masks, of the random control, and of random weights.
             num_steps: see :meth:`explain`.
@@ -101,6 +103,7 @@ class JudgingJobs(EngineState):
             format=format,
             weights=read_word(Weights, weights),
             labels=labels,
+            precision=Precision(precision),
             batch_size=batch_size,
             data_root=data_root,
             target_layer=target_layer,
@@ -151,6 +154,7 @@ class JudgingJobs(EngineState):
         preset: Preset | str | None = None,
         num_masks: int | None = None,
         tolerance: float | None = None,
+        precision: Precision | str = Precision.F32,
         batch_size: int = 1,
         resume: bool = True,
         dry_run: bool = False,
@@ -188,6 +192,7 @@ class JudgingJobs(EngineState):
             preset: see :meth:`explain`, and the next two.
             num_masks: see :meth:`explain`.
             tolerance: see :meth:`explain`.
+            precision: see :meth:`explain`; ``auto`` decides by the default maps of the first images.
             batch_size: images an inference, where the model leaves its batch open.
             resume: go on with an interrupted audit of the same settings.
             dry_run: only tell, in :attr:`~otx_xai.audit.audit_result.Audit.notes`, how long it would take and how much
@@ -211,6 +216,7 @@ class JudgingJobs(EngineState):
             format=format,
             weights=read_word(Weights, weights),
             labels=labels,
+            precision=Precision(precision),
             batch_size=batch_size,
             data_root=data_root,
             target_layer=target_layer,

@@ -31,6 +31,7 @@ from otx_xai.records import (
     ExplainMode,
     MapGrid,
     ModelFacts,
+    Precision,
     Size,
     Targets,
 )
@@ -156,20 +157,28 @@ class Plan:
             session, subject, self.facts, self.wanted, self.black_box, image_size, self.boxes, found=read, watch=watch
         )
 
-    def compiled(self, device: str = "CPU", *, as_images: bool = True, latency: bool | None = None) -> Session:
+    def compiled(
+        self,
+        device: str = "CPU",
+        *,
+        as_images: bool = True,
+        latency: bool | None = None,
+        precision: Precision = Precision.F32,
+    ) -> Session:
         """Compile the model, and with it what guides its perturbation.
 
         Args:
             device: OpenVINO device.
             as_images: it takes images fitted into its input, and pre-processes them itself.
             latency: one request at a time; by default where images are not perturbed.
+            precision: of its numbers, any but ``auto``.
 
         Raises:
-            ConfigError: OpenVINO cannot compile it for the device.
+            ConfigError: OpenVINO cannot compile it for the device, or not in this precision.
         """
         guide = None if self.black_box is None else self.black_box.guiding_model
         wanted = self.black_box is None if latency is None else latency
-        session = Session(self._fed(self.model, as_images=as_images), device, latency=wanted)
+        session = Session(self._fed(self.model, as_images=as_images), device, latency=wanted, precision=precision)
         if guide is not None:
             session.guide = session.beside(self._fed(guide, as_images=as_images))
         return session

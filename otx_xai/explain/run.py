@@ -12,18 +12,16 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from otx_xai.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, DataError, ImageError, OutputError
 from otx_xai.explain.explanation import Explanation, map_keys
 from otx_xai.explain.look import as_picture
 from otx_xai.explain.plan import Plan
-from otx_xai.explain.run_sources import ReadImage, Source, Sources, Tile, image_errors
+from otx_xai.explain.run_sources import ReadImage, Source, Sources, Tile, image_errors, subject_of
 from otx_xai.explain.suspicion import Suspicion
 from otx_xai.explain.targets import Choice
-from otx_xai.perturb import Progress, Subject, Watch, image_subject
+from otx_xai.perturb import Progress, Watch
 from otx_xai.postprocess import to_uint8
 from otx_xai.process import interruptible, one_thread_each, progress
 from otx_xai.records import ExplainConfig, ImageInfo
@@ -237,7 +235,7 @@ class Run:
                 tensor, read = self._sources.read(source)
                 with image_errors(read.info):
                     height, width = read.image.shape[:2]
-                    subject = self._subject(tensor)
+                    subject = subject_of(tensor, self._plan.facts)
                     choice = self._plan.perturb(session, subject, (height, width), watch=watch)
                     if stop.is_set():
                         return
@@ -247,13 +245,6 @@ class Run:
                     return
                 result = error
             yield source, result
-
-    def _subject(self, tensor: NDArray[Any]) -> Subject:
-        """Return what is perturbed: an image, or a tensor that a loader has normalised."""
-        facts = self._plan.facts
-        if tensor.dtype == np.uint8:
-            return image_subject(tensor, facts)
-        return Subject(tensor, facts.input_layout.replace("N", ""), facts.zero or (0.0,))
 
     def _finish(self, session: Session, read: ReadImage, outputs: Arrays) -> tuple[Line, Explanation | None] | None:
         """Choose the classes of one image, and write its pictures (in a thread); ``None``: more tiles are to come."""

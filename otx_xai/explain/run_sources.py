@@ -19,8 +19,9 @@ from otx_xai.data.loaders import LoadedImage, loaded_images, recover_image
 from otx_xai.errors import ImageError, OtxXaiError
 from otx_xai.explain.plan import Plan
 from otx_xai.explain.tiled import TiledImage, read_ahead
+from otx_xai.perturb import Subject, image_subject
 from otx_xai.postprocess import fit
-from otx_xai.records import ImageInfo, UInt8Array
+from otx_xai.records import ImageInfo, ModelFacts, UInt8Array
 
 Source = ImageInfo | LoadedImage
 
@@ -112,6 +113,13 @@ class Sources:
         order = ["CHW".index(axis) for axis in facts.input_layout if axis != "N"]
         picture = recover_image(pixels, facts.mean, facts.scale)
         return np.ascontiguousarray(pixels.transpose(order)), picture
+
+
+def subject_of(tensor: NDArray[Any], facts: ModelFacts) -> Subject:
+    """Return what is perturbed of what was read: an image, or a tensor that a loader has normalised."""
+    if tensor.dtype == np.uint8:
+        return image_subject(tensor, facts)
+    return Subject(tensor, facts.input_layout.replace("N", ""), facts.zero or (0.0,))
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from otx_xai.records import (
     InputGeometry,
     IntArray,
     ModelFacts,
+    Precision,
     Size,
     UInt8Array,
 )
@@ -92,19 +93,22 @@ class Network:
         model: open.
         device: OpenVINO device.
         stop: once set, streams end with :class:`~otx_xai.metrics.Stopped`.
+        precision: of its numbers, any but ``auto``.
 
     Attributes:
         facts: of the model, without tiling: images are judged as a whole, fitted into the input.
         zero: ``uint8`` ``(C,)``: the pixel that becomes 0 behind the normalisation.
     """
 
-    def __init__(self, model: Model, device: str, stop: Event | None = None) -> None:
+    def __init__(
+        self, model: Model, device: str, stop: Event | None = None, *, precision: Precision = Precision.F32
+    ) -> None:
         self.facts = replace(model.facts, tiling=None)
         self.zero = _zero(self.facts)
         self._boxes = model.boxes
         self._stop = stop
         graph = insert_scores(model) if self.facts.task.is_classification else model.graph
-        self._session = Session(embed_preprocessing(graph, self.facts), device)
+        self._session = Session(embed_preprocessing(graph, self.facts), device, precision=precision)
 
     @property
     def is_classifier(self) -> bool:

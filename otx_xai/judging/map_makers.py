@@ -20,7 +20,7 @@ from otx_xai.model import Model
 from otx_xai.perturb import Watch, image_subject
 from otx_xai.postprocess import min_max, to_image
 from otx_xai.postprocess.overlaps import overlaps
-from otx_xai.records import PER_IMAGE_TARGET, FloatArray, InputGeometry, MapGrid, Size
+from otx_xai.records import PER_IMAGE_TARGET, FloatArray, InputGeometry, MapGrid, Precision, Size
 from otx_xai.runtime import Arrays, Session
 
 _ALL_CLASSES = 16
@@ -62,6 +62,7 @@ class MapMaker:
         options: of black-box methods, by name; those that the method does not have are left out.
         target_layer: of white-box methods.
         device: OpenVINO device.
+        precision: of its numbers, any but ``auto``.
         by_class: of a detector, explain the class rather than the box.
         stop: once set, perturbation ends with :class:`~otx_xai.metrics.Stopped`.
     """
@@ -74,6 +75,7 @@ class MapMaker:
         *,
         target_layer: str | None = None,
         device: str = "CPU",
+        precision: Precision = Precision.F32,
         by_class: bool = False,
         stop: Event | None = None,
     ) -> None:
@@ -82,7 +84,7 @@ class MapMaker:
         layer = target_layer if spec is not None and spec.is_white_box else None
         self._how = How(method=method, target_layer=layer, options=own)
         self._model = model
-        self._device = device
+        self._device, self._precision = device, precision
         self._by_class = by_class or model.facts.task.is_classification
         self._stop = stop or Event()
         self._facts = replace(model.facts, tiling=None)
@@ -120,7 +122,7 @@ class MapMaker:
         model = replace(self._model, facts=self._facts)
         self._session = None  # one less in memory while the next is compiled
         made = plan(model, self._how, targets=list(wanted) if self._by_class else BOXES, told=False)
-        self._session = made.compiled(self._device)
+        self._session = made.compiled(self._device, precision=self._precision)
         self._plan, self._prepared = made, wanted
 
     def __call__(self, cases: Sequence[Case]) -> FloatArray:

@@ -164,7 +164,7 @@ class Trial:
         """
         with interruptible(_STOPPING) as stop, one_thread_each():
             start = time.monotonic()
-            network = Network(self._model, self._settings.device, stop)
+            network = Network(self._model, self._settings.device, stop, precision=self._settings.precision)
             self._makers = {name: self._maker(self._model, name, stop=stop) for name in self._ballot.names}
             with progress(chosen, 0) as bar:
                 self._judge_all(network, iter(sources), chosen, bar.update)
@@ -266,6 +266,7 @@ class Trial:
             settings.of_method(),
             target_layer=settings.target_layer,
             device=settings.device,
+            precision=settings.precision,
             by_class=by_class,
             stop=stop,
         )

@@ -105,6 +105,21 @@ class Manifest:
         )
         return False
 
+    def kept(self, name: str) -> Any:
+        """Return an entry of the run that goes on here; ``None`` where none goes on, or it has no such entry."""
+        try:
+            before = json.loads(self._path.read_bytes())
+        except (OSError, ValueError):  # execution tells of it
+            return None
+        goes_on = isinstance(before, dict) and before.get("fingerprint") == self._content["fingerprint"]
+        if not goes_on or (before["status"] == "complete" and not self._keeps_complete):
+            return None
+        return before.get(name)
+
+    def note(self, **entries: Any) -> None:
+        """Hold further entries, which the file gets when it is written next."""
+        self._content |= entries
+
     def write(self, status: str, explained: int, failures: Mapping[str, str], **more: Any) -> None:
         """Replace the file.
 
