@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from otx_xai.engine import Engine, ExplainRun
     from otx_xai.errors import OtxXaiError
     from otx_xai.explain import Explainer, insert_xai
+    from otx_xai.explain.comparing import Comparison, compare
     from otx_xai.explain.explanation import Explanation
     from otx_xai.judging import Judgement
     from otx_xai.records import (
@@ -43,6 +44,8 @@ _HOME = {
     "Audit": "otx_xai.audit.audit_result",
     "AuditConfig": "otx_xai.settings",
     "SaliencyCallback": "otx_xai.callbacks",
+    "Comparison": "otx_xai.explain.comparing",
+    "compare": "otx_xai.explain.comparing",
     "OTXDataModule": "otx_xai.data.datamodule",
     "Engine": "otx_xai.engine",
     "ExplainRun": "otx_xai.engine",
@@ -66,6 +69,7 @@ _HOME = {
 __all__ = [
     "Audit",
     "AuditConfig",
+    "Comparison",
     "DumpContent",
     "Engine",
     "ExplainConfig",
@@ -85,6 +89,7 @@ __all__ = [
     "TargetExplainGroup",
     "Task",
     "__version__",
+    "compare",
     "insert_xai",
 ]
 
