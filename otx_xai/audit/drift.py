@@ -186,7 +186,7 @@ def _accuracy(after: Evidence, compared: Drift) -> Finding | None:
     losses, gains, number = int(lost.sum()), int(won.sum()), int(compared.labelled.sum())
     if not losses + gains:
         return None
-    effect = _paired_difference(losses, gains, number)
+    effect = paired_difference(losses, gains, number)
     statement = (
         f"Of {counted(number, 'image')} {losses} {are(losses)} right before and wrong after, and {gains} the other way "
         f"round (change of accuracy {said(effect)})."
@@ -252,8 +252,14 @@ def _moved(after: Evidence, compared: Drift, kind: FindingKind, among: BoolArray
     )
 
 
-def _paired_difference(losses: int, gains: int, number: int) -> Effect:
-    """Return the change of accuracy, with Wald's interval for pairs and 1/2 in each cell (Agresti and Min 2005)."""
+def paired_difference(losses: int, gains: int, number: int) -> Effect:
+    """Return the change of a share, with Wald's interval for pairs and 1/2 in each cell (Agresti and Min 2005).
+
+    Args:
+        losses: number of those that were right before, and are not after.
+        gains: the other way round.
+        number: of all.
+    """
     change = (gains - losses) / number
     wide = number + 2
     moved, mean = (losses + gains + 1) / wide, (gains - losses) / wide
@@ -284,8 +290,26 @@ def _distances(before: Evidence, after: Evidence, earlier: IntArray, image: IntA
     wanted_after = np.full(len(after), NO_CLASS, np.int64)
     wanted_after[image] = target
     rows_before, rows_after = before.maps.rows(wanted_before)[earlier], after.maps.rows(wanted_after)[image]
+    return pair_distances(before, after, rows_before, np.where(target == NO_CLASS, -1, rows_after), image)
+
+
+def pair_distances(
+    before: Evidence, after: Evidence, rows_before: IntArray, rows_after: IntArray, image: IntArray
+) -> FloatArray:
+    """Return the distances of maps of two models.
+
+    Args:
+        before: evidence of the baseline.
+        after: evidence of the model that is audited.
+        rows_before: of its maps, ``int64`` ``(P,)``; -1 where there is none.
+        rows_after: of the maps of the other, likewise.
+        image: rows of their images in ``after``, ``int64`` ``(P,)``.
+
+    Returns:
+        ``float32`` ``(P,)`` in [0, 2]; NaN where one is missing or flat.
+    """
     found = np.full(len(image), np.nan, np.float32)
-    both = np.flatnonzero((rows_before >= 0) & (rows_after >= 0) & (target != NO_CLASS))
+    both = np.flatnonzero((rows_before >= 0) & (rows_after >= 0))
     for at in range(0, len(both), _CHUNK):
         some = both[at : at + _CHUNK]
         sizes, later = after.sizes[image[some]], after.maps.grids[rows_after[some]]

@@ -121,6 +121,7 @@ FIGURES = (
     "drift",
     "silent_drift",
     "top1_agreement",
+    "box_agreement",
     "ap",
     "ap50",
     "missed",

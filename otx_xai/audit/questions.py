@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from otx_xai.audit.average_precision import AveragePrecision, average_precision, coco_results
 from otx_xai.audit.box_annotations import annotation_errors, annotation_findings
+from otx_xai.audit.box_drift import BoxDrift, box_drift, box_drift_findings
 from otx_xai.audit.box_errors import BoxCase, BoxErrors, box_errors, box_findings, right_images
 from otx_xai.audit.calibration import calibration, calibration_findings, predictions
 from otx_xai.audit.certainty import accuracy, by_chance, cases, certainty, count_cases
@@ -40,7 +41,6 @@ from otx_xai.audit.tables import (
 )
 from otx_xai.records import FloatArray, IntArray
 
-_BOXES_DRIFT = "What changed from the baseline is asked of classifiers only; of detectors compare two audits."
 _NAMED = 5
 _BOX_WORDS = ("clean", "faults", "unlabelled")
 
@@ -110,7 +110,7 @@ def ask(
         why_no_maps: why the maps of both models are not comparable; empty where they are.
     """
     if evidence.found is not None:
-        return _of_boxes(evidence, baseline, threshold)
+        return _of_boxes(evidence, baseline, noise, threshold, why_no_maps)
     labelled = None if baseline is None else replace(baseline, labels=evidence.labels)
     moved = None if labelled is None else drift(labelled, evidence, noise, why_no_maps)
     return _of_classes(evidence, baseline, moved, threshold)
@@ -164,17 +164,21 @@ def _of_classes(evidence: Evidence, baseline: Evidence | None, moved: Drift | No
     )
 
 
-def _of_boxes(evidence: Evidence, baseline: Evidence | None, threshold: float) -> Answers:
+def _of_boxes(
+    evidence: Evidence, baseline: Evidence | None, noise: float, threshold: float, why_no_maps: str
+) -> Answers:
     errors, focus, precision = box_errors(evidence, threshold), object_focus(evidence), average_precision(evidence)
     wrong = annotation_errors(evidence)
     right, judged = right_images(evidence, errors), np.full(len(evidence), evidence.objects is not None)
     compared = slices(evidence, right, judged)
+    moved = None if baseline is None else _box_drift(evidence, baseline, errors, noise, threshold, why_no_maps)
     words = _box_cases(evidence, errors)
     findings = [
         *box_findings(evidence, errors),
         *annotation_findings(evidence, wrong),
         *focus_findings(evidence, focus),
         *slice_findings(evidence, compared, right),
+        *([] if baseline is None or moved is None else box_drift_findings(baseline, evidence, moved)),
     ]
     tables = NO_TABLES | {
         "per_class": box_class_table(evidence, errors, focus),
@@ -185,7 +189,7 @@ def _of_boxes(evidence: Evidence, baseline: Evidence | None, threshold: float) -
     return Answers(
         evidence,
         tuple(findings),
-        tuple(_box_figures(evidence, errors, precision, focus)),
+        (*_box_figures(evidence, errors, precision, focus), *_box_drift_figures(moved)),
         words,
         {word: int((words == word).sum()) for word in _BOX_WORDS},
         tables,
@@ -195,7 +199,7 @@ def _of_boxes(evidence: Evidence, baseline: Evidence | None, threshold: float) -
         object_faults={row: word for row, word in enumerate(errors.of_object.tolist()) if word != fine},
         coco=coco_results(evidence),
         baseline=baseline,
-        notes=_notes(evidence) if baseline is None else [*_notes(evidence), _BOXES_DRIFT],
+        notes=[*_notes(evidence), *_drift_notes(moved)],
         least_box=threshold,
         slice_images=slice_images(compared),
     )
@@ -293,7 +297,25 @@ def _drift_figures(moved: Drift | None) -> Iterator[Figure]:
     yield Figure("top1_agreement", "Same answer", agreement, True, "Images with the same best class before and after.")
 
 
-def _drift_notes(moved: Drift | None) -> list[str]:
+def _box_drift(
+    evidence: Evidence, baseline: Evidence, errors: BoxErrors, noise: float, threshold: float, why_no_maps: str
+) -> BoxDrift:
+    both = box_errors(baseline, threshold), errors
+    return box_drift(baseline, evidence, both, threshold=threshold, floor=noise, why_no_maps=why_no_maps)
+
+
+def _box_drift_figures(moved: BoxDrift | None) -> Iterator[Figure]:
+    if moved is None:
+        return
+    hint = "1 - Pearson of the maps of the same box before and after, on average."
+    yield Figure("drift", "Maps moved", mean_effect(moved.distance, Unit.DISTANCE), False, hint)
+    both = moved.compared & moved.right
+    silent = share(int((moved.moved & both).sum()), int(both.sum()))
+    yield Figure("silent_drift", "Silent drift", silent, False, "Finds an object before and after, for another reason.")
+    yield Figure("box_agreement", "Same boxes", moved.agreement, True, "Boxes of either model that the other has too.")
+
+
+def _drift_notes(moved: Drift | BoxDrift | None) -> list[str]:
     if moved is None or not moved.why_no_maps:
         return []
     return [f"Maps were not compared with the baseline's: {moved.why_no_maps}."]

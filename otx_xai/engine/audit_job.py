@@ -19,8 +19,9 @@ from otx_xai.audit.questions import ask, concluded
 from otx_xai.data.loader_labels import is_shuffled
 from otx_xai.engine.audit_files import Told, write_audit
 from otx_xai.engine.check_job import Checked, check
-from otx_xai.engine.evidence_job import Pass, Subject, begin, end, how_of, map_noise, take_baseline, take_evidence
+from otx_xai.engine.evidence_job import Pass, Subject, begin, end, how_of, take_baseline, take_evidence
 from otx_xai.engine.judge_job import JudgedData, known_of
+from otx_xai.engine.map_noise import map_noise
 from otx_xai.engine.told_by_loader import note_labels
 from otx_xai.engine.workspace import make
 from otx_xai.errors import ConfigError, DataError, OtxXaiError
@@ -123,8 +124,10 @@ class _Looked:
     def why_not_comparable(self) -> str:
         """Why maps of both models cannot be compared; empty where they can."""
         other = "" if self.baseline is None else self.baseline.planned.method
-        if not other or other == self.own.planned.method:
+        if not other:
             return ""
+        if other == self.own.planned.method:
+            return "how much noise alone moves them was not measured" if math.isnan(self.noise) else ""
         return (
             f"they are explained by {other}, the model by {self.own.planned.method}, and methods differ by themselves"
         )
@@ -216,9 +219,8 @@ def _look(
     other = take_baseline(folder, alike, settings, data.images, known)
     if other.run.interrupted:
         return _Looked(own, other, float("nan"))
-    few, same = evenly(data.images.images, _FORECAST * 2), replace(settings, precision=own.precision)
-    noise = map_noise(own.planned, same, few) if _has_files(data) else 0.0
-    return _Looked(own, other, noise)
+    same = replace(settings, precision=own.precision)
+    return _Looked(own, other, map_noise(own.planned, same, data.images, 2 * _FORECAST))
 
 
 def _has_files(data: JudgedData) -> bool:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
-from otx_xai.audit.drift import map_distances
 from otx_xai.audit.evidence_files import MOST_CLASSES, EvidenceFiles, Kept
 from otx_xai.audit.evidence_reading import Setting, Stored, open_stored, read_evidence, with_more_maps
 from otx_xai.audit.evidence_table import NO_CLASS, BoxTable, Evidence
-from otx_xai.data import read_image
 from otx_xai.data.loader_labels import NotedLoader
 from otx_xai.engine.explaining import Images, open_session
 from otx_xai.engine.precision_choice import settled
@@ -28,21 +25,10 @@ from otx_xai.explain.targets import BOXES
 from otx_xai.judging.cases import Known
 from otx_xai.methods.table import METHODS
 from otx_xai.model import Model
-from otx_xai.postprocess import fit, to_uint8
-from otx_xai.records import (
-    AuditReport,
-    ExplainConfig,
-    FloatArray,
-    ImageInfo,
-    InputGeometry,
-    ModelFacts,
-    Precision,
-    UInt8Array,
-)
+from otx_xai.records import AuditReport, ExplainConfig, InputGeometry, ModelFacts, Precision
 from otx_xai.report.files import write_atomic
 from otx_xai.report.manifest import Manifest
 from otx_xai.report.staging import clear_torn
-from otx_xai.runtime import Arrays
 from otx_xai.settings import AuditSettings
 
 logger = logging.getLogger("otx_xai")
@@ -199,47 +185,6 @@ def take_baseline(
 ) -> Pass:
     """Take the evidence of the model that the audited one is compared with."""
     return _pass(folder / BASELINE, subject, subject.planned, settings, data, known)
-
-
-def map_noise(planned: Plan, settings: AuditSettings, images: Sequence[ImageInfo]) -> float:
-    """Return by how much maps of the best class differ where each pixel changes by one grey level at most.
-
-    Args:
-        planned: a white box of a classifier or a detector.
-        settings: of the audit; their precision is the one that the evidence was taken in.
-        images: some of them.
-
-    Returns:
-        99th percentile of 1 - Pearson's correlation; 0 where nothing can be compared.
-    """
-    if planned.black_box is not None or not planned.facts.task.is_classification:
-        return 0.0
-    session = planned.compiled(settings.device, latency=False, precision=settings.precision)
-    rng = np.random.default_rng(settings.seed)
-
-    def read(source: tuple[ImageInfo, int]) -> tuple[UInt8Array, None]:
-        info, seed = source
-        fitted = fit(read_image(info.file, planned.facts.channels), planned.facts.geometry)
-        if not seed:
-            return fitted, None
-        shift = np.random.default_rng(seed).integers(-1, 2, fitted.shape)
-        return np.clip(fitted.astype(np.int16) + shift, 0, 255).astype(np.uint8), None
-
-    def finish(_: None, outputs: Arrays) -> dict[int, FloatArray]:
-        chosen = planned.choose(outputs, planned.facts.geometry.size, session)
-        return {target.target: own for target, own in zip(chosen.targets, chosen.maps, strict=True)}
-
-    twice = [(image, seed) for image in images for seed in (0, int(rng.integers(1, 2**31)))]
-    stream = session.stream(twice, read, finish, outputs=planned.outputs)
-    with closing(stream) as results:
-        found = [result for _, result in results]
-    distances = []
-    for plain, noisy in zip(found[::2], found[1::2], strict=True):
-        if isinstance(plain, dict) and isinstance(noisy, dict) and (both := plain.keys() & noisy.keys()):
-            best = next(target for target in plain if target in both)
-            pair = to_uint8(np.stack([plain[best], noisy[best]]))
-            distances += map_distances(pair[:1], pair[1:], np.ones_like(pair[:1], np.float32)).tolist()
-    return float(np.nanpercentile(distances, 99)) if np.isfinite(distances).any() else 0.0
 
 
 def setting_of(planned: Plan) -> Setting:

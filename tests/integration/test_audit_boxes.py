@@ -44,12 +44,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def save_detector(path: Path, *, wants_blue: bool) -> Path:
+def save_detector(path: Path, *, wants_blue: bool, bias: float = 0) -> Path:
     cells = toy_boxes.Cells()
     logits = cells.logits
     if wants_blue:
         blue = ops.reduce_mean(ops.gather(cells.image, np.array(2), np.int64(1)), np.array([1, 2]), False)
-        logits = ops.add(logits, ops.multiply(ops.subtract(blue, np.float32(150)), np.array([0.09, 0], np.float32)))
+        logits = ops.add(
+            logits, ops.multiply(ops.subtract(blue, np.float32(150 + 10 * bias)), np.array([0.09, 0], np.float32))
+        )
     ov.save_model(cells.model(boxes=cells.corners, scores=ops.sigmoid(logits)), path, compress_to_fp16=False)
     return path
 
@@ -72,3 +74,20 @@ def test_reliance_on_the_background(data: Path, tmp_path: Path, wants_blue: bool
     assert reliance.share == 0.5
     assert done.metrics["background_reliance"].effect.value > 0.5
     assert done.verdict.state == "attention"
+
+
+def test_what_changed_from_a_baseline(data: Path, tmp_path: Path) -> None:
+    strict = save_detector(tmp_path / "strict.xml", wants_blue=True, bias=30)
+    usual = save_detector(tmp_path / "usual.xml", wants_blue=False)
+    config = xai.AuditConfig(check_images=0)
+    more = {"data_root": data, "labels": ["red", "green"], "input": INPUT, "audit_config": config}
+    done = xai.Engine(work_dir=tmp_path / "out").audit(strict, baseline=usual, **more)  # type: ignore[arg-type]
+    found = {(str(one.kind), one.subject): one for one in done.findings}
+    assert found["drift", "objects"].check == {"lost": COUNT // 2, "won": 0}
+    assert found["drift", "boxes"].check == {"lost": COUNT // 2, "new": 0, "paired": COUNT // 2}
+    assert done.metrics["box_agreement"].effect.value == pytest.approx(2 / 3)
+    same = xai.Engine(work_dir=tmp_path / "same").audit(usual, baseline=usual, fail_on="box_agreement=0.5", **more)  # type: ignore[arg-type]
+    assert not [one for one in same.findings if "drift" in str(one.kind)]
+    assert same.metrics["box_agreement"].effect.value == 1
+    assert same.metrics["drift"].effect.value == pytest.approx(0, abs=1e-6)
+    assert same.exit_code == 0
