@@ -13,6 +13,8 @@
     ├── DataError          5   there is no image to explain
     │   └── ImageError     5   one image cannot be read (a run goes on and ends with 7)
     └── OutputError        6   results cannot be written
+        ├── BusyError      6   another run is writing into the same folder
+        └── MissingPartsError 6  shards of a run are not there yet
 
 ``otx`` ends with 0 after a clean run, with :data:`EXIT_PARTIAL` (7) when results were written but some images
 failed, with :data:`EXIT_GATE` (8) when an audit fails one of its gates, and with :data:`EXIT_INTERRUPTED` (130) after
@@ -80,3 +82,11 @@ class OutputError(OtxXaiError):
     """Results cannot be written."""
 
     exit_code = 6
+
+
+class BusyError(OutputError):
+    """Another run is writing into the same folder."""
+
+
+class MissingPartsError(OutputError):
+    """Shards of a run are not there yet, so that they cannot be merged."""

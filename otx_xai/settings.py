@@ -18,6 +18,7 @@ from otx_xai.records import (
     AUDITED,
     EXPLAINED,
     JUDGED,
+    SPREAD,
     WRITTEN,
     AuditReport,
     ExplainConfig,
@@ -206,10 +207,19 @@ class ExplainSettings(RunSettings):
     resume: bool = option(
         True, "BOOL", "go on with an interrupted run of the same settings, else begin anew", WRITTEN, decides=False
     )
+    shard: str | None = option(
+        None,
+        "K/N",
+        "explain only the K-th of N parts, such as 3/64; `otx merge` puts them together",
+        SPREAD,
+        decides=False,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         read_words(self, explain_mode=ExplainMode)
+        if self.shard is not None:
+            read_shard(self.shard)
 
 
 @dataclass(frozen=True)
@@ -329,6 +339,21 @@ class AuditSettings(AuditConfig, RunSettings):
     def __post_init__(self) -> None:
         RunSettings.__post_init__(self)
         AuditConfig.__post_init__(self)
+
+
+def read_shard(shard: str) -> tuple[int, int]:
+    """Read which shard is meant, and of how many.
+
+    >>> read_shard("3/64")
+    (3, 64)
+
+    Raises:
+        ConfigError: it is no number of a shard.
+    """
+    number, _, count = str(shard).partition("/")
+    if number.strip().isdecimal() and count.strip().isdecimal() and 1 <= int(number) <= int(count):
+        return int(number), int(count)
+    raise ConfigError(f"--shard is {shard!r}; expected K/N, the K-th of N parts, from 1/N to N/N, such as 3/64.")
 
 
 def absolute(path: str | Path) -> str:

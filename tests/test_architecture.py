@@ -30,7 +30,7 @@ FLOORS = (
     ("model",),
     ("perturb", "metrics", "report"),
     ("methods", "audit", "page"),
-    ("explain", "export", "judging"),
+    ("explain", "export", "judging", "shards"),
     ("engine", "callbacks", "explainer"),
     ("demo",),
     ("cli",),

@@ -14,6 +14,7 @@ VERBS = {
     "predict": ("train", "predict images with a checkpoint: predictions.jsonl"),
     "export": ("train", "export a checkpoint to OpenVINO IR or ONNX"),
     "explain": ("explain", "explain the images of a folder: saliency maps, overlays, predictions"),
+    "merge": ("merging_verb", "put the shards of `otx explain --shard` together"),
     "judge": ("judging", "compare explain methods on the same images: how good are their maps?"),
     "audit": ("audit", "audit a model on a data set: what is wrong with it or its data, with evidence, on one page"),
     "find": ("find", "list the recipes"),

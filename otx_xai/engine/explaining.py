@@ -29,8 +29,32 @@ from otx_xai.records import ExplainMode, ImageInfo, Method, Precision, Size, Tar
 from otx_xai.report.manifest import Manifest, write_config
 from otx_xai.runtime import Session
 from otx_xai.settings import ExplainSettings, absolute
+from otx_xai.shards.shard_plan import PLAN
 
 logger = logging.getLogger("otx_xai")
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """All that a run of explaining needs before its first image.
+
+    Args:
+        settings: what repeats the run.
+        options: what is said of the model.
+        source: the model.
+        planned: what explains.
+        session: it, compiled.
+        digest: SHA-256 of the content of the model.
+        data: the images.
+    """
+
+    settings: ExplainSettings
+    options: ModelOptions
+    source: Any
+    planned: Plan
+    session: Session
+    digest: str
+    data: Images
 
 
 @dataclass(frozen=True)
@@ -150,45 +174,49 @@ def open_session(plan: Plan, device: str, told: Precision, *, normalised: bool) 
 # What the run leaves behind, apart from its results.
 
 
-def begin_run(
-    work_dir: Path,
-    settings: ExplainSettings,
-    plan: Plan,
-    session: Session,
-    model_sha256: str,
-    data: Images,
-    *,
-    keep: bool,
-) -> tuple[Run, Session]:
-    """Write ``config.yaml``, and return the run with its manifest, and the session to execute it with.
+def manifest_of(work_dir: Path, opened: Opened) -> Manifest:
+    """Return the manifest of a run that explains all images.
 
     Args:
         work_dir: folder of the run, which exists.
-        settings: what repeats the run.
-        plan: what explains.
-        session: it, compiled by :func:`open_session`.
-        model_sha256: of the content of the model.
-        data: the images.
-        keep: keep the explanations in memory, to return them.
-
-    Raises:
-        OutputError: it cannot be written.
+        opened: what explains.
     """
-    write_config(work_dir, settings.arguments())
-    decisive = settings.decisive() | _found_out(plan, session)
-    manifest = Manifest(
+    plan, data = opened.planned, opened.data
+    decisive = opened.settings.decisive() | _found_out(plan, opened.session)
+    return Manifest(
         work_dir,
         "explain",
         decisive,
-        model_sha256,
+        opened.digest,
         len(data.images),
         refusals=plan.refusals,
         not_read=data.not_read,
     )
-    config, dump = settings.explain_config, settings.dump
+
+
+def begin_run(work_dir: Path, opened: Opened, *, keep: bool) -> tuple[Run, Session]:
+    """Write ``config.yaml``, and return the run with its manifest, and the session to execute it with.
+
+    Args:
+        work_dir: folder of the run, which exists.
+        opened: what explains.
+        keep: keep the explanations in memory, to return them.
+
+    Raises:
+        ConfigError: the folder is that of a run in shards.
+        OutputError: it cannot be written.
+    """
+    if (work_dir / PLAN).exists():
+        raise ConfigError(
+            f"{str(work_dir)!r} holds {PLAN}, so it is the work directory of a run in shards. Expected --shard K/N or "
+            "--ray; add it, remove plan and parts, or give another --work_dir."
+        )
+    settings, plan, data = opened.settings, opened.planned, opened.data
+    write_config(work_dir, settings.arguments())
+    manifest, config, dump = manifest_of(work_dir, opened), settings.explain_config, settings.dump
     run = Run(work_dir, manifest, plan, config, data.images, dump=dump, keep=keep, loader=data.loader)
     return run, settled(
-        session,
+        opened.session,
         plan,
         settings.precision,
         settings.device,

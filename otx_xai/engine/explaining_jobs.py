@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from otx_xai.engine.engine_state import EngineState, images_at
 from otx_xai.engine.explaining import (
+    Opened,
     begin_run,
     images_of,
     named_as_data,
@@ -16,7 +17,9 @@ from otx_xai.engine.explaining import (
     reconcile,
     save_explained,
 )
-from otx_xai.engine.workspace import explain_run
+from otx_xai.engine.spreading import refuse_what_is_not_spread, whole, workplace
+from otx_xai.engine.workspace import explain_run, named_folder
+from otx_xai.errors import ConfigError
 from otx_xai.explain.insertion import split_layers
 from otx_xai.explain.plan import How, plan
 from otx_xai.explain.run import ExplainRun
@@ -35,7 +38,9 @@ from otx_xai.records import (
     Weights,
 )
 from otx_xai.report import locked
-from otx_xai.settings import ExplainSettings
+from otx_xai.settings import ExplainSettings, read_shard
+from otx_xai.shards.merging import merge_parts
+from otx_xai.shards.shard_run import explain_shard
 from otx_xai.storage import Url
 
 if TYPE_CHECKING:
@@ -74,6 +79,7 @@ class ExplainingJobs(EngineState):
         seed: int = 0,
         num_steps: int | None = None,
         noise: float | None = None,
+        shard: str | None = None,
         keep_explanations: bool = True,
         **trainer_kwargs: Any,
     ) -> ExplainRun:
@@ -126,6 +132,8 @@ class ExplainingJobs(EngineState):
             seed: of the masks of RISE and D-RISE, and of the noise of SmoothGrad.
             num_steps: gradients an image of ``integratedgradients`` (50 by default) and ``smoothgrad`` (25).
             noise: standard deviation of SmoothGrad's noise, as a part of the image's range; 0.15 by default.
+            shard: ``K/N``: explain only the K-th of N parts, which :meth:`merge` puts together when all are done. Any
+                number of processes, on machines that see the same ``work_dir``, may explain different shards at once.
             keep_explanations: without ``dump``, return the explanations. Their memory grows with the number of images.
             trainer_kwargs: accepted for the sake of OTX scripts; inference runs in OpenVINO.
 
@@ -162,27 +170,60 @@ class ExplainingJobs(EngineState):
             dump=dump,
             explain_config=explain_config or ExplainConfig(),
             resume=resume,
+            shard=shard,
         )
         settings = ExplainSettings(**told)
+        if shard is not None:
+            return self._explain_shard(settings, datamodule)
         return self._explain(settings, datamodule, keep=keep_explanations and not dump)
 
-    def _explain(self, settings: ExplainSettings, datamodule: Any, *, keep: bool) -> ExplainRun:
+    def merge(self, work_dir: str | Path | None = None) -> ExplainRun:
+        """Put the shards of a run together: ``predictions.jsonl``, ``run.json`` and ``config.yaml``.
+
+        They are byte for byte those of a run of one process, apart from times.
+
+        Args:
+            work_dir: folder of the run; that of the engine by default.
+
+        Raises:
+            ConfigError: there is no folder.
+            MissingPartsError: shards are not done; the error names them.
+            OutputError: there is no plan, a part is broken, or a file cannot be written.
+        """
+        folder = named_folder(work_dir) or self.work_dir
+        if folder is None:
+            raise ConfigError("No work_dir was given; expected the folder of a run in shards.")
+        return merge_parts(folder)
+
+    def _explain_shard(self, settings: ExplainSettings, datamodule: Any) -> ExplainRun:
+        number, shards = read_shard(settings.shard or "")
+        work_dir = refuse_what_is_not_spread(settings, self.work_dir)
+        opened = self._open(replace(whole(settings), work_dir=work_dir), datamodule)
+        return explain_shard(workplace(opened, work_dir, shards), number, resume=settings.resume)
+
+    def _open(self, settings: ExplainSettings, datamodule: Any) -> Opened:
+        """Find the images, open the model, and compile what explains it."""
         config, (method, wanted) = settings.explain_config, reconcile(settings)
         source = self._source(settings.checkpoint)
         data = self._given(datamodule, settings.data_root, images_at, images_of)
-        layers = split_layers(settings.target_layer)
         options = self._model_options(settings, data, config.confidence_threshold)
         model = named_as_data(open_model(source, options, batch=settings.batch_size), data.labels)
         how = How(settings.explain_mode, method, settings.target_layer, settings.of_method())
         planned = plan(model, how, targets=wanted, threshold=config.predicted_maps_conf_thr)
         session = open_session(planned, settings.device, settings.precision, normalised=data.normalised)
-        work_dir = explain_run(self.work_dir)
         named = source if isinstance(source, Path) else str(source) if isinstance(source, Url) else None
-        found = replace(settings, checkpoint=named, data_root=data.root, work_dir=work_dir)
+        found = replace(settings, checkpoint=named, data_root=data.root)
+        return Opened(found, options, source, planned, session, model.digest, data)
+
+    def _explain(self, settings: ExplainSettings, datamodule: Any, *, keep: bool) -> ExplainRun:
+        opened = self._open(settings, datamodule)
+        work_dir = explain_run(self.work_dir)
+        opened = replace(opened, settings=replace(opened.settings, work_dir=work_dir))
         with locked(work_dir):
             if settings.output_model is not None:
-                said = replace(options, task=planned.facts.task)
+                said = replace(opened.options, task=opened.planned.facts.task)
                 saved = Path(settings.output_model).expanduser()
-                save_explained(source, said, planned, layers, saved, method=method)
-            run, session = begin_run(work_dir, found, planned, session, model.digest, data, keep=keep)
-            return run.execute(session, resume=settings.resume and not keep and data.loader is None)
+                layers, method = split_layers(settings.target_layer), reconcile(settings)[0]
+                save_explained(opened.source, said, opened.planned, layers, saved, method=method)
+            run, session = begin_run(work_dir, opened, keep=keep)
+            return run.execute(session, resume=settings.resume and not keep and opened.data.loader is None)

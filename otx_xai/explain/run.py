@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Container, Generator, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -101,6 +101,7 @@ class Run:
         keep: keep the explanations in memory, to return them.
         loader: gives the pixels of the images, in their order; they are read from their files by default.
         recorder: keeps more of each image than the journal.
+        root: folder that the files of images go into; ``work_dir`` by default.
     """
 
     def __init__(
@@ -115,12 +116,13 @@ class Run:
         keep: bool,
         loader: Any = None,
         recorder: Recorder | None = None,
+        root: Path | None = None,
     ) -> None:
         self._work_dir = work_dir
         self._manifest = manifest
         self._plan = plan
         self._images = images
-        self._results = Results(work_dir, images, plan.facts.labels, config if dump else None, recorder)
+        self._results = Results(work_dir, images, plan.facts.labels, config if dump else None, recorder, root)
         self._keep = keep
         # Evidence is passed on, and does not tell where files lie
         self._places = {image.name: image.file for image in images} if recorder is not None else {}
@@ -130,12 +132,13 @@ class Run:
         self._sources = Sources(plan, loader, self._failures.__contains__)
         self._explanations: list[Explanation] = []
 
-    def execute(self, session: Session, *, resume: bool) -> ExplainRun:
+    def execute(self, session: Session, *, resume: bool, only: Container[str] | None = None) -> ExplainRun:
         """Stream the images through the model, and write what comes out.
 
         Args:
             session: the compiled model.
             resume: go on with an unfinished run of the same settings.
+            only: names of the images that are wanted this time; all by default.
 
         Raises:
             OutputError: results cannot be written.
@@ -146,7 +149,7 @@ class Run:
         with interruptible(_GIVING_UP if is_black_box else _STOPPING) as stop:
             start = time.monotonic()
             done = self._take_up() if resume and self._manifest.continues() else set()
-            todo = [image for image in self._images if image.name not in done]
+            todo = [image for image in self._images if image.name not in done and (only is None or image.name in only)]
             try:
                 self._stream(session, todo, stop, resumed=len(done))
                 return self._conclude(time.monotonic() - start, resumed=len(done))

@@ -12,10 +12,11 @@ from otx_xai.options import option, read_words, words
 from otx_xai.records.words import DumpContent, ImageFormat, Interpolation, ResizeType, TargetExplainGroup
 
 EXPLAINED = "What is explained"
-"""Heading of options; and the next three."""
+"""Heading of options; and the next four."""
 JUDGED = "What is judged"
 AUDITED = "What is audited"
 WRITTEN = "What is written"
+SPREAD = "On several machines"
 
 
 @dataclass(frozen=True)

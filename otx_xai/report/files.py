@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,7 @@ import cv2
 from otx_xai.errors import OutputError
 from otx_xai.records import ImageFormat, UInt8Array
 from otx_xai.storage import Url, write_whole
-from otx_xai.storage.local import write_in_folder
+from otx_xai.storage.local import replace_whole, write_in_folder
 
 MAP_FOLDER = "saliency_map"
 """Folder of a run that holds the pictures and numbers of its images."""
@@ -46,6 +47,22 @@ def write_atomic(path: str | Path | Url, data: bytes) -> None:
     """
     try:
         write_whole(path, data)
+    except OSError as error:
+        raise OutputError(unwritable_text(path, error)) from error
+
+
+def write_lines(path: str | Path, lines: Iterable[bytes]) -> None:
+    """Write a file of lines on this machine, which need not fit into memory, likewise.
+
+    Args:
+        path: where to.
+        lines: with their ends; what this raises leaves no file.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    try:
+        replace_whole(path, lines)
     except OSError as error:
         raise OutputError(unwritable_text(path, error)) from error
 

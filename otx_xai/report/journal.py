@@ -49,7 +49,7 @@ class Journal:
         Raises:
             OutputError: the line cannot be written.
         """
-        line = _line(record)
+        line = as_line(record)
         try:
             self._file.write(line)
             self._file.flush()
@@ -96,13 +96,14 @@ def read_journal(path: str | Path) -> list[dict[str, Any]]:
         raise OutputError(f"The journal {str(path)!r} cannot be read: {error.strerror}. Check its rights.") from error
 
 
-def take_up(path: str | Path, images: Iterable[ImageInfo]) -> list[dict[str, Any]]:
+def take_up(path: str | Path, images: Iterable[ImageInfo], root: str | Path | None = None) -> list[dict[str, Any]]:
     """Keep of a journal what a run that goes on need not do again.
 
     Args:
         path: the file, in the folder of the run; it is rewritten if something has to go, and the files of what goes
             are noted (see :mod:`otx_xai.report.leftovers`).
         images: all images of the run.
+        root: folder that the files of images are in; that of the journal by default.
 
     Returns:
         The records of those images that are still asked for, and whose pictures are there and not empty.
@@ -113,11 +114,12 @@ def take_up(path: str | Path, images: Iterable[ImageInfo]) -> list[dict[str, Any
     records = read_journal(path)
     wanted = {image.name: image.file for image in images}
     folder = os.path.dirname(path)
+    root = folder if root is None else root
     kept = {
         entry["name"]: entry
         for entry in records
         if wanted.get(entry["name"]) == entry["path"]
-        and all(_has_content(os.path.join(folder, file)) for file in entry["files"])
+        and all(_has_content(os.path.join(root, file)) for file in entry["files"])
     }
     if len(kept) != len(records):
         set_aside(Path(folder), (entry for entry in records if kept.get(entry["name"]) is not entry))
@@ -191,10 +193,11 @@ def _has_content(path: str) -> bool:
 
 
 def _rewrite(path: str | Path, records: Iterable[Mapping[str, Any]]) -> None:
-    write_atomic(path, b"".join(map(_line, records)))
+    write_atomic(path, b"".join(map(as_line, records)))
 
 
-def _line(record: Mapping[str, Any]) -> bytes:
+def as_line(record: Mapping[str, Any]) -> bytes:
+    """Return a record as the line of a file of JSON lines."""
     return utf8(json.dumps(record, ensure_ascii=False) + "\n")
 
 

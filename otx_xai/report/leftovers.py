@@ -55,7 +55,7 @@ def set_journal_aside(journal: Path) -> None:
     set_aside(journal.parent, (entry for entry in _objects(journal) if isinstance(entry, dict)))
 
 
-def remove_leftovers(journal: Path) -> int:
+def remove_leftovers(journal: Path, root: Path | None = None) -> int:
     """Remove the files that were noted, apart from those that the journal lists, and the folders that this empties.
 
     Nothing else is touched: no file that no journal has listed, and none outside of the folder of pictures. Where this
@@ -63,12 +63,13 @@ def remove_leftovers(journal: Path) -> int:
 
     Args:
         journal: of a run that is complete.
+        root: folder that the files of images are in; that of the journal by default.
 
     Returns:
         The number of files removed.
     """
-    work_dir = journal.parent
-    path = work_dir / EARLIER
+    work_dir = journal.parent if root is None else root
+    path = journal.parent / EARLIER
     if not path.exists():
         return 0
     key = _folded if (work_dir / MAP_FOLDER.upper()).exists() else str

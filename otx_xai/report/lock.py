@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from otx_xai.errors import OutputError
+from otx_xai.errors import BusyError, OutputError
 from otx_xai.report.files import unwritable_text
 
 logger = logging.getLogger("otx_xai")
@@ -22,7 +22,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait: float = 0) -> Iterator[None]:
     """Keep other runs, of this process or another, out of a folder.
 
     The lock is the operating system's: it ends with the process that holds it, and the file that a killed process
@@ -30,21 +30,23 @@ def locked(folder: Path) -> Iterator[None]:
 
     Args:
         folder: of the run, which exists.
+        wait: seconds that another run may take to let go.
 
     Raises:
-        OutputError: another run is writing into the folder, or the folder cannot be written to.
+        BusyError: another run is writing into the folder.
+        OutputError: the folder cannot be written to.
     """
     from filelock import FileLock, Timeout  # takes longer to import than `otx --help` takes in all
 
     path = folder / LOCK
-    lock = FileLock(path, timeout=0)
+    lock = FileLock(path, timeout=wait)
     try:
         lock.acquire()
     except Timeout as error:
         if not path.exists():  # filelock takes a folder that takes no files for one that is being changed
             missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             raise OutputError(unwritable_text(path, missing)) from error
-        raise OutputError(
+        raise BusyError(
             f"Another run is writing into {str(folder)!r}, and holds {LOCK} there. Expected one run at a time in a "
             "folder; wait until it has ended, or give another --work_dir."
         ) from error

@@ -74,6 +74,24 @@ class Manifest:
         decisive = [command, self._content["model_sha256"], self._content["settings"], __version__]
         self._content["fingerprint"] = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
+    @classmethod
+    def again(cls, work_dir: Path, told: Mapping[str, Any], images: int) -> Manifest:
+        """Make a manifest of what another one has told, perhaps in another process.
+
+        Args:
+            work_dir: folder of the run, which exists.
+            told: by the other one; see :attr:`told`.
+            images: number of images of the run.
+        """
+        manifest = cls(work_dir, told["command"], told["settings"], told["model_sha256"], images)
+        manifest._content |= told
+        return manifest
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What it says before anything is done, of whichever process: all but the status and the time."""
+        return {key: value for key, value in self._content.items() if key not in ("status", "started")}
+
     def continues(self) -> bool:
         """Whether the work directory holds an unfinished run of the same settings, model and version.
 
@@ -101,7 +119,7 @@ class Manifest:
         logger.warning(
             "Beginning anew: the unfinished run in %s was another. What differs: %s. Another --work_dir keeps both.",
             self._path.parent,
-            ", ".join(_differences(before, self._content)) or "its fingerprint",
+            ", ".join(differences(before, self._content)) or "its fingerprint",
         )
         return False
 
@@ -173,7 +191,7 @@ def plain(value: Any) -> Any:
     return [plain(entry) for entry in value] if isinstance(value, Iterable) else str(value)
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Say which entries of two manifests that decide about results differ; settings go by their dotted names."""
     old, new = _decisive(before), _decisive(now)
     words = []

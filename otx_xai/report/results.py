@@ -49,6 +49,7 @@ class Results:
         labels: class names, in the order of classes.
         config: which files of an image to write; ``None``: none, and those of earlier runs stay.
         recorder: keeps more of each image.
+        root: folder that the files of images go into; ``work_dir`` by default.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class Results:
         labels: Sequence[str],
         config: ExplainConfig | None,
         recorder: Recorder | None = None,
+        root: Path | None = None,
     ) -> None:
         self._work_dir = work_dir
+        self._root = root or work_dir
         self._journal_file = work_dir / JOURNAL
         self._images = images
         self._writers = writers_of(config, work_dir / STAGING, labels) if config is not None else ()
@@ -74,7 +77,8 @@ class Results:
         Raises:
             OutputError: the journal cannot be read or written, or is none.
         """
-        kept = take_up(self._journal_file, self._images if self._recorder is None else map(_by_name, self._images))
+        images = self._images if self._recorder is None else map(_by_name, self._images)
+        kept = take_up(self._journal_file, images, self._root)
         self._resumed = bool(kept)
         if self._recorder is not None:
             self._recorder.take_up(kept)
@@ -133,7 +137,7 @@ class Results:
         if self._recorder is not None:
             line |= self._recorder.add(self._records.pop(line["name"]))
         self._journal.append(line)
-        publish(self._work_dir, line["files"])
+        publish(self._work_dir, line["files"], self._root)
 
     def conclude(self, *, complete: bool) -> None:
         """Bring the lines into the order of the images, and remove what complete results do not list.
@@ -146,7 +150,7 @@ class Results:
         """
         if self._resumed:
             restore_order(self._journal_file, self._images)
-        removed = remove_leftovers(self._journal_file) if complete and self._writers else 0
+        removed = remove_leftovers(self._journal_file, self._root) if complete and self._writers else 0
         if removed:
             logger.info("Removed %d files of an earlier run in this folder that this one has not written.", removed)
 

@@ -20,18 +20,19 @@ _TORN = re.compile(r"\.[0-9a-f]{16}\.tmp")
 """What :func:`otx_xai.storage.local.replace_whole` calls a file until it is whole."""
 
 
-def publish(work_dir: Path, files: Iterable[str]) -> None:
+def publish(work_dir: Path, files: Iterable[str], root: Path | None = None) -> None:
     """Move files from staging to their places, each as a whole, over what is there.
 
     Args:
         work_dir: folder of the run.
-        files: relative to it, and to the staging folder.
+        files: relative to where they go, and to the staging folder.
+        root: where they go; ``work_dir`` by default.
 
     Raises:
         OutputError: a file cannot be written.
     """
     for file in files:
-        target = work_dir / file
+        target = (root or work_dir) / file
         try:
             _move(work_dir / STAGING / file, target)
         except OSError as error:

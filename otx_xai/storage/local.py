@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 
-def replace_whole(path: str | Path, data: bytes) -> None:
+def replace_whole(path: str | Path, data: bytes | Iterable[bytes]) -> None:
     """Write a file so that it is there as a whole or not at all, even if the process is killed.
 
     Folders are created as needed. An existing file is replaced.
 
     Args:
         path: where to.
-        data: the content.
+        data: the content, or an iterable of its parts: what that raises leaves no file.
 
     Raises:
         OSError: the file cannot be written.
@@ -31,12 +32,12 @@ def replace_whole(path: str | Path, data: bytes) -> None:
         raise
 
 
-def write_in_folder(path: str | Path, data: bytes, mode: Literal["wb", "xb"] = "wb") -> None:
+def write_in_folder(path: str | Path, data: bytes | Iterable[bytes], mode: Literal["wb", "xb"] = "wb") -> None:
     """Write a file; folders are created as needed.
 
     Args:
         path: where to.
-        data: the content.
+        data: the content, or its parts.
         mode: of opening it.
 
     Raises:
@@ -49,9 +50,9 @@ def write_in_folder(path: str | Path, data: bytes, mode: Literal["wb", "xb"] = "
         _write(path, data, mode)
 
 
-def _write(path: str | Path, data: bytes, mode: Literal["wb", "xb"]) -> None:
+def _write(path: str | Path, data: bytes | Iterable[bytes], mode: Literal["wb", "xb"]) -> None:
     with open(path, mode) as file:
-        file.write(data)
+        file.writelines((data,) if isinstance(data, bytes) else data)
 
 
 def _remove(path: str) -> None:

@@ -54,7 +54,9 @@ def test_models_with_other_orders_of_classes(model: object) -> None:
     assert comparison.targets == ((0, 2), (1, 2))
     np.testing.assert_allclose(comparison.correlations[1], 1, atol=1e-9)  # blue is blue in both
     first, other = comparison.explanations
-    np.testing.assert_array_equal(other.saliency_map[1], xai.Explainer(turned)(IMAGE, [1], overlay=True).saliency_map[1])
+    np.testing.assert_array_equal(
+        other.saliency_map[1], xai.Explainer(turned)(IMAGE, [1], overlay=True).saliency_map[1]
+    )
     assert not np.array_equal(first.saliency_map[0], other.saliency_map[1])
     both = xai.compare(IMAGE, {"a": model, "b": model}, [None, "activationmap"])
     assert both.columns == ("a, auto", "a, activationmap", "b, auto", "b, activationmap")

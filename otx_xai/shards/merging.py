@@ -1,0 +1,110 @@
+"""From the parts of a run to the files that one process would have written."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from otx_xai.errors import MissingPartsError
+from otx_xai.explain.run import ExplainRun
+from otx_xai.report import JOURNAL, locked
+from otx_xai.report.files import write_lines
+from otx_xai.report.journal import as_line
+from otx_xai.report.leftovers import remove_leftovers, set_journal_aside
+from otx_xai.report.manifest import Manifest, write_config
+from otx_xai.shards.parts import missing_parts, read_part
+from otx_xai.shards.shard_plan import PLAN, SHARDS, ShardPlan, read_plan
+
+logger = logging.getLogger("otx_xai")
+
+_SHOWN = 12
+"""So many spans of missing shards are named."""
+
+
+def merge_parts(work_dir: Path) -> ExplainRun:
+    """Write ``predictions.jsonl``, ``run.json`` and ``config.yaml`` of all shards, in the order of the plan.
+
+    They are byte for byte those of a run of one process, apart from times: ``seconds`` is the sum of those of all
+    shards. Plan and parts stay.
+
+    Args:
+        work_dir: folder of the run.
+
+    Returns:
+        What was done; its time is that of the merge.
+
+    Raises:
+        MissingPartsError: shards are not done; the error names them.
+        BusyError: another merge, or a run of one process, is writing into the folder.
+        OutputError: there is no plan, a part is broken, or a file cannot be written.
+    """
+    start = time.monotonic()
+    plan = read_plan(work_dir)
+    missing = missing_parts(plan)
+    if missing:
+        raise MissingPartsError(
+            f"{len(missing)} of {plan.shards} shards of {work_dir / PLAN} are not done: {spans(missing)}. Expected all "
+            f"of them; explain each with --shard K/{plan.shards}, then merge again."
+        )
+    with locked(work_dir):
+        counted = _Counted(plan)
+        journal = work_dir / JOURNAL
+        write_config(work_dir, plan.arguments)
+        set_journal_aside(journal)
+        write_lines(journal, counted.lines())
+        if plan.arguments.get("dump"):
+            remove_leftovers(journal)
+        shutil.rmtree(work_dir / SHARDS, ignore_errors=True)  # of processes that died when all was done
+        figures = {"seconds": round(counted.seconds, 3), "files": counted.files, "images_with_warnings": counted.warned}
+        Manifest.again(work_dir, plan.told, plan.images).write(
+            "complete", counted.explained, counted.failures, **figures
+        )
+    logger.info("Merged %d shards.", plan.shards)
+    return ExplainRun(
+        work_dir,
+        plan.images,
+        counted.explained,
+        counted.explained,
+        counted.failures,
+        counted.files,
+        time.monotonic() - start,
+    )
+
+
+class _Counted:
+    """The lines of all parts, counted as they go by."""
+
+    def __init__(self, plan: ShardPlan) -> None:
+        self._plan = plan
+        self.explained = self.files = self.warned = 0
+        self.seconds = 0.0
+        self.failures: dict[str, str] = {}
+
+    def lines(self) -> Iterator[bytes]:
+        for number in range(1, self._plan.shards + 1):
+            part = read_part(self._plan, number)
+            self.explained += len(part.lines)
+            self.files += part.files
+            self.warned += part.warned
+            self.seconds += part.seconds
+            self.failures |= part.failures
+            yield from map(as_line, part.lines)
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """Write numbers that rise in few words.
+
+    >>> spans([1, 2, 3, 7, 9, 10])
+    '1-3, 7, 9-10'
+    """
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and found[-1][1] == number - 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    words = [f"{first}-{last}" if first != last else str(first) for first, last in found[:_SHOWN]]
+    return ", ".join(words + ["…"] * (len(found) > _SHOWN))

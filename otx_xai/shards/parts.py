@@ -1,0 +1,101 @@
+"""What is done of a run in shards: one file a shard, which is there as a whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from otx_xai.errors import OutputError
+from otx_xai.report import Line, write_atomic
+from otx_xai.report.journal import as_line
+from otx_xai.shards.shard_plan import ShardPlan
+
+PARTS = "parts"
+"""Folder in that of a run."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A shard that is done.
+
+    Args:
+        lines: of its images that were explained, in order, as in ``predictions.jsonl``.
+        failures: image → why it could not be explained, in order.
+        seconds: that it took, of the try that ended it.
+    """
+
+    lines: tuple[Line, ...]
+    failures: Mapping[str, str]
+    seconds: float
+
+    @property
+    def files(self) -> int:
+        """Number of files of its images."""
+        return sum(len(line["files"]) for line in self.lines)
+
+    @property
+    def warned(self) -> int:
+        """Number of its images with warnings."""
+        return sum("warnings" in line for line in self.lines)
+
+
+def part_file(plan: ShardPlan, number: int) -> Path:
+    """Return where the part of a shard is."""
+    return plan.work_dir / PARTS / f"{number:05d}.jsonl"
+
+
+def write_part(plan: ShardPlan, number: int, names: Sequence[str], part: Part) -> None:
+    """Say that a shard is done, all its pictures being in their places.
+
+    Args:
+        plan: of the run.
+        number: of the shard, from 1.
+        names: of its images, in order; each has a line or a failure.
+        part: what was done.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    rows: dict[str, Mapping[str, Any]] = {line["name"]: line for line in part.lines}
+    rows |= {name: {"name": name, "error": error} for name, error in part.failures.items()}
+    head = {"shard": number, "plan": plan.identity, "images": len(names), "seconds": round(part.seconds, 3)}
+    write_atomic(part_file(plan, number), b"".join(map(as_line, (head, *(rows[name] for name in names)))))
+
+
+def has_part(plan: ShardPlan, number: int) -> bool:
+    """Whether a shard of this very plan is done."""
+    try:
+        with open(part_file(plan, number), "rb") as file:
+            head = json.loads(file.readline())
+    except (OSError, ValueError):
+        return False
+    return isinstance(head, dict) and head.get("plan") == plan.identity
+
+
+def missing_parts(plan: ShardPlan) -> list[int]:
+    """Return the numbers of the shards that are not done."""
+    return [number for number in range(1, plan.shards + 1) if not has_part(plan, number)]
+
+
+def read_part(plan: ShardPlan, number: int) -> Part:
+    """Read what was done of a shard.
+
+    Raises:
+        OutputError: it is not there, or not what the plan asks for.
+    """
+    path = part_file(plan, number)
+    try:
+        head, *rows = [json.loads(line) for line in path.read_bytes().splitlines()]
+        names = [row["name"] for row in rows]
+        if head["plan"] != plan.identity or names != [image.info.name for image in plan.images_of(number)]:
+            raise ValueError("it is of other images than the plan")
+        failures = {row["name"]: row["error"] for row in rows if "error" in row}
+        return Part(tuple(row for row in rows if "error" not in row), failures, head["seconds"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(
+            f"{path} cannot be read ({error}); expected what was done of shard {number}. Remove it, and explain the "
+            "shard again."
+        ) from error

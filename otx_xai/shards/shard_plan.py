@@ -1,0 +1,253 @@
+"""The plan of a run in shards: which images, in which order and parts, of which model and settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from otx_xai.errors import ConfigError, OutputError
+from otx_xai.records import ImageInfo
+from otx_xai.report import locked
+from otx_xai.report.files import utf8, write_lines
+from otx_xai.report.manifest import differences
+
+logger = logging.getLogger("otx_xai")
+
+PLAN = "plan.jsonl"
+"""File in the folder of a run: a line about the whole, then a line a shard."""
+
+SHARDS = "shards"
+"""Folder in that of a run, with one for each shard that has been begun and is not done."""
+
+_FORMAT = 1
+_PATIENCE = 60.0
+"""Seconds that another process may take to write the plan."""
+
+_SHOWN = 5
+"""So many images that have changed are named."""
+
+
+@dataclass(frozen=True)
+class PlannedImage:
+    """An image as it was when the plan was made.
+
+    Args:
+        info: the image.
+        size: of its file, in bytes; ``None`` of one that could not be found.
+        changed: when it was last written, in microseconds; ``None`` likewise.
+    """
+
+    info: ImageInfo
+    size: int | None
+    changed: int | None
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """The plan of a run in shards.
+
+    Args:
+        work_dir: folder of the run.
+        identity: differs between any two plans.
+        shards: number of shards, called 1, 2, …
+        images: number of images.
+        names_sha256: of the names of all images, in order.
+        told: what ``run.json`` tells of the whole run before anything is done.
+        arguments: what ``config.yaml`` tells.
+        offsets: where the line of each shard begins in the file, in bytes.
+    """
+
+    work_dir: Path
+    identity: str
+    shards: int
+    images: int
+    names_sha256: str
+    told: Mapping[str, Any]
+    arguments: Mapping[str, Any]
+    offsets: tuple[int, ...]
+
+    def images_of(self, number: int) -> tuple[PlannedImage, ...]:
+        """Return the images of a shard, in order.
+
+        Args:
+            number: of the shard, from 1.
+
+        Raises:
+            OutputError: the plan cannot be read any more.
+        """
+        path = self.work_dir / PLAN
+        try:
+            with open(path, "rb") as file:
+                file.seek(self.offsets[number - 1])
+                rows = json.loads(file.readline())["images"]
+            return tuple(PlannedImage(ImageInfo(*row[:3]), row[3], row[4]) for row in rows)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _broken(path, error) from error
+
+    def folder(self, number: int) -> Path:
+        """Return the folder in which a shard has its journal, manifest and lock until it is done."""
+        return self.work_dir / SHARDS / f"{number:05d}"
+
+
+def join_plan(
+    work_dir: Path, told: Mapping[str, Any], arguments: Mapping[str, Any], images: Sequence[ImageInfo], shards: int
+) -> ShardPlan:
+    """Read the plan of a run, or write it where nobody has yet.
+
+    Args:
+        work_dir: folder of the run, which exists.
+        told: what ``run.json`` tells of the whole run before anything is done.
+        arguments: what ``config.yaml`` tells.
+        images: all images, in order.
+        shards: number of shards; where there are fewer images, some are empty.
+
+    Raises:
+        ConfigError: there is a plan already, and settings, model, images or number of shards differ.
+        OutputError: the plan cannot be written or read.
+    """
+    path = work_dir / PLAN
+    if not path.exists():
+        content = _content(told, arguments, images, shards)
+        with locked(work_dir, _PATIENCE):
+            if not path.exists():
+                write_lines(path, content)
+                logger.info("Planned %d images in %d shards: %s.", len(images), shards, path)
+    found = read_plan(work_dir)
+    _refuse_others(found, told, images, shards)
+    return found
+
+
+def read_plan(work_dir: Path) -> ShardPlan:
+    """Read the plan of a run.
+
+    Raises:
+        OutputError: there is none, or it cannot be read.
+    """
+    path = work_dir / PLAN
+    try:
+        with open(path, "rb") as file:
+            lines = iter(file)
+            first = next(lines, b"")
+            head = json.loads(first)
+            offsets = [len(first)]
+            offsets += (offsets[-1] + len(line) for line in lines)
+        if head["plan"] != _FORMAT or len(offsets) != head["shards"] + 1:
+            raise ValueError("it is not whole")
+        told = {name: head[name] for name in ("identity", "shards", "images", "names_sha256", "told", "arguments")}
+        return ShardPlan(work_dir, **told, offsets=tuple(offsets[:-1]))
+    except FileNotFoundError as error:
+        raise OutputError(
+            f"{str(work_dir)!r} holds no {PLAN}; expected the work directory of a run in shards. Explain with --shard "
+            "K/N, or with --ray, first."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _broken(path, error) from error
+
+
+def bounds(shards: int, number: int, images: int) -> tuple[int, int]:
+    """Return the first image of a shard, and the one behind its last: shards differ by one image at most.
+
+    >>> [bounds(3, number, 10) for number in (1, 2, 3)]
+    [(0, 3), (3, 6), (6, 10)]
+    """
+    return (number - 1) * images // shards, number * images // shards
+
+
+def changed_images(images: Iterable[PlannedImage]) -> list[str]:
+    """Say which files are no longer what they were when the plan was made, and how."""
+    changes = []
+    for image in images:
+        now = _looked_at(image.info)
+        if now != (image.size, image.changed):
+            was, is_now = (f"{size} bytes" if size is not None else "missing" for size in (image.size, now[0]))
+            changes.append(f"{image.info.name} ({was} before, {is_now} now)" if was != is_now else image.info.name)
+    return changes
+
+
+def refuse_changed(plan: ShardPlan, number: int, images: Sequence[PlannedImage]) -> None:
+    """Refuse a shard whose images are no longer what they were.
+
+    Raises:
+        ConfigError: some have changed.
+    """
+    changes = changed_images(images)
+    if changes:
+        more = ", …" if len(changes) > _SHOWN else ""
+        raise ConfigError(
+            f"{len(changes)} of {len(images)} images of shard {number} have changed since {plan.work_dir / PLAN} was "
+            f"made: {', '.join(changes[:_SHOWN])}{more}. Expected the same files on every machine; restore them, or "
+            "begin anew in another --work_dir."
+        )
+
+
+def _refuse_others(plan: ShardPlan, told: Mapping[str, Any], images: Sequence[ImageInfo], shards: int) -> None:
+    """Raise ConfigError where a plan is of another run."""
+    others = []
+    if plan.told["fingerprint"] != told["fingerprint"]:
+        others += differences(plan.told, told) or ["fingerprint"]
+    if plan.images != len(images):
+        others.append(f"images ({plan.images} before, {len(images)} now)")
+    elif plan.names_sha256 != _digest(image.name for image in images):
+        others.append("names of images")
+    if plan.shards != shards:
+        others.append(f"shards ({plan.shards} before, {shards} now)")
+    if others:
+        raise ConfigError(
+            f"{plan.work_dir / PLAN} is of another run. What differs: {', '.join(others)}. Expected the settings, "
+            "model and images that the plan was made of; give them, or another --work_dir."
+        )
+
+
+def _content(
+    told: Mapping[str, Any], arguments: Mapping[str, Any], images: Sequence[ImageInfo], shards: int
+) -> list[bytes]:
+    lines = []
+    for number in range(1, shards + 1):
+        first, behind = bounds(shards, number, len(images))
+        rows = [[image.file, image.name, image.stem, *_looked_at(image)] for image in images[first:behind]]
+        lines.append(_line({"shard": number, "images": rows}))
+    head = {
+        "plan": _FORMAT,
+        "shards": shards,
+        "images": len(images),
+        "names_sha256": _digest(image.name for image in images),
+        "told": told,
+        "arguments": arguments,
+    }
+    whole = hashlib.sha256(_line(head))
+    for line in lines:
+        whole.update(line)
+    return [_line({"identity": whole.hexdigest(), **head}), *lines]
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return utf8(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def _looked_at(image: ImageInfo) -> tuple[int | None, int | None]:
+    """Return size and time of change of a file; of one that is not there, or hidden, a run tells when it reads it."""
+    try:
+        status = os.stat(image.file)
+    except OSError:
+        return None, None
+    return status.st_size, status.st_mtime_ns // 1000
+
+
+def _digest(names: Iterable[str]) -> str:
+    whole = hashlib.sha256()
+    for name in names:
+        whole.update(name.encode("utf-8", "surrogatepass") + b"\n")
+    return whole.hexdigest()
+
+
+def _broken(path: Path, error: Exception) -> OutputError:
+    return OutputError(
+        f"{path} cannot be read ({error}); expected the plan of a run in shards. Check its rights, or begin anew in "
+        "another --work_dir."
+    )
