@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clients models page docs clean
+.PHONY: help demo test lint format wheel bench clients models page docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -24,6 +24,9 @@ lint: $(STAMP) ## check format, style and types
 format: $(STAMP) ## rewrite to the format that lint wants
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+wheel: ## build the wheel, install it into a fresh environment without torch, and explain a first model there
+	$(PYTHON) tests/wheel/check_wheel.py
 
 bench: $(STAMP) ## measure the claims of speed, side by side in one run
 	$(BIN)/python benchmarks/white_box.py

@@ -16,7 +16,7 @@ os.environ["CI"] = "true"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
-collect_ignore = ["clients", "models_zoo"]  # each runs in an environment of its own: make clients, make models
+collect_ignore = ["clients", "models_zoo", "wheel"]  # in environments of their own: make clients, models, wheel
 if "OTX_XAI_BROWSER" not in os.environ:
     collect_ignore.append("page")  # needs a browser: make page
 
