@@ -4,8 +4,9 @@
 
 The limit is ``1 / (1 / inference + 1 / codec)``: inference is plain asynchronous images/s of the same network on uint8
 input, codec is decoding the JPEGs and encoding one overlay each, images/s, with one thread a core and nothing else.
-The run reads, infers, explains the best class, draws and writes one overlay an image. All three take turns;
-the ratio is taken round by round. Then: the peak memory of the command for many images against that for 100, and the
+The run reads, infers, explains the best class with `--preset speed`, draws and writes one overlay an image. All three
+take turns; the ratio is taken round by round. So is that of a run with `--preset balance`, the default, to one with
+`speed`. Then: the peak memory of the command for many images against that for 100, and the
 time from start to `--help` and to the first result.
 """
 
@@ -30,7 +31,7 @@ from planning import planned
 from otx_xai.data.shapes import draw_shape
 from otx_xai.engine import Engine
 from otx_xai.model import embed_preprocessing
-from otx_xai.records import DumpContent, ExplainConfig, ImageFormat, InputOptions
+from otx_xai.records import DumpContent, ExplainConfig, ImageFormat, InputOptions, Preset
 from otx_xai.report.files import encode
 
 SIZE = (375, 500)
@@ -102,10 +103,12 @@ def codec_rate(paths: list[Path], overlays: list[np.ndarray], image_format: Imag
     return rate
 
 
-def run_rate(checkpoint: Path, images: Path, work_dir: Path, image_format: ImageFormat) -> float:
+def run_rate(checkpoint: Path, images: Path, work_dir: Path, image_format: ImageFormat, preset: Preset) -> float:
     """Return images/s of a run into a new folder, its model loaded and compiled."""
     config = ExplainConfig(content=DumpContent.OVERLAYS, image_format=image_format, predicted_maps_conf_thr=1.0)
-    run = Engine(work_dir=work_dir).explain(checkpoint, data_root=images, dump=True, explain_config=config, input=INPUT)
+    run = Engine(work_dir=work_dir).explain(
+        checkpoint, data_root=images, dump=True, explain_config=config, input=INPUT, preset=preset
+    )
     return run.explained / run.seconds
 
 
@@ -113,7 +116,7 @@ def peak_memory(checkpoint: Path, images: Path, work_dir: Path) -> float:
     """Return the peak resident memory of the command in MiB."""
     options = ["--checkpoint", checkpoint, "--data_root", images, "--work_dir", work_dir, "--dump", "True"]
     options += ["--explain_config.content", "overlays", "--explain_config.image_format", "jpg"]
-    options += ["--input.mean", "127.5", "--input.scale", "127.5"]
+    options += ["--input.mean", "127.5", "--input.scale", "127.5", "--preset", Preset.SPEED.value]
     command = [sys.executable, "-c", PEAK, "explain", *map(str, options)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]) / 1024
 
@@ -144,18 +147,23 @@ def main() -> None:
         paths = make_images(root / "images", arguments.images)
         inference = Inference(checkpoint)
         inference.rate(50)
-        print("format  inference/s  codec/s  limit/s  explain/s  ratio (goal 0.80)")
+        print("format  inference/s  codec/s  limit/s  explain/s  ratio (goal 0.80)  balance/speed")
         for image_format in ImageFormat:
             out = root / f"out_{image_format.value}"
-            run_rate(checkpoint, root / "images", out, image_format)
+            run_rate(checkpoint, root / "images", out, image_format, Preset.SPEED)
             overlays = [cv2.imread(str(path))[..., ::-1] for path in sorted(out.rglob("*_overlay.*"))[:24]]
             rows = []
             for i in range(arguments.rounds):
                 plain, codec = inference.rate(arguments.images), codec_rate(paths, overlays, image_format)
-                run = run_rate(checkpoint, root / "images", out / str(i), image_format)
-                rows.append((plain, codec, 1 / (1 / plain + 1 / codec), run, run * (1 / plain + 1 / codec)))
-            plain, codec, limit, run, ratio = (median(column) for column in zip(*rows, strict=True))
-            print(f"{image_format.value:<7} {plain:<12.0f} {codec:<8.0f} {limit:<8.0f} {run:<10.0f} {ratio:.2f}")
+                run, balance = (
+                    run_rate(checkpoint, root / "images", out / f"{i}_{preset}", image_format, preset)
+                    for preset in (Preset.SPEED, Preset.BALANCE)
+                )
+                spared = 1 / plain + 1 / codec
+                rows.append((plain, codec, 1 / spared, run, run * spared, balance / run))
+            plain, codec, limit, run, ratio, effort = (median(column) for column in zip(*rows, strict=True))
+            print(f"{image_format.value:<7} {plain:<12.0f} {codec:<8.0f} {limit:<8.0f} {run:<10.0f}", end=" ")
+            print(f"{ratio:<18.2f} {effort:.2f}")
         one = root / "one"
         one.mkdir()
         shutil.copy(paths[0], one)

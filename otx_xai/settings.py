@@ -107,8 +107,9 @@ class RunSettings:
     preset: Preset | None = option(
         None,
         "WORD",
-        f"effort: {words(Preset)}; a classifier takes one pass (the default), multistridecam, or guidedrise, a "
-        "detector one pass (the default), odam, or guideddrise; RISE, D-RISE and AISE balance by default",
+        f"effort: {words(Preset)}; a classifier takes one pass, multistridecam (the default, of up to 5 classes an "
+        "image), or guidedrise, a detector one pass (the default), odam, or guideddrise; RISE, D-RISE and AISE balance "
+        "by default",
         _BLACK_BOX,
     )
     num_masks: int | None = option(

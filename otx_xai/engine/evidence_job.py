@@ -63,6 +63,10 @@ _COSTLY_CLASSES = 2
 """Best classes an image that are explained by methods of which each class takes a pass more."""
 
 
+_COSTLY_GROUP = 10
+"""Labelled classes that share a second look by such methods; images are looked at for their own group alone."""
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
     """A model whose evidence is taken.
@@ -87,11 +91,10 @@ class Subject:
             listed = replace(facts, confidence_threshold=min(_FAINT, facts.confidence_threshold))
             faint = replace(self.model, facts=listed)
             return plan(faint, self.how, targets=BOXES, least_box=facts.confidence_threshold)
-        first = plan(self.model, self.how, best=MOST_CLASSES)
-        if first.black_box is not None:
-            return replace(first, wanted=replace(first.wanted, best=1))
-        costly = next((spec.each_class_costs for spec in METHODS if spec.name == first.method), False)
-        return plan(self.model, self.how, best=_COSTLY_CLASSES, told=False) if costly else first
+        few = plan(self.model, self.how, best=_COSTLY_CLASSES)
+        if few.black_box is not None:
+            return replace(few, wanted=replace(few.wanted, best=1))
+        return few if _each_class_costs(few) else plan(self.model, self.how, best=MOST_CLASSES, told=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,13 +174,33 @@ def take_evidence(
     if not missing or data.loader is not None or planned.black_box is not None:
         shutil.rmtree(folder / SECOND_LOOK, ignore_errors=True)  # of an audit that was stopped, and asked otherwise
         return done
-    images = tuple(image for image in data.images if image.name in missing)
-    classes = tuple(sorted({target for name in missing for target in known[name].all_classes()}))
-    logger.info("Looking again at %d images for the maps of the classes that they are labelled with.", len(images))
-    wider = plan(subject.model, subject.how, targets=classes, told=False)
-    alike = replace(subject, precision=done.precision)
-    again = _pass(folder / SECOND_LOOK, alike, wider, settings, replace(data, images=images), known)
-    return replace(done, evidence=with_more_maps(done.evidence, again.evidence))
+    logger.info("Looking again at %d images for the maps of the classes that they are labelled with.", len(missing))
+    wanted = {name: frozenset(known[name].all_classes()) for name in missing}
+    classes = sorted(frozenset().union(*wanted.values()))
+    step = _COSTLY_GROUP if _each_class_costs(planned) else len(classes)
+    alike = replace(subject, how=_as_planned(subject, planned), precision=done.precision)
+    for first in range(0, len(classes), step):
+        some = frozenset(classes[first : first + step])
+        images = tuple(image for image in data.images if some & wanted.get(image.name, frozenset()))
+        wider = plan(alike.model, alike.how, targets=tuple(sorted(some)), told=False)
+        place = folder / SECOND_LOOK if step == len(classes) else folder / SECOND_LOOK / str(first // step)
+        again = _pass(place, alike, wider, settings, replace(data, images=images), known)
+        done = replace(done, evidence=with_more_maps(done.evidence, again.evidence))
+        if again.run.interrupted:
+            break
+    return done
+
+
+def _as_planned(subject: Subject, planned: Plan) -> How:
+    """Return how to explain other classes by the method that auto mode has chosen for some."""
+    if subject.how.method is not None or subject.model.own_map is not None:
+        return subject.how
+    return replace(subject.how, method=planned.method, options={})
+
+
+def _each_class_costs(planned: Plan) -> bool:
+    """Whether each class that a plan explains takes a pass more."""
+    return any(spec.each_class_costs for spec in METHODS if spec.name == planned.method)
 
 
 def take_baseline(

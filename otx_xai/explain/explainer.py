@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,12 +20,13 @@ from otx_xai.explain.explanation import Explanation
 from otx_xai.explain.feeding import Inputs, as_given, canvas_of, channels_last, fed_image, over
 from otx_xai.explain.insertion import split_layers
 from otx_xai.explain.look import Canvas, Look
-from otx_xai.explain.plan import How, Plan, plan
+from otx_xai.explain.plan import How, Plan, each_class_costs, plan
 from otx_xai.explain.precision import PrecisionTrial
+from otx_xai.explain.recent import Recent
 from otx_xai.explain.showing import explanation
 from otx_xai.explain.targets import PREDICTED, Choice, Wanted, resolve_wanted
 from otx_xai.explain.tiled import TiledImage
-from otx_xai.methods.table import METHODS, find_method, method_name, method_options
+from otx_xai.methods.table import find_method, method_name, method_options
 from otx_xai.model import Model, ModelOptions, open_model
 from otx_xai.model.facts import ANY_SIZE
 from otx_xai.model.formats.choice import READ_BY_CALLER
@@ -57,6 +57,11 @@ _Key = tuple[How, int | str | tuple[int, ...]]
 """How a model is explained, and the targets that its graph has maps of: all, the predicted ones, or these."""
 _Compiled = tuple[_Key, Precision]
 
+_KEPT = 8
+"""Settings, and sets of targets where each of them costs, that stay compiled."""
+
+_PREDICTED = Wanted(None, 0)
+
 
 class Explainer:
     """Explains images with one model, which is prepared once and compiled when the first image comes.
@@ -85,8 +90,10 @@ class Explainer:
         output: the output that is explained, by name or number, where a classifier has several.
         format: how the outputs of a detector spell boxes, where the graph leaves it open; the error lists the names.
         input_options: older name of ``input``.
-        preset: effort where no method is named: ``speed``, the default, takes one pass, ``balance`` about two, with a
-            finer map, ``quality`` about sixty; of a named black-box method its own preset.
+        preset: effort where no method is named: ``speed`` takes one pass, ``balance`` about two, with a finer map,
+            ``quality`` about sixty; of a named black-box method its own preset. By default a classifier is explained
+            with ``balance`` where an image has up to five targets, else in one pass. Each set of targets that is asked
+            for is compiled anew then, and the last eight are kept: a loop over many classes is faster with ``speed``.
         precision: numbers that the device computes with: ``f32``, ``bf16`` or ``f16``; ``auto`` explains the first 16
             images both ways, gives their maps in ``f32``, and takes fewer bits afterwards where every map correlates to
             0.99, every best class is the same, and it is faster. The log says what was measured.
@@ -131,10 +138,9 @@ class Explainer:
         method = method_name(explain_method)
         self._how = How(ExplainMode(explain_mode), method, target_layer, _effort(preset), embed_scaling)
         self._trial = PrecisionTrial(Precision(precision), device_name)
-        self._lock = RLock()
         self._opened: Model | None = None
-        self._plans: dict[_Key, Plan] = {}
-        self._sessions: dict[tuple[_Compiled, bool], Session] = {}
+        self._plans: Recent[_Key, Plan] = Recent(_KEPT)
+        self._sessions: Recent[tuple[_Compiled, bool], Session] = Recent(_KEPT)
         self._plan(self._how)
 
     def __call__(
@@ -199,7 +205,7 @@ class Explainer:
         made = self._plan_of_call(how, wanted, label_names, method_kwargs)
         given = np.asarray(data) if self._preprocess_fn is not None else as_given(data, made.facts)
         inputs = over(original_input_image, self._inputs(given, made), made.facts.channels)
-        key = _key(how, made.wanted)
+        key = self._key(how, made.wanted)
         explanations = [explanation(made, look, *one) for one in self._explained(inputs, key, made)]
         return explanations[0] if len(explanations) == 1 else explanations
 
@@ -235,15 +241,22 @@ class Explainer:
             self._opened = open_model(self._source, options, keep_open=True)
         return self._opened
 
-    def _plan(self, how: How, wanted: Wanted | None = None) -> Plan:
+    def _plan(self, how: How, wanted: Wanted = _PREDICTED) -> Plan:
         """Return the plan with maps of all classes, or of those that are wanted where each of them costs."""
-        key = _key(how, wanted)
-        with self._lock:
-            if key not in self._plans:
-                made = plan(self._model(), how, targets=key[1])
-                by_caller = made.boxes is not None and self._postprocess_fn is not None
-                self._plans[key] = replace(made, boxes=READ_BY_CALLER) if by_caller else made
-            return self._plans[key]
+        key = self._key(how, wanted)
+
+        def make() -> Plan:
+            made = plan(self._model(), how, targets=key[1])
+            by_caller = made.boxes is not None and self._postprocess_fn is not None
+            return replace(made, boxes=READ_BY_CALLER) if by_caller else made
+
+        return self._plans.get(key, make)
+
+    def _key(self, how: How, wanted: Wanted) -> _Key:
+        """Return what tells plans apart: how, and the targets that its graph has maps of."""
+        if not each_class_costs(self._model(), how, wanted):
+            return how, -1
+        return how, PREDICTED if wanted.indices is None else wanted.indices
 
     def _plan_of_call(
         self, how: How, targets: Targets, label_names: Sequence[str] | None, given: Mapping[str, Any]
@@ -253,7 +266,7 @@ class Explainer:
         has_boxes = not made.facts.task.is_classification
         labels = _names(label_names, made)
         wanted = resolve_wanted(targets, labels, made.wanted.threshold, has_boxes=has_boxes)
-        made = self._plan(how, wanted) if _each_class_costs(how) and wanted.indices != () else made
+        made = self._plan(how, wanted) if wanted.indices != () else made
         without_effect = [name for name in given if name not in how.options]
         if made.black_box is not None:
             options = method_options(made.black_box.spec, {**how.options, **given}, named=how.method is not None)
@@ -362,28 +375,13 @@ class Explainer:
             yield replace(canvas, geometry=geometry), geometry, choice
 
     def _session(self, key: _Compiled, made: Plan, *, as_images: bool) -> Session:
-        with self._lock:
-            if (key, as_images) not in self._sessions:
-                self._sessions[key, as_images] = made.compiled(self._device, as_images=as_images, precision=key[1])
-            return self._sessions[key, as_images]
+        return self._sessions.get(
+            (key, as_images), lambda: made.compiled(self._device, as_images=as_images, precision=key[1])
+        )
 
 
 def _effort(preset: Preset | str | None) -> dict[str, Any]:
     return {} if preset is None else {"preset": Preset(preset)}
-
-
-def _each_class_costs(how: How) -> bool:
-    if how.method is not None:
-        return find_method(how.method).each_class_costs
-    return any(spec.each_class_costs for spec in METHODS if how.options.get("preset") in spec.presets)
-
-
-def _key(how: How, wanted: Wanted | None) -> _Key:
-    """Return what tells plans apart: how, and the targets that its graph has maps of."""
-    if not _each_class_costs(how):
-        return how, -1
-    indices = None if wanted is None else wanted.indices
-    return how, PREDICTED if indices is None else indices
 
 
 def _names(label_names: Sequence[str] | None, made: Plan) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import openvino as ov
 
 from otx_xai.errors import ConfigError, GraphError, TargetError
 from otx_xai.explain.targets import resolve_targets
-from otx_xai.methods.spec import Branch, Classes, MethodSpec, Order
+from otx_xai.methods.spec import Branch, Classes, MethodSpec, Order, class_count
 from otx_xai.methods.table import Chosen, candidates, find_method, method_name, named_method
 from otx_xai.model.model_options import ModelOptions
 from otx_xai.model.opened import Model
@@ -140,7 +140,16 @@ def first_that_works(
     """
     refusals: list[str] = []
     layers = order.target_layers
-    for chosen in candidates(model, method=named, mode=mode, target_layers=layers, refusals=refusals, preset=preset):
+    found = candidates(
+        model,
+        method=named,
+        mode=mode,
+        refusals=refusals,
+        target_layers=layers,
+        preset=preset,
+        classes=class_count(order.classes, len(model.facts.labels)),
+    )
+    for chosen in found:
         if branches_only and chosen.spec.insert is None:
             continue
         edit = chosen.spec.insert or chosen.spec.guide

@@ -18,7 +18,15 @@ from otx_xai.explain.insertion import at_least_one, first_that_works, log_own_ma
 from otx_xai.explain.targets import Choice, Wanted, choose, resolve_wanted
 from otx_xai.methods.class_branch import insert_scores
 from otx_xai.methods.spec import Branch, Classes, Order, SecondPass
-from otx_xai.methods.table import Chosen, find_method, method_options, named_method
+from otx_xai.methods.table import (
+    CLASSES_BY_DEFAULT,
+    METHODS,
+    Chosen,
+    effort_of,
+    find_method,
+    method_options,
+    named_method,
+)
 from otx_xai.model.formats.box_format import Found
 from otx_xai.model.opened import Model
 from otx_xai.model.preprocessing import embed_preprocessing
@@ -233,6 +241,20 @@ def plan(
     if made.facts.box_format and made.boxes is not None and made.boxes.match.note:
         logger.info("%s", made.boxes.match.note)
     return made
+
+
+def each_class_costs(model: Model, how: How, wanted: Wanted) -> bool:
+    """Whether the method that explains a model takes a pass more for each wanted class."""
+    if how.method is not None:
+        return find_method(how.method).each_class_costs
+    if model.own_map is not None:
+        return False
+    told, task = how.options.get("preset"), model.facts.task
+    if told is None and len(wanted.indices or ()) > CLASSES_BY_DEFAULT:
+        return False
+    effort, layers = effort_of(told, how.mode, task), split_layers(how.target_layer)
+    own = [spec for spec in METHODS if spec.each_class_costs and effort in spec.presets and task in spec.tasks]
+    return any(spec.fits(model, layers).fits for spec in own)
 
 
 def _planned(model: Model, how: How, wanted: Wanted) -> Plan:

@@ -19,6 +19,7 @@ from otx_xai.graph.features import Anatomy, Features, as_features
 from otx_xai.graph.surgery import cut, reshape, size_of, transpose
 from otx_xai.graph.view import dimensions
 from otx_xai.methods.heads import Site
+from otx_xai.methods.spec import class_count
 
 MOST_CLASSES = 100
 """Classes whose gradients one inference gives at most: each costs about a forward pass, and memory of its own."""
@@ -123,20 +124,14 @@ def layer_of_name(anatomy: Anatomy, name: str) -> Features:
     )
 
 
-def _count(site: Site) -> int:
-    total = site.anatomy.logits.num_classes
-    if site.classes is None:
-        return total
-    return min(site.classes, total) if isinstance(site.classes, int) else len(site.classes)
-
-
 def class_seeds(site: Site, logits: ov.Output) -> ov.Output:
     """Return a seed for each wanted class of each image, ``(K, *shape)`` of the class scores.
 
     Raises:
         GraphError: more classes are wanted than one inference can give.
     """
-    count, total = _count(site), site.anatomy.logits.num_classes
+    total = site.anatomy.logits.num_classes
+    count = class_count(site.classes, total)
     if count > MOST_CLASSES:
         raise GraphError(
             f"The gradients of {count} classes at once take about as many forward passes an image, and as many times "

@@ -21,6 +21,13 @@ Classes = int | tuple[int, ...] | None
 """Classes to explain: all (``None``), the ``k`` best of each image (``k``), or these."""
 
 
+def class_count(classes: Classes, total: int) -> int:
+    """Return how many classes of a model of ``total`` are to be explained."""
+    if classes is None:
+        return total
+    return min(classes, total) if isinstance(classes, int) else len(classes)
+
+
 @dataclass(frozen=True)
 class Fit:
     """Whether a method fits a model.

@@ -54,6 +54,13 @@ METHODS: tuple[MethodSpec, ...] = (
 )
 """A row a method; auto mode takes the first that fits and may be chosen without being asked for."""
 
+DEFAULT_PRESET = Preset.BALANCE
+"""The effort of auto mode where the user says none."""
+
+CLASSES_BY_DEFAULT = 5
+"""Classes an image that take a backward pass each without being asked for: with so many, inference takes 2.6 times as
+long at most."""
+
 _UNIVERSAL = frozenset({"normalize", "seed"})
 """Options that mean nothing to some methods, and harm none: maps are always scaled, and not every method draws."""
 
@@ -123,12 +130,23 @@ def candidates(
     refusals: list[str],
     target_layers: Sequence[str] = (),
     preset: Preset | None = None,
+    classes: int = 1,
 ) -> Iterator[Chosen]:
     """Yield the methods that may explain a model, the best first; the caller takes the first that it gets to work.
 
     A named method is the only candidate. Else the table is walked, in auto mode that of the wanted effort first: every
     method of the task and the mode is asked whether it fits, and those that do not are remembered with their reasons.
     Layers are named for white-box methods, so that no other is yielded with them.
+
+    Args:
+        model: the model.
+        method: the one that the user names.
+        mode: white box, black box, or auto.
+        refusals: grows by ``"name: why not"`` of each method that does not fit.
+        target_layers: that the user names.
+        preset: the effort, where the user says so. Else auto mode means that of :data:`DEFAULT_PRESET`, unless so many
+            classes would take a pass each that this is no longer the effort it stands for.
+        classes: how many classes of an image are wanted.
 
     Raises:
         GraphError: the named method does not fit, or none does.
@@ -139,20 +157,31 @@ def candidates(
             raise GraphError(fit.reason)
         yield Chosen(method, "asked for")
         return
-    preset = preset if mode is ExplainMode.AUTO else None
-    for spec in sorted(METHODS, key=lambda row: preset not in row.presets):
+    effort = effort_of(preset, mode, model.facts.task)
+    for spec in sorted(METHODS, key=lambda row: effort not in row.presets):
         if model.facts.task not in spec.tasks or not _allowed(spec, mode, target_layers):
             continue
-        fit, preferred = spec.fits(model, target_layers), preset in spec.presets
+        fit, preferred = spec.fits(model, target_layers), effort in spec.presets
         if not fit.fits:
             refusals += [f"{spec.name}: {fit.reason}"] if fit.automatic or preferred else []
+        elif preferred and preset is None and spec.each_class_costs and classes > CLASSES_BY_DEFAULT:
+            refusals.append(
+                f"{spec.name}: each of {classes} classes would take a backward pass; --preset {effort} does"
+            )
         elif preferred:
-            yield Chosen(spec, f"preset {preset}", tuple(refusals))
+            yield Chosen(spec, f"preset {effort}" + ("" if preset else ", the default"), tuple(refusals))
         elif fit.automatic:
             yield Chosen(spec, _reason(spec, mode, refusals), tuple(refusals))
         elif fit.passed_over:
             refusals.append(f"{spec.name}: {fit.passed_over}")
     raise GraphError(_nothing_fits(refusals))
+
+
+def effort_of(preset: Preset | None, mode: ExplainMode, task: Task) -> Preset | None:
+    """Return the effort that auto mode asks for where no method is named; other modes know none."""
+    if mode is not ExplainMode.AUTO:
+        return None
+    return preset or (DEFAULT_PRESET if task.is_classification else None)
 
 
 def method_options(spec: MethodSpec, values: Mapping[str, Any], *, named: bool) -> Any:

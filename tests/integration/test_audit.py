@@ -336,7 +336,7 @@ def test_a_baseline_of_another_method_is_compared_by_its_scores(desk: Path, tmp_
         num_masks=10,
         audit_config=xai.AuditConfig(max_images=8, check_images=4),
     )
-    assert any("explained by rise, the model by reciprocam" in note for note in done.notes)
+    assert any("explained by rise, the model by multistridecam" in note for note in done.notes)
     assert "top1_agreement" in done.metrics
     assert "drift" not in done.metrics
 

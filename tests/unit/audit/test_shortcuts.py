@@ -114,6 +114,7 @@ def test_maps_of_these_tests_show_what_those_of_the_product_show() -> None:
         Task.CLASSIFICATION,
         labels=["circle", "cross", "star"],
         input=xai.InputOptions(size=(SIDE, SIDE), mean=127.5, scale=64),
+        preset="speed",
     )
     for image in audit.data.images[:3]:
         maps = explained(audit.network, image[None])[0]

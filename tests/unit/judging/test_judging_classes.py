@@ -337,7 +337,9 @@ def test_a_method_that_does_not_change_is_named(
     assert rows["reciprocam"]["layers"][0]["rank_correlation"]["mean"] < 0.7
 
 
-@pytest.mark.parametrize(("preset", "method"), [(None, "reciprocam"), ("quality", "guidedrise")])
+@pytest.mark.parametrize(
+    ("preset", "method"), [(None, "multistridecam"), ("speed", "reciprocam"), ("quality", "guidedrise")]
+)
 def test_the_default_method_is_that_of_the_preset(preset: str | None, method: str) -> None:
     torch.manual_seed(0)
     stages = (nn.Conv2d(3, 8, 3, 4, 1), nn.ReLU(), nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1))

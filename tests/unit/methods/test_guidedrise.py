@@ -16,7 +16,7 @@ from otx_xai.explain import Explainer
 from otx_xai.methods.guidedrise import GuidedRiseOptions, guided
 from otx_xai.methods.multistridecam import SIGMA
 from otx_xai.postprocess import min_max, to_image
-from otx_xai.records import InputGeometry, MapGrid, Preset
+from otx_xai.records import ExplainMode, InputGeometry, MapGrid, Preset
 
 SIZE = (48, 64)
 
@@ -84,7 +84,7 @@ def test_nothing_is_drawn_where_masks_change_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("preset", "method"),
-    [(None, "reciprocam"), ("speed", "reciprocam"), ("balance", "multistridecam"), ("quality", "guidedrise")],
+    [(None, "multistridecam"), ("speed", "reciprocam"), ("balance", "multistridecam"), ("quality", "guidedrise")],
 )
 def test_the_preset_chooses_among_methods(
     model: ov.Model, preset: str | None, method: str, caplog: pytest.LogCaptureFixture
@@ -142,3 +142,21 @@ def test_an_explainer_takes_the_preset_for_all_calls_or_for_one(model: ov.Model,
     np.testing.assert_array_equal(explainer(image, [3, 1]).maps, fine.maps)
     with pytest.raises(ConfigError, match="is no Preset"):
         Explainer(model, preset="best")
+
+
+def test_the_default_is_two_passes_as_long_as_few_classes_are_wanted(model: ov.Model, image: np.ndarray) -> None:
+    wide = networks.convert(TwoStages(8).eval(), (1, 3, *SIZE))
+    assert prepare(wide, targets=[0, 1, 2, 3, 4]).method == "multistridecam"
+    many = prepare(wide, targets=[0, 1, 2, 3, 4, 5])
+    assert many.method == "reciprocam"
+    assert "multistridecam: each of 6 classes would take a backward pass; --preset balance does" in many.refusals
+    assert prepare(wide, targets=-1, method_options={"preset": Preset.BALANCE}).method == "multistridecam"
+    assert prepare(wide, targets=[0], mode=ExplainMode.WHITEBOX).method == "reciprocam"
+    explainer = Explainer(wide)
+    assert explainer(image, [2]).method.startswith("multistridecam (preset balance, the default")
+    everything = explainer(image, -1)
+    assert everything.method.startswith("reciprocam (")
+    assert everything.targets == list(range(8))
+    np.testing.assert_array_equal(
+        explainer(image, [3, 2]).maps, Explainer(wide, explain_method="multistridecam")(image, [3, 2]).maps
+    )
