@@ -13,6 +13,7 @@ import openvino as ov
 
 from otx_xai.errors import ModelError
 from otx_xai.graph.compiler_faults import split_before_gathers
+from otx_xai.model.tflite_detections import read_detections_of_tflite
 from otx_xai.openvino_core import core, first_line
 
 _SUFFIXES = (".xml", ".onnx", ".tflite")
@@ -45,6 +46,8 @@ def read_model(checkpoint: str | Path | ov.Model) -> ov.Model:
 
 def _read_file(path: Path) -> ov.Model:
     _check_file(path)
+    if path.suffix.lower() == ".tflite":
+        read_detections_of_tflite()
     try:
         model = core().read_model(path)
     except RuntimeError as error:
@@ -169,6 +172,9 @@ def _why_unreadable(path: Path, error: RuntimeError) -> str:
                 f"The weights of {path} are incomplete: {weights} has {found} bytes, the .xml refers to {needed}. "
                 "Copy or export the pair again."
             )
+    refused = re.search(rf"^{ModelError.__name__}: (.*)$", str(error), re.MULTILINE)
+    if refused is not None:  # by what converts an operation of ours
+        return f"The checkpoint {path} cannot be read: {refused[1]}"
     return (
         f"The checkpoint {path} cannot be read: {first_line(error)}. "
         "The file is broken, incomplete or of a kind that OpenVINO does not support; copy or export it again."

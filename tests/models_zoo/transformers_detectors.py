@@ -33,6 +33,8 @@ RT_RESNET = hf.RTDetrResNetConfig(**RESNET, embedding_size=32, out_features=["st
 RT = {"encoder_in_channels": [64, 128, 256], "decoder_layers": 3, "anchor_image_size": None}
 LAYERS = {"encoder_layers": 2, "decoder_layers": 2, "num_queries": 60}
 VIT = {"hidden_size": 96, "num_hidden_layers": 4, "num_attention_heads": 3}
+WINDOWS = hf.RfDetrDinov2Config(**VIT, image_size=224, out_features=["stage2", "stage4"])
+RF = {"backbone_config": WINDOWS, "d_model": 96, "decoder_ffn_dim": 192, "group_detr": 1, "num_queries": 60}
 
 How = Literal["onnx", "openvino", "bare onnx", "bare openvino", "open onnx"]
 WORDS: dict[str, str] = {
@@ -74,9 +76,8 @@ MODELS = (
     Row("RTDetr", "bare openvino", "RTDetr", RT | {"backbone_config": RT_RESNET}, options=("--input.scale", "255")),
     Row("RTDetrV2", "onnx", "RTDetr", RT | {"backbone_config": RT_RESNET}),
     Row("DFine", "openvino", "RTDetr", RT | {"backbone_config": RT_RESNET}),
-    Row(
-        "RfDetr", "openvino", "RfDetr", {"num_queries": 60}, {"height": 336, "width": 336}
-    ),  # 4 windows of 6 patches of 14
+    Row("RfDetr", "openvino", "RfDetr", RF, {"height": 336, "width": 336}),  # 4 windows of 6 patches of 14
+    Row("RfDetr", "onnx", "RfDetr", RF, {"height": 336, "width": 336}),
     Row("Yolos", "onnx", "Yolos", VIT | {"image_size": [SIDE, SIDE], "num_detection_tokens": 60}, has_nothing=True),
     Row("Yolos", "openvino", "Yolos", VIT | {"image_size": [SIDE, SIDE], "num_detection_tokens": 60}, has_nothing=True),
 )
@@ -129,15 +130,22 @@ def _by_openvino(compiled: ov.CompiledModel, pixel_values: Tensor, pixel_mask: T
 
 
 def _prepare(network: nn.Module, images: Tensor, *, has_nothing: bool) -> None:
-    """Let boxes lie in many places of the images, and the scores of some of them be high."""
+    """Let boxes lie in many places of the images, and the scores of some of them be high.
+
+    Nothing is told by boxes that a grey level moves. So queries differ by more than decoders make of noise, and boxes
+    and scores by less than the whole range. Those of RF-DETR are all alike: it pairs queries with its proposals by
+    rank, and two proposals that are nearly equal would change places; the proposals tell its boxes apart.
+    """
     settle(network, torch.cat([tensors(tuple(images.shape[2:]), 1), images]))
     for name, parameter in network.named_parameters():
         if any(word in name for word in ("query_position", "query_feat", "detection_tokens")):
-            nn.init.normal_(parameter)  # else all queries find the same box
+            nn.init.normal_(parameter, std=2.0)  # else all queries find the same box
+        if isinstance(network, hf.RfDetrForObjectDetection) and "query_feat" in name:
+            parameter.data[:] = parameter.data[:1].clone()
     for layer in _layers(network, 4):
-        spread(network, images, layer, deviation=0.7)
+        spread(network, images, layer, deviation=0.15)
     for layer in _layers(network, CLASSES, CLASSES + 1):
-        spread(network, images, layer, deviation=2.0, share=None if has_nothing else 0.02)
+        spread(network, images, layer, deviation=1.2, share=None if has_nothing else 0.02)
 
 
 def _layers(network: nn.Module, *sizes: int) -> list[Head]:

@@ -10,61 +10,13 @@ import zipfile
 
 import openvino as ov
 import pytest
+from tflite_bytes import flatbuffer
 
 from otx_xai.neighbours import read_hints
 from otx_xai.neighbours.flatbuffer import Damaged, child, children, content, floats, integer, root, text
 from otx_xai.records import ResizeType, Task
 
 NO_MODEL = ov.Model([], [], "empty")
-
-
-def flatbuffer(identifier, value):
-    """Bytes of a buffer: dicts become tables (field → value), lists vectors, texts and bytes themselves."""
-    data = bytearray(4) + identifier
-
-    def pad():
-        data.extend(bytes(-len(data) % 4))
-
-    def write(item):
-        """Append an item and return where it begins."""
-        if isinstance(item, dict):
-            return write_table(item)
-        pad()
-        if isinstance(item, str | bytes):
-            raw = item.encode() if isinstance(item, str) else item
-            place = len(data)
-            data.extend(struct.pack("<I", len(raw)) + raw + b"\0")
-            return place
-        if item and isinstance(item[0], float):
-            place = len(data)
-            data.extend(struct.pack(f"<I{len(item)}f", len(item), *item))
-            return place
-        place = len(data)
-        data.extend(struct.pack("<I", len(item)) + bytes(4 * len(item)))
-        for index, inner in enumerate(item):
-            point(place + 4 + 4 * index, write(inner))
-        return place
-
-    def write_table(fields):
-        pad()
-        vtable, count = len(data), max(fields, default=-1) + 1
-        data.extend(struct.pack("<HH", 4 + 2 * count, 4 + 4 * count))
-        data.extend(b"".join(struct.pack("<H", 4 + 4 * i if i in fields else 0) for i in range(count)))
-        pad()
-        place = len(data)
-        data.extend(struct.pack("<i", place - vtable) + bytes(4 * count))
-        for index, item in fields.items():
-            if isinstance(item, int):
-                struct.pack_into("<I", data, place + 4 + 4 * index, item)
-            else:
-                point(place + 4 + 4 * index, write(item))
-        return place
-
-    def point(place, target):
-        struct.pack_into("<I", data, place, target - place)
-
-    point(0, write(value))
-    return bytes(data)
 
 
 def tflite(path, metadata=None, files=None):
