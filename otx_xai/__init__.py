@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from otx_xai.explain.explanation import Explanation
     from otx_xai.judging import Judgement
     from otx_xai.records import (
+        Colormap,
         DumpContent,
         ExplainConfig,
         ExplainMode,
@@ -54,6 +55,7 @@ _HOME = {
     "insert_xai": "otx_xai.explain",
     "Explanation": "otx_xai.explain.explanation",
     "Judgement": "otx_xai.judging",
+    "Colormap": "otx_xai.records",
     "DumpContent": "otx_xai.records",
     "ExplainConfig": "otx_xai.records",
     "ExplainMode": "otx_xai.records",
@@ -69,6 +71,7 @@ _HOME = {
 __all__ = [
     "Audit",
     "AuditConfig",
+    "Colormap",
     "Comparison",
     "DumpContent",
     "Engine",

@@ -18,7 +18,7 @@ from otx_xai.demo.result import DemoResult
 from otx_xai.engine import Engine
 from otx_xai.errors import ConfigError, DataError
 from otx_xai.postprocess.overlaps import overlaps
-from otx_xai.records import Task, UInt8Array
+from otx_xai.records import DumpContent, ExplainConfig, Task, UInt8Array
 from otx_xai.report import overlay, read_journal, sheet, write_picture
 
 _SHEET_TILES = 24
@@ -121,7 +121,13 @@ def demonstrate_boxes(
 
 def _explained(work_dir: Path, checkpoint: Path, pictures: Path, method: str | None) -> dict[str, dict[str, Any]]:
     """Explain a folder of pictures, and return what the journal tells of each, by its file name."""
-    run = Engine(work_dir=work_dir).explain(checkpoint=checkpoint, data_root=pictures, explain_method=method, dump=True)
+    run = Engine(work_dir=work_dir).explain(
+        checkpoint=checkpoint,
+        data_root=pictures,
+        explain_method=method,
+        dump=True,
+        explain_config=ExplainConfig(content=DumpContent.BOTH),
+    )
     if run.interrupted:
         raise KeyboardInterrupt
     if run.failures:

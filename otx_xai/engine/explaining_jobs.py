@@ -213,7 +213,8 @@ class ExplainingJobs(EngineState):
         planned = plan(model, how, targets=wanted, threshold=config.predicted_maps_conf_thr)
         session = open_session(planned, settings.device, settings.precision, normalised=data.normalised)
         named = source if isinstance(source, Path) else str(source) if isinstance(source, Url) else None
-        found = replace(settings, checkpoint=named, data_root=data.root)
+        written = config.of_task(planned.facts.task)
+        found = replace(settings, checkpoint=named, data_root=data.root, explain_config=written)
         return Opened(found, options, source, planned, session, model.digest, data)
 
     def _explain(self, settings: ExplainSettings, datamodule: Any, *, keep: bool) -> ExplainRun:

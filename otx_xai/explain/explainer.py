@@ -152,7 +152,7 @@ class Explainer:
         output_size: Size | None = None,
         *,
         resize: bool = True,
-        colormap: bool = True,
+        colormap: bool | str = True,
         overlay: bool = False,
         overlay_weight: float = 0.5,
         target_explain_labels: Targets = None,
@@ -177,7 +177,7 @@ class Explainer:
             label_names: class names for this call, one for each class.
             output_size: ``(height, width)`` of the maps; by default that of the image.
             resize: show maps in the size of the image (else, without ``overlay``, in the network's own resolution).
-            colormap: colour maps (JET); else grey.
+            colormap: colour maps, by the word for their colours, such as ``"inferno"``, or turbo; else grey.
             overlay: lay coloured maps over the image.
             overlay_weight: of the map in an overlay, in [0, 1].
             target_explain_labels: older name of ``targets``.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from otx_xai import report
 from otx_xai.errors import ConfigError
 from otx_xai.postprocess import fit, min_max, to_image, to_uint8
-from otx_xai.records import FloatArray, InputGeometry, MapGrid, ResizeType, Size, UInt8Array
+from otx_xai.records import Colormap, FloatArray, InputGeometry, MapGrid, Size, UInt8Array
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,17 @@ class Look:
     Args:
         output_size: ``(height, width)`` of what is shown; that of the image by default.
         resize: show maps at that size (else at the network's own resolution). Overlays always are.
-        colormap: in colours (JET) rather than grey.
+        colormap: in colours rather than grey: ``True``, or the word for them; see :class:`otx_xai.records.Colormap`.
         overlay: over the image.
-        overlay_weight: of the map, in [0, 1]; the image gets the rest.
+        overlay_weight: of the map where it is high, in [0, 1]; the image gets the rest.
 
     Raises:
-        ConfigError: a size or weight is out of range.
+        ConfigError: a size or weight is out of range, or there are no such colours.
     """
 
     output_size: Size | None = None
     resize: bool = True
-    colormap: bool = True
+    colormap: bool | Colormap | str = True
     overlay: bool = False
     overlay_weight: float = 0.5
 
@@ -43,6 +43,13 @@ class Look:
             raise ConfigError(f"output_size is {size}; expected (height, width) in pixels, both at least 1.")
         if not 0 <= self.overlay_weight <= 1:
             raise ConfigError(f"overlay_weight is {self.overlay_weight}; expected a number from 0 to 1.")
+        if isinstance(self.colormap, str):
+            object.__setattr__(self, "colormap", Colormap(self.colormap))
+
+    @property
+    def colours(self) -> Colormap:
+        """The colours of maps, those of overlays whatever ``colormap`` is."""
+        return self.colormap if isinstance(self.colormap, Colormap) else Colormap.TURBO
 
 
 @dataclass(frozen=True)
@@ -79,21 +86,15 @@ def show(maps: FloatArray, canvas: Canvas, look: Look) -> Iterator[UInt8Array]:
     for saliency_map in maps:
         shown = _resized(saliency_map, canvas, size) if look.resize or look.overlay else saliency_map
         if below is not None:
-            yield report.overlay(below, shown, look.overlay_weight)
+            yield report.overlay(below, shown, look.overlay_weight, look.colours)
         else:
-            yield report.colormap(shown) if look.colormap else to_uint8(shown)
+            yield report.colormap(shown, look.colours) if look.colormap else to_uint8(shown)
 
 
 def _resized(saliency_map: FloatArray, canvas: Canvas, size: Size) -> FloatArray:
-    """Undo the fit into the network's input, then stretch to ``size``: one step where the fit was a stretch."""
-    maps: FloatArray = saliency_map[None]
-    geometry, grid = canvas.geometry or InputGeometry(size), canvas.grid
-    if geometry.resize_type is not ResizeType.STANDARD or geometry.crop < 1:
-        maps = to_image(maps, canvas.image_size, geometry, grid=grid)
-        geometry, grid = InputGeometry(size), None
-    if maps.shape[1:] != size or grid is not None:
-        maps = to_image(maps, size, geometry, grid=grid)
-    resized: FloatArray = maps[0]
+    """Undo the fit into the network's input, and stretch to ``size``, in one step."""
+    geometry = canvas.geometry or InputGeometry(canvas.image_size)
+    resized: FloatArray = to_image(saliency_map[None], canvas.image_size, geometry, grid=canvas.grid, size=size)[0]
     return resized
 
 

@@ -129,7 +129,8 @@ class Run:
         self._suspicion = Suspicion(plan.facts)
         self._explained = self._files = self._warned = self._found = 0
         self._failures: dict[str, str] = {}
-        self._sources = Sources(plan, loader, self._failures.__contains__)
+        longest = config.max_size if dump else 0
+        self._sources = Sources(plan, loader, self._failures.__contains__, longest)
         self._explanations: list[Explanation] = []
 
     def execute(self, session: Session, *, resume: bool, only: Container[str] | None = None) -> ExplainRun:
@@ -237,9 +238,8 @@ class Run:
             try:
                 tensor, read = self._sources.read(source)
                 with image_errors(read.info):
-                    height, width = read.image.shape[:2]
                     subject = subject_of(tensor, self._plan.facts)
-                    choice = self._plan.perturb(session, subject, (height, width), watch=watch)
+                    choice = self._plan.perturb(session, subject, read.image_size, watch=watch)
                     if stop.is_set():
                         return
                     result = self._written(read, choice)
@@ -253,10 +253,9 @@ class Run:
         """Choose the classes of one image, and write its pictures (in a thread); ``None``: more tiles are to come."""
         plan, tiled = self._plan, read.tiled
         with image_errors(read.info):
-            height, width = read.image.shape[:2]
             if tiled is not None and not tiled.add(read.number, outputs):
                 return None
-            choice = plan.choose(outputs, (height, width), session) if tiled is None else tiled.choose()
+            choice = plan.choose(outputs, read.image_size, session) if tiled is None else tiled.choose()
             return self._written(read, choice)
 
     def _written(self, read: ReadImage, choice: Choice) -> tuple[Line, Explanation | None]:
@@ -269,10 +268,9 @@ class Run:
         return line, self._explanation(one) if self._keep else None
 
     def _placed(self, read: ReadImage, choice: Choice) -> PlacedMaps:
-        height, width = read.image.shape[:2]
         if read.tiled is not None:
-            return PlacedMaps(choice.maps, (height, width), read.tiled.geometry)
-        return PlacedMaps(choice.maps, (height, width), self._plan.facts.geometry, self._plan.grid)
+            return PlacedMaps(choice.maps, read.image_size, read.tiled.geometry)
+        return PlacedMaps(choice.maps, read.image_size, self._plan.facts.geometry, self._plan.grid)
 
     def _explanation(self, one: ExplainedImage) -> Explanation:
         maps = dict(zip(map_keys(one.targets), to_uint8(one.maps), strict=True))

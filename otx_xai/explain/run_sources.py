@@ -17,21 +17,33 @@ from otx_xai.data import read_image
 from otx_xai.data.arrays import as_channels
 from otx_xai.data.loaders import LoadedImage, loaded_images, recover_image
 from otx_xai.errors import ImageError, OtxXaiError
+from otx_xai.explain.look import as_picture
 from otx_xai.explain.plan import Plan
 from otx_xai.explain.tiled import TiledImage, read_ahead
 from otx_xai.perturb import Subject, image_subject
 from otx_xai.postprocess import fit
-from otx_xai.records import ImageInfo, ModelFacts, UInt8Array
+from otx_xai.records import ImageInfo, ModelFacts, Size, UInt8Array
+from otx_xai.report.pictures import limited
 
 Source = ImageInfo | LoadedImage
 
 
 @dataclass(frozen=True)
 class ReadImage:
-    """An image that has been read, and which tile of it this is about, where it is tiled."""
+    """An image that has been read, and which tile of it this is about, where it is tiled.
+
+    Args:
+        info: the image.
+        image: the image itself where it is tiled; else a picture of it, RGB ``uint8`` ``(H, W, 3)``.
+        image_size: ``(height, width)`` of the image.
+        began: when its reading began.
+        tiled: gathers its tiles.
+        number: of the tile.
+    """
 
     info: ImageInfo
     image: UInt8Array
+    image_size: Size
     began: float
     tiled: TiledImage | None = None
     number: int = 0
@@ -53,12 +65,14 @@ class Sources:
         plan: what explains.
         loader: gives the pixels of the images, in their order; they are read from their files where it is ``None``.
         has_failed: whether an image of this name has failed, so that no more of it is wanted.
+        longest: pixels that the longer side of pictures has at most, so that large images need not be kept; 0: all.
     """
 
-    def __init__(self, plan: Plan, loader: Any, has_failed: Callable[[str], bool]) -> None:
+    def __init__(self, plan: Plan, loader: Any, has_failed: Callable[[str], bool], longest: int = 0) -> None:
         self._plan = plan
         self._loader = loader
         self._has_failed = has_failed
+        self._longest = longest
 
     def of(self, todo: Sequence[ImageInfo]) -> Generator[Source | Tile, None, None]:
         """Yield the images; the tiles of each where the model wants tiles, until one fails."""
@@ -78,8 +92,7 @@ class Sources:
         tiling = self._plan.facts.tiling
         if tiling is None or (isinstance(source, LoadedImage) and source.pixels.dtype != np.uint8):
             return tensor, read
-        height, width = read.image.shape[:2]
-        return tensor, replace(read, tiled=TiledImage(self._plan, tiling, (height, width)))
+        return tensor, replace(read, tiled=TiledImage(self._plan, tiling, read.image_size))
 
     def read(self, source: Source | Tile) -> tuple[NDArray[Any], ReadImage]:
         """Read one image, or cut a tile out of it (in a thread)."""
@@ -94,9 +107,17 @@ class Sources:
         with image_errors(info):
             if isinstance(source, LoadedImage):
                 tensor, image = self._fed(source)
-                return tensor, ReadImage(info, image, began)
-            image = read_image(info.file, self._plan.facts.channels)
-            return fit(image, self._plan.facts.geometry), ReadImage(info, image, began)
+            else:
+                image = read_image(info.file, self._plan.facts.channels)
+                tensor = fit(image, self._plan.facts.geometry)
+            size = image.shape[0], image.shape[1]
+            return tensor, ReadImage(info, self._kept(image), size, began)
+
+    def _kept(self, image: UInt8Array) -> UInt8Array:
+        """Return what is kept of an image until its pictures are drawn: all of it where it is yet to be tiled."""
+        if self._plan.facts.tiling is not None:
+            return image
+        return limited(as_picture(image, self._plan.facts.channels), self._longest)
 
     def _fed(self, source: LoadedImage) -> tuple[NDArray[Any], UInt8Array]:
         """Return what the network is fed of an image that a loader gave, and the image to lay maps over."""

@@ -6,9 +6,9 @@ from otx_xai.explain.explanation import Explanation, map_keys
 from otx_xai.explain.look import Canvas, Look, show
 from otx_xai.explain.plan import Plan
 from otx_xai.explain.targets import Choice
-from otx_xai.records import InputGeometry, Prediction, UInt8Array
+from otx_xai.records import InputGeometry
 from otx_xai.report import PlacedMaps
-from otx_xai.report.frames import draw_frames, frames_of, resized
+from otx_xai.report.overlays import draw_found
 
 
 def explanation(made: Plan, look: Look, canvas: Canvas, geometry: InputGeometry, choice: Choice) -> Explanation:
@@ -24,7 +24,7 @@ def explanation(made: Plan, look: Look, canvas: Canvas, geometry: InputGeometry,
     shown = show(choice.maps, canvas, look)
     if look.overlay and choice.detections is not None:
         shown = (
-            _framed(picture, target, choice, canvas, geometry)
+            draw_found(picture, target, choice.predictions, choice.detections, canvas.image_size, geometry)
             for picture, target in zip(shown, choice.targets, strict=True)
         )
     pictures = dict(zip(map_keys(choice.targets), shown, strict=True))
@@ -33,13 +33,3 @@ def explanation(made: Plan, look: Look, canvas: Canvas, geometry: InputGeometry,
     return Explanation(
         pictures, made.facts.labels, choice.predictions, method=method, warnings=choice.warnings, placed=placed
     )
-
-
-def _framed(
-    picture: UInt8Array, target: Prediction, choice: Choice, canvas: Canvas, geometry: InputGeometry
-) -> UInt8Array:
-    """Draw the detections of a class over an overlay."""
-    assert choice.detections is not None
-    frames = frames_of(choice.predictions, choice.detections, target, canvas.image_size, geometry)
-    size = picture.shape[0], picture.shape[1]
-    return draw_frames(picture, [resized(frame, canvas.image_size, size) for frame in frames])

@@ -166,6 +166,7 @@ def to_image(
     *,
     crop_padding: bool = True,
     grid: MapGrid | None = None,
+    size: Size | None = None,
 ) -> FloatArray:
     """Bring maps from the network's input back onto the image: the one resize of maps in this package.
 
@@ -181,6 +182,7 @@ def to_image(
             Else the whole map is stretched over the image.
         grid: where the centres of the map's cells lie in the network's input; by default the cells divide the input
             evenly.
+        size: ``(height, width)`` of a smaller or larger picture of the image, whose pixels are looked up instead.
 
     Returns:
         ``float32`` ``(M, H, W)``. Pixels of the image that the network never saw are 0.
@@ -188,10 +190,11 @@ def to_image(
     placement = place(image_size, geometry) if crop_padding else _stretched(image_size, geometry.size)
     count, map_height, map_width = maps.shape
     line_y, line_x = cell_lines((map_height, map_width), geometry.size, grid)
-    weights_y = _weights(placement.y, map_height, line_y)
-    weights_x = _weights(placement.x, map_width, line_x)
+    height, width = size or image_size
+    weights_y = _weights(placement.y, map_height, line_y, height)
+    weights_x = _weights(placement.x, map_width, line_x, width)
     # cv2.gemm rather than @: it lets other Python threads run, and starts none of its own.
-    result = np.empty((count, *image_size), np.float32)
+    result = np.empty((count, height, width), np.float32)
     for single, on_image in zip(maps.astype(np.float32, copy=False), result, strict=True):
         rows = cv2.gemm(np.ascontiguousarray(single), weights_x, 1, None, 0, flags=cv2.GEMM_2_T)
         cv2.gemm(weights_y, rows, 1, None, 0, dst=on_image)
@@ -216,20 +219,20 @@ def cell_lines(map_size: Size, input_size: Size, grid: MapGrid | None = None) ->
 
 
 @lru_cache(maxsize=32)
-def _weights(span: Span, cells: int, line: Line) -> FloatArray:
-    """Return the matrix ``(pixels of the image, cells of the map)`` of bilinear weights along one axis."""
-    pixels = np.arange(span.image)
-    centres = (pixels + 0.5) * span.scale + span.offset
+def _weights(span: Span, cells: int, line: Line, length: int) -> FloatArray:
+    """Return the matrix ``(length, cells of the map)`` of bilinear weights along one axis of a picture of the image."""
+    pixels = np.arange(length)
+    on_image = (pixels + 0.5) * (span.image / length)
+    centres = on_image * span.scale + span.offset
     start, step = line
     positions = np.clip((centres - start) / step, 0, cells - 1)
     lower = np.minimum(positions.astype(np.intp), max(cells - 2, 0))
     fraction = positions - lower
-    weights = np.zeros((span.image, cells), np.float32)
+    weights = np.zeros((length, cells), np.float32)
     weights[pixels, lower] = 1 - fraction
     if cells > 1:
         weights[pixels, lower + 1] = fraction
     first, number = span.seen
-    weights[:first] = 0
-    weights[first + number :] = 0
+    weights[(on_image < first) | (on_image > first + number)] = 0
     weights.flags.writeable = False
     return weights

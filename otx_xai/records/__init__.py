@@ -44,6 +44,7 @@ from otx_xai.records.vocabulary import (
 )
 from otx_xai.records.words import (
     AuditReport,
+    Colormap,
     DumpContent,
     ExplainMode,
     ImageFormat,
@@ -72,6 +73,7 @@ __all__ = [
     "XAI_OUTPUTS",
     "AuditReport",
     "ClassAnswer",
+    "Colormap",
     "Detections",
     "DumpContent",
     "ExplainConfig",

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from otx_xai.errors import ConfigError
 from otx_xai.options import option, read_words, words
-from otx_xai.records.words import DumpContent, ImageFormat, Interpolation, ResizeType, TargetExplainGroup
+from otx_xai.records.words import (
+    Colormap,
+    DumpContent,
+    ImageFormat,
+    Interpolation,
+    ResizeType,
+    TargetExplainGroup,
+    Task,
+)
 
 EXPLAINED = "What is explained"
 """Heading of options; and the next four."""
@@ -31,9 +39,12 @@ class ExplainConfig:
         postprocess: write maps in the size of the image (else in the network's own resolution).
         crop_padded_map: cut the padding of the network's input off the map, so that it covers the image exactly.
         content: what to write: ``maps``, ``overlays``, ``both``, one contact ``sheet`` an image, the numbers of all
-            maps of an image as ``npz``; or several of them, as a sequence, or with commas between.
+            maps of an image as ``npz``; or several of them, as a sequence, or with commas between. Where ``None``,
+            ``both`` of a classifier, and the ``sheet`` of a detector.
         image_format: ``png`` or ``jpg``.
-        overlay_weight: weight of the map in the overlay, in [0, 1].
+        max_size: longer side of written pictures at most, in pixels; larger images are shown smaller. 0: no limit.
+        colormap: colours of maps in overlays: ``turbo``, ``inferno``, ``magma``, ``viridis``, ``cividis`` or ``jet``.
+        overlay_weight: weight of the map in the overlay where it is high, in [0, 1]; where it is low the image stays.
         confidence_threshold: score in [0, 1] from which a detector's box counts as found, and so is listed; of
             ``BOXES`` each that is listed has a map. Where ``None``, the one in ``model_info``, or 0.5.
     """
@@ -49,16 +60,19 @@ class ExplainConfig:
     )
     postprocess: bool = option(True, "BOOL", "maps in the size of the image, else as the network has them", WRITTEN)
     crop_padded_map: bool = option(True, "BOOL", "cut the padding of the network's input off the maps", WRITTEN)
-    content: DumpContent | str = option(
-        DumpContent.BOTH,
+    content: DumpContent | str | None = option(
+        None,
         "WORD[,WORD]",
-        f"{words(DumpContent)}: pictures, one page an image, or the maps as numbers",
+        f"{words(DumpContent)}: pictures, one page an image, or the maps as numbers; both of a classifier, the sheet "
+        "of a detector by default",
         WRITTEN,
     )
     image_format: ImageFormat = option(
         ImageFormat.PNG, "WORD", f"{words(ImageFormat)}: exact, or small and fast", WRITTEN
     )
-    overlay_weight: float = option(0.5, "0-1", "weight of the map in the overlay", WRITTEN)
+    max_size: int = option(1024, "N", "longer side of pictures at most, in pixels; 0: as large as the image", WRITTEN)
+    colormap: Colormap = option(Colormap.TURBO, "WORD", f"{words(Colormap)}: colours of maps in overlays", WRITTEN)
+    overlay_weight: float = option(0.5, "0-1", "weight of the map in the overlay, where the map is high", WRITTEN)
     confidence_threshold: float | None = option(
         None,
         "0-1",
@@ -67,8 +81,11 @@ class ExplainConfig:
     )
 
     def __post_init__(self) -> None:
-        read_words(self, target_explain_group=TargetExplainGroup, image_format=ImageFormat)
-        object.__setattr__(self, "content", _read_content(self.content))
+        read_words(self, target_explain_group=TargetExplainGroup, image_format=ImageFormat, colormap=Colormap)
+        if self.content is not None:
+            object.__setattr__(self, "content", _read_content(self.content))
+        if self.max_size < 0:
+            raise ConfigError(f"explain_config.max_size is {self.max_size}; expected a number of pixels, or 0 for all.")
         for name in ("predicted_maps_conf_thr", "overlay_weight", "confidence_threshold"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
@@ -76,10 +93,16 @@ class ExplainConfig:
 
     @property
     def contents(self) -> frozenset[DumpContent]:
-        """What to write, word by word: maps and overlays where it is both."""
-        asked = {DumpContent(word) for word in self.content.split(",")}
+        """What to write, word by word: maps and overlays where it is both, or nothing is said."""
+        asked = {DumpContent(word) for word in (self.content or DumpContent.BOTH).split(",")}
         both = {DumpContent.MAPS, DumpContent.OVERLAYS} if DumpContent.BOTH in asked else set()
         return frozenset(asked - {DumpContent.BOTH} | both)
+
+    def of_task(self, task: Task) -> ExplainConfig:
+        """Return what is written for a task, where nothing is said: of a detector the sheet, which has all its maps."""
+        if self.content is not None:
+            return self
+        return replace(self, content=DumpContent.BOTH if task.is_classification else DumpContent.SHEET)
 
 
 def _read_content(value: object) -> DumpContent | str:

@@ -123,6 +123,17 @@ class DumpContent(Word):
     """The maps as numbers."""
 
 
+class Colormap(Word):
+    """Colours of a map, from its lowest value to its highest. All but jet are smooth: no edge that the map has not."""
+
+    TURBO = "turbo"
+    INFERNO = "inferno"
+    MAGMA = "magma"
+    VIRIDIS = "viridis"
+    CIVIDIS = "cividis"
+    JET = "jet"
+
+
 class Weights(Word):
     """Which weights of a checkpoint count where a trainer kept both: averaged over training (EMA), or the last ones."""
 

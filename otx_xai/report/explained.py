@@ -35,18 +35,20 @@ class PlacedMaps:
     geometry: InputGeometry
     grid: MapGrid | None = None
 
-    def on_image(self, number: int, *, crop_padding: bool = True) -> FloatArray:
+    def on_image(self, number: int, *, crop_padding: bool = True, size: Size | None = None) -> FloatArray:
         """Lay one of the maps over the image.
 
         Args:
             number: of the map, from 0.
             crop_padding: cut off what lies over padding; else the whole map is stretched over the image.
+            size: ``(height, width)`` of a picture of the image that it is laid over instead.
 
         Returns:
             ``float32`` ``(H, W)`` in [0, 1].
         """
+        one = self.maps[number][None]
         laid: FloatArray = to_image(
-            self.maps[number][None], self.image_size, self.geometry, crop_padding=crop_padding, grid=self.grid
+            one, self.image_size, self.geometry, crop_padding=crop_padding, grid=self.grid, size=size
         )[0]
         return laid
 
@@ -57,7 +59,7 @@ class ExplainedImage:
 
     Args:
         info: the image.
-        image: RGB ``uint8`` ``(H, W, 3)``, the original.
+        image: RGB ``uint8`` ``(H, W, 3)``, the original or a smaller picture of it; ``placed`` has the original's size.
         predictions: of a classifier the classes above the threshold, best first, the best one where none is above; of
             a detector its boxes, best first.
         targets: what was explained, as many as there are maps; the target of a per-image map is -1.

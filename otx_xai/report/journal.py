@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from otx_xai.errors import OutputError
-from otx_xai.records import ImageInfo, Prediction
+from otx_xai.records import ImageInfo, Prediction, Size
 from otx_xai.report.explained import ExplainedImage
 from otx_xai.report.files import unwritable_text, utf8, write_atomic
 from otx_xai.report.leftovers import set_aside
@@ -144,30 +144,34 @@ def restore_order(path: str | Path, images: Iterable[ImageInfo]) -> None:
         _rewrite(path, in_order)
 
 
-def record(explained: ExplainedImage, files: Iterable[str], method: str) -> dict[str, object]:
+def record(
+    explained: ExplainedImage, files: Iterable[str], method: str, picture_size: Size | None = None
+) -> dict[str, object]:
     """Describe the results of one image for the journal.
 
     Args:
         explained: the image and its results.
         files: what was written, relative to the folder of the run.
         method: what explained it.
+        picture_size: ``(height, width)`` of its maps and overlays, where they are smaller than the image.
 
     Returns:
         A dict that :mod:`json` can write: ``path``, ``name``, ``size`` ``[h, w]``, ``predictions`` and ``targets``
         (each ``{target, label, score}``, of a box also ``box`` ``[x1, y1, x2, y2]`` in pixels of the image), ``files``,
-        ``method``, ``seconds``, and ``warnings`` where there are any.
+        ``method``, ``seconds``, and ``picture_size`` and ``warnings`` where there are any.
     """
-    height, width = explained.image.shape[:2]
     line: dict[str, object] = {
         "path": explained.info.file,
         "name": explained.info.name,
-        "size": [height, width],
+        "size": list(explained.placed.image_size),
         "predictions": [_plain(prediction) for prediction in explained.predictions],
         "targets": [_plain(target) for target in explained.targets],
         "files": list(files),
         "method": str(method),
         "seconds": round(float(explained.seconds), 6),
     }
+    if picture_size is not None:
+        line["picture_size"] = list(picture_size)
     if explained.warnings:
         line["warnings"] = list(explained.warnings)
     return line

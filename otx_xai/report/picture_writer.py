@@ -7,12 +7,20 @@ from pathlib import Path
 
 from otx_xai.errors import LabelError
 from otx_xai.postprocess import to_uint8
-from otx_xai.records import PER_IMAGE_TARGET, DumpContent, ExplainConfig, Prediction, UInt8Array
+from otx_xai.records import PER_IMAGE_TARGET, DumpContent, ExplainConfig, Prediction, Size, UInt8Array
 from otx_xai.report.explained import ExplainedImage
 from otx_xai.report.files import MAP_FOLDER, encode, write_file
 from otx_xai.report.names import slugs
 from otx_xai.report.overlays import caption, overlay_of
-from otx_xai.report.pictures import annotate
+from otx_xai.report.pictures import annotate, limited, limited_size
+
+_PICTURES = frozenset({DumpContent.MAPS, DumpContent.OVERLAYS})
+
+
+def size_of_pictures(image_size: Size, config: ExplainConfig) -> Size | None:
+    """Return the ``(height, width)`` of the pictures of an image; ``None`` where they are as large as the image."""
+    size = limited_size(image_size, config.max_size)
+    return None if size == image_size or config.contents.isdisjoint(_PICTURES) else size
 
 
 class PictureWriter:
@@ -23,7 +31,7 @@ class PictureWriter:
       of this class (all boxes on the map of the whole image), and the outlines of their masks,
 
     without ``_class_<label>`` for a map of the whole image, with ``_box_<n>`` behind it for the map of a single box,
-    ``n`` being its number, and with ``.jpg`` for JPEG.
+    ``n`` being its number, and with ``.jpg`` for JPEG. None is larger than ``config.max_size`` says.
 
     Args:
         folder: where to.
@@ -36,26 +44,32 @@ class PictureWriter:
         self._slugs = slugs(labels)
         self._config = config
         self._contents = config.contents
+        self._wants_overlay = DumpContent.OVERLAYS in self._contents
 
     def write(self, explained: ExplainedImage) -> tuple[str, ...]:
         """Render and write the pictures of one image; see :class:`~otx_xai.report.writer.Writer`."""
+        small = limited(explained.image, self._config.max_size) if self._wants_overlay else None
         return tuple(
             self._write_picture(name, picture)
-            for number, target in enumerate(explained.targets)
-            for name, picture in self._render(explained, number, target)
+            for number in range(len(explained.targets))
+            for name, picture in self._render(explained, number, small)
         )
 
-    def _render(self, explained: ExplainedImage, number: int, target: Prediction) -> Iterator[tuple[str, UInt8Array]]:
-        config, stem = self._config, f"{explained.info.stem}{self._target_part(target)}"
-        wants_overlay = DumpContent.OVERLAYS in self._contents
-        on_image = None
-        if wants_overlay or config.postprocess:
-            on_image = explained.placed.on_image(number, crop_padding=config.crop_padded_map)
+    def _render(
+        self, explained: ExplainedImage, number: int, small: UInt8Array | None
+    ) -> Iterator[tuple[str, UInt8Array]]:
+        """Yield the pictures of one target by name; ``small``: of the image, to lay the map over."""
+        config, placed, target = self._config, explained.placed, explained.targets[number]
+        stem = f"{explained.info.stem}{self._target_part(target)}"
+        laid = None
+        if small is not None or config.postprocess:
+            size = limited_size(placed.image_size, config.max_size)
+            laid = placed.on_image(number, crop_padding=config.crop_padded_map, size=size)
         if DumpContent.MAPS in self._contents:
-            shown = on_image if config.postprocess and on_image is not None else explained.maps[number]
+            shown = laid if config.postprocess and laid is not None else explained.maps[number]
             yield f"{stem}_saliency_map", to_uint8(shown)
-        if wants_overlay and on_image is not None:
-            picture = overlay_of(explained, target, on_image, config)
+        if small is not None and laid is not None:
+            picture = overlay_of(explained, target, small, laid, config)
             yield f"{stem}_overlay", annotate(picture, caption(target), in_place=True)
 
     def _target_part(self, target: Prediction) -> str:

@@ -4,46 +4,67 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from otx_xai.postprocess import to_uint8
-from otx_xai.records import FloatArray, Size, UInt8Array
-from otx_xai.report.text import LARGEST_PART, Colour, band_height, letter_size, shorten, write
+from otx_xai.records import Colormap, FloatArray, Size, UInt8Array
+from otx_xai.report.text import LARGEST_PART, Colour, band_height, letter_size, shorten, text_width, write
 
 TILE_SIZE: Size = (240, 240)
 """``(height, width)`` of the pictures on a contact sheet."""
 
-_JET_RGB: UInt8Array = np.ascontiguousarray(
-    cv2.applyColorMap(np.arange(256, dtype=np.uint8).reshape(256, 1), cv2.COLORMAP_JET)[:, :, ::-1]
-)
+_FULL = 0.6
+"""Value of a map from which on an overlay is as strong as it gets: below, its strength follows the map."""
 _WHITE: Colour = (255, 255, 255)
 _INK: Colour = (40, 44, 52)
 _PAPER: Colour = (246, 247, 249)
 _MARGIN = 12
+_ENDS = ("low", "high")
 
 
-def colormap(map: FloatArray) -> UInt8Array:
-    """Colour a map with JET: 0 is dark blue, 0.5 green, 1 dark red.
+def colormap(map: FloatArray, colours: Colormap = Colormap.TURBO) -> UInt8Array:
+    """Colour a map; with turbo 0 is dark blue, 0.5 green, 1 dark red.
 
     Args:
         map: ``float32`` ``(H, W)`` in [0, 1].
+        colours: of its values.
 
     Returns:
         RGB ``uint8`` ``(H, W, 3)``.
     """
-    coloured: UInt8Array = cv2.applyColorMap(to_uint8(map), _JET_RGB)
+    coloured: UInt8Array = cv2.applyColorMap(to_uint8(map), _palette(colours))
     return coloured
 
 
-def overlay(image: UInt8Array, map: FloatArray, weight: float = 0.5) -> UInt8Array:
-    """Lay a coloured map over its image.
+@lru_cache(maxsize=8)
+def _palette(colours: Colormap) -> UInt8Array:
+    """Return the colours of 256 levels, RGB ``(256, 1, 3)``."""
+    levels = np.arange(256, dtype=np.uint8).reshape(256, 1)
+    return np.ascontiguousarray(cv2.applyColorMap(levels, getattr(cv2, f"COLORMAP_{colours.name}"))[:, :, ::-1])
+
+
+@lru_cache(maxsize=8)
+def _blending(colours: Colormap, weight: float) -> tuple[UInt8Array, UInt8Array]:
+    """Return what 256 levels of a map add to an image, RGB ``(256, 1, 3)``, and what they leave of it, ``(256,)``."""
+    rise = np.clip(np.arange(256) / (255 * _FULL), 0, 1)
+    strength = weight * rise**2 * (3 - 2 * rise)
+    left = np.rint(255 * (1 - strength))
+    added = np.rint(_palette(colours) * (1 - left / 255)[:, None, None])
+    return added.astype(np.uint8), left.astype(np.uint8)
+
+
+def overlay(image: UInt8Array, map: FloatArray, weight: float = 0.5, colours: Colormap = Colormap.TURBO) -> UInt8Array:
+    """Lay a coloured map over its image, as strongly as it is high: where it says nothing the image stays as it is.
 
     Args:
         image: RGB ``uint8`` ``(H, W, 3)``.
         map: ``float32`` ``(H, W)`` in [0, 1], of the size of the image.
-        weight: of the map, in [0, 1]; the image gets the rest.
+        weight: of the map where it is 0.6 or more, in [0, 1]; below, it falls smoothly, to 0 where the map is 0. The
+            image gets the rest.
+        colours: of the values of the map.
 
     Returns:
         RGB ``uint8`` ``(H, W, 3)``, a new array.
@@ -56,8 +77,12 @@ def overlay(image: UInt8Array, map: FloatArray, weight: float = 0.5) -> UInt8Arr
             f"The map is {map.shape} and the image {image.shape[:2]}; expected one size. "
             "Bring the map onto the image with to_image first."
         )
-    coloured = colormap(map)
-    blended: UInt8Array = cv2.addWeighted(coloured, weight, image, 1 - weight, 0, dst=coloured)
+    added, left = _blending(colours, weight)
+    levels = to_uint8(map)
+    coloured = cv2.applyColorMap(levels, added)
+    share = cv2.LUT(levels, left)
+    kept = cv2.multiply(image, cv2.merge((share, share, share)), scale=1 / 255)
+    blended: UInt8Array = cv2.add(coloured, kept, dst=coloured)
     return blended
 
 
@@ -89,7 +114,10 @@ def annotate(picture: UInt8Array, text: str, *, in_place: bool = False) -> UInt8
 
 
 def sheet(
-    tiles: Sequence[tuple[UInt8Array, str]], columns: int | None = None, tile_size: Size = TILE_SIZE
+    tiles: Sequence[tuple[UInt8Array, str]],
+    columns: int | None = None,
+    tile_size: Size = TILE_SIZE,
+    scale: Colormap | None = None,
 ) -> UInt8Array:
     """Arrange pictures with captions below them on one light page, row by row.
 
@@ -97,6 +125,7 @@ def sheet(
         tiles: at least one picture, RGB ``uint8`` of any size, and its caption; ``\\n`` separates lines of a caption.
         columns: pictures a row; by default up to four, and a page slightly wider than high for more.
         tile_size: ``(height, width)`` that every picture is fitted into, its aspect ratio kept.
+        scale: the colours of maps on it, shown below all pictures from low to high.
 
     Returns:
         RGB ``uint8``, the page.
@@ -115,7 +144,26 @@ def sheet(
         for first in range(0, len(tiles), columns)
     ]
     width = min(columns, len(tiles)) * (tile_size[1] + _MARGIN) + _MARGIN
-    return np.concatenate([*(_sheet_row(row, width, tile_size) for row in rows), _paper(_MARGIN, width)])
+    strips = [_sheet_row(row, width, tile_size) for row in rows]
+    if scale is not None:
+        strips.append(_scale_row(scale, width, tile_size))
+    return np.concatenate([*strips, _paper(_MARGIN, width)])
+
+
+def _scale_row(colours: Colormap, width: int, tile_size: Size) -> UInt8Array:
+    """Draw the scale of colours, as wide as a tile, with words at its ends."""
+    letters = letter_size(min(tile_size)) * 4 // 5
+    strip = _paper(_MARGIN + letters * 3 // 2, width)
+    line = strip[_MARGIN:]
+    low, high = (text_width(word, letters) for word in _ENDS)
+    left, right = _MARGIN + low + letters // 2, _MARGIN + tile_size[1] - high - letters // 2
+    if right - left < 2 * letters:
+        return _paper(0, width)
+    write(line, _ENDS[0], _MARGIN, letters, _INK)
+    write(line, _ENDS[1], right + letters // 2, letters, _INK)
+    ramp = np.linspace(0, 1, right - left, dtype=np.float32)[None]
+    line[letters // 2 : letters * 3 // 2 - letters // 2, left:right] = colormap(ramp, colours)
+    return strip
 
 
 def _balanced_columns(count: int) -> int:
@@ -145,6 +193,38 @@ def _sheet_row(row: Sequence[tuple[UInt8Array, list[str]]], width: int, tile_siz
 
 def _paper(height: int, width: int) -> UInt8Array:
     return np.full((height, width, 3), _PAPER, np.uint8)
+
+
+def limited_size(image_size: Size, longest: int) -> Size:
+    """Return the ``(height, width)`` of a picture of an image whose longer side is limited; 0 is no limit."""
+    scale = longest / max(image_size)
+    if not longest or scale >= 1:
+        return image_size
+    height, width = (max(1, round(side * scale)) for side in image_size)
+    return height, width
+
+
+def limited(picture: UInt8Array, longest: int) -> UInt8Array:
+    """Make a picture smaller whose longer side is more than ``longest`` pixels; 0 is no limit.
+
+    It is halved as often as it stays large enough, which OpenCV is fastest at, and only then brought to its size.
+
+    Args:
+        picture: RGB ``uint8`` ``(H, W, 3)``.
+        longest: pixels of its longer side.
+
+    Returns:
+        The picture, itself where it is small enough.
+    """
+    height, width = limited_size((picture.shape[0], picture.shape[1]), longest)
+    while picture.shape[0] >= 2 * height and picture.shape[1] >= 2 * width:
+        halves = picture.shape[1] // 2, picture.shape[0] // 2
+        even = picture[: 2 * halves[1], : 2 * halves[0]]
+        picture = cv2.resize(even, halves, interpolation=cv2.INTER_AREA)
+    if picture.shape[:2] == (height, width):
+        return picture
+    resized: UInt8Array = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
+    return resized
 
 
 def shrink(picture: UInt8Array, size: Size) -> UInt8Array:

@@ -12,6 +12,7 @@ from otx_xai.records import ExplainConfig, ImageInfo
 from otx_xai.report.explained import ExplainedImage
 from otx_xai.report.journal import JOURNAL, Journal, record, restore_order, take_up
 from otx_xai.report.leftovers import remove_leftovers, set_journal_aside
+from otx_xai.report.picture_writer import size_of_pictures
 from otx_xai.report.staging import STAGING, clear_staging, publish
 from otx_xai.report.writer import writers_of
 
@@ -65,6 +66,7 @@ class Results:
         self._root = root or work_dir
         self._journal_file = work_dir / JOURNAL
         self._images = images
+        self._config = config
         self._writers = writers_of(config, work_dir / STAGING, labels) if config is not None else ()
         self._recorder = recorder
         self._resumed = False
@@ -121,7 +123,8 @@ class Results:
         files = [file for writer in self._writers for file in writer.write(explained)]
         if self._recorder is not None:
             self._records[explained.info.name] = self._recorder.describe(explained)
-        line = record(explained, files, method)
+        shown = None if self._config is None else size_of_pictures(explained.placed.image_size, self._config)
+        line = record(explained, files, method, shown)
         if self._recorder is not None:  # evidence is passed on, and does not tell where files lie
             line |= {"path": explained.info.name, "targets": []}
         return line

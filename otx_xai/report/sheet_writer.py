@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from otx_xai.records import ExplainConfig, UInt8Array
+from otx_xai.records import ExplainConfig, Size, UInt8Array
 from otx_xai.report.explained import ExplainedImage
 from otx_xai.report.files import MAP_FOLDER, encode, write_file
 from otx_xai.report.overlays import WHOLE_IMAGE, caption, draw_detections, overlay_of
 from otx_xai.report.pictures import TILE_SIZE, sheet, shrink
+
+_LARGER = ((2, 480), (4, 400), (9, 320))
+"""Pictures on a page up to which each is so many pixels high and wide at most; on others it is ``TILE_SIZE``."""
 
 
 class SheetWriter:
@@ -32,12 +35,18 @@ class SheetWriter:
 
 
 def _page(explained: ExplainedImage, config: ExplainConfig) -> UInt8Array:
-    plain = explained.image
-    if explained.detections is not None:
-        plain = draw_detections(plain.copy(), explained, WHOLE_IMAGE)
-    tiles = [(shrink(plain, TILE_SIZE), explained.info.name.rpartition("/")[2])]
+    size = _tile_size(1 + len(explained.targets), config.max_size)
+    small = shrink(explained.image, size)
+    plain = draw_detections(small.copy(), explained, WHOLE_IMAGE)
+    tiles = [(plain, explained.info.name.rpartition("/")[2])]
     for number, target in enumerate(explained.targets):
-        on_image = explained.placed.on_image(number, crop_padding=config.crop_padded_map)
-        picture = overlay_of(explained, target, on_image, config)
-        tiles.append((shrink(picture, TILE_SIZE), caption(target)))
-    return sheet(tiles)
+        laid = explained.placed.on_image(number, crop_padding=config.crop_padded_map, size=small.shape[:2])
+        tiles.append((overlay_of(explained, target, small, laid, config), caption(target)))
+    return sheet(tiles, tile_size=size, scale=config.colormap if explained.targets else None)
+
+
+def _tile_size(count: int, longest: int) -> Size:
+    """Return how large pictures are on a page of so many: larger on one of few."""
+    side = next((side for most, side in _LARGER if count <= most), TILE_SIZE[0])
+    side = min(side, longest or side)
+    return side, side

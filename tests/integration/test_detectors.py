@@ -112,7 +112,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["fastestdet", "fcos"])
-def test_a_run_writes_boxes_maps_and_overlays(name: str, photos: Path, tmp_path: Path) -> None:
+def test_a_run_writes_boxes_and_a_sheet_of_maps(name: str, photos: Path, tmp_path: Path) -> None:
     model_file = tmp_path / "model.xml"
     ov.save_model(detectors.case(name).model, model_file, compress_to_fp16=False)
     config = ExplainConfig(confidence_threshold=0.0 if name == "fcos" else 0.3, predicted_maps_conf_thr=0.0)
@@ -130,19 +130,19 @@ def test_a_run_writes_boxes_maps_and_overlays(name: str, photos: Path, tmp_path:
         assert 0 <= top <= bottom <= height
     for entry in entries:
         assert [t["label"] for t in entry["targets"]] == list(dict.fromkeys(p["label"] for p in entry["predictions"]))
-        assert len(entry["files"]) == 2 * len(entry["targets"])
+        assert [file.rsplit("_", 1)[1] for file in entry["files"]] == ["sheet.png"]
         assert entry["method"] == "detclassprobabilitymap"
 
 
-def test_an_image_without_boxes_gets_an_entry_and_no_picture(photos: Path, tmp_path: Path) -> None:
+def test_an_image_without_boxes_gets_an_entry_and_a_sheet_of_the_image_alone(photos: Path, tmp_path: Path) -> None:
     model_file = tmp_path / "model.xml"
     ov.save_model(detectors.case("fcos").model, model_file, compress_to_fp16=False)
     run = Engine(work_dir=tmp_path / "out").explain(
         model_file, data_root=photos, dump=True, explain_config=ExplainConfig(confidence_threshold=1.0)
     )
     entries = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
-    assert (run.explained, run.exit_code, run.files) == (3, 0, 0)
-    assert all((entry["predictions"], entry["targets"], entry["files"]) == ([], [], []) for entry in entries)
+    assert (run.explained, run.exit_code, run.files) == (3, 0, 3)
+    assert all((entry["predictions"], entry["targets"], len(entry["files"])) == ([], [], 1) for entry in entries)
 
 
 def test_the_explainer_in_hand_finds_the_same(photos: Path) -> None:

@@ -187,7 +187,8 @@ def test_pictures_cover_the_image_and_an_interrupted_run_goes_on(
 ) -> None:
     def explain() -> list[dict[str, object]]:
         engine = Engine(work_dir=tmp_path)
-        run = engine.explain(model_file, data_root=folder, dump=True, explain_config=ExplainConfig())
+        config = ExplainConfig(content="both")
+        run = engine.explain(model_file, data_root=folder, dump=True, explain_config=config)
         assert (run.explained, len(run.failures)) == (3, 2)
         return [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
 

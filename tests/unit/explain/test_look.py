@@ -8,7 +8,7 @@ from otx_xai import report
 from otx_xai.errors import ConfigError
 from otx_xai.explain.look import Canvas, Look, as_picture, show
 from otx_xai.postprocess import place
-from otx_xai.records import InputGeometry, ResizeType
+from otx_xai.records import Colormap, InputGeometry, ResizeType
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (30, 50, 3), np.uint8)
@@ -46,7 +46,10 @@ def test_values():
     colour = shown(Look())[0]
     assert np.abs(colour.astype(int) - report.colormap(grey / np.float32(255))).max() <= 4
     np.testing.assert_array_equal(shown(Look(overlay=True, overlay_weight=0))[0], PICTURE)
-    np.testing.assert_array_equal(shown(Look(overlay=True, overlay_weight=1))[0], colour)
+    high = grey >= 0.61 * 255
+    np.testing.assert_array_equal(shown(Look(overlay=True, overlay_weight=1))[0][high], colour[high])
+    inferno = shown(Look(colormap="Inferno"))[0]
+    np.testing.assert_array_equal(inferno, report.colormap(grey / np.float32(255), Colormap.INFERNO))
 
 
 def test_nothing_to_show():
@@ -91,6 +94,11 @@ def test_output_size_is_checked(size: tuple):
 def test_overlay_weight_is_checked(weight: float):
     with pytest.raises(ConfigError, match="overlay_weight"):
         Look(overlay_weight=weight)
+
+
+def test_colours_are_checked():
+    with pytest.raises(ConfigError, match="'rainbow' is no Colormap; expected one of turbo"):
+        Look(colormap="rainbow")
 
 
 GREY = PICTURE[..., 0]

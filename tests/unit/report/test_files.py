@@ -20,11 +20,13 @@ from otx_xai.records import (
     MapGrid,
     Prediction,
     ResizeType,
+    Task,
 )
 from otx_xai.report import (
     ExplainedImage,
     Journal,
     PlacedMaps,
+    Results,
     annotate,
     overlay,
     read_journal,
@@ -39,6 +41,7 @@ from otx_xai.report import (
     writers_of,
 )
 from otx_xai.report.files import write_drawing
+from otx_xai.report.pictures import limited
 
 GEOMETRY = InputGeometry((32, 32), ResizeType.FIT_TO_WINDOW_LETTERBOX)
 LABELS = ("tabby cat", "St. Bernard", "tabby/cat")
@@ -250,7 +253,49 @@ class TestWriters:
 
     def test_sheet(self, tmp_path):
         assert self.write(tmp_path, content=DumpContent.SHEET) == ("saliency_map/photo_sheet.png",)
-        assert read(tmp_path / "saliency_map/photo_sheet.png").shape[1] == 3 * 252 + 12
+        assert read(tmp_path / "saliency_map/photo_sheet.png").shape[1] == 3 * 412 + 12
+
+    @pytest.mark.parametrize(("targets", "side"), [(1, 480), (3, 400), (8, 320), (9, 240)])
+    @pytest.mark.parametrize("limit", [100, 1024])
+    def test_pictures_on_a_sheet_of_few_are_larger(self, tmp_path, targets, side, limit):
+        item = explained(targets=[(i % 3, 0.5) for i in range(targets)])
+        (file,) = self.write(tmp_path, item, content=DumpContent.SHEET, max_size=limit)
+        columns = {1: 2, 3: 4, 8: 3, 9: 4}[targets]
+        assert read(tmp_path / file).shape[1] == columns * (min(side, limit) + 12) + 12
+
+    @pytest.mark.parametrize(("task", "files"), [(Task.CLASSIFICATION, 4), (Task.DETECTION, 1)])
+    def test_a_detector_gets_one_sheet_where_nothing_is_said(self, tmp_path, task, files):
+        config = ExplainConfig(max_size=20).of_task(task)
+        assert len(written(tmp_path, explained(), config)) == files
+        asked = ExplainConfig(content=DumpContent.BOTH).of_task(task)
+        assert len(written(tmp_path, explained(), asked)) == 4
+
+    @pytest.mark.parametrize("as_read", [False, True], ids=["whole", "made smaller while it was read"])
+    def test_pictures_are_limited(self, tmp_path, as_read):
+        item = explained(size=(300, 401))
+        small = limited(item.image, 100)
+        files = self.write(tmp_path, replace(item, image=small) if as_read else item, max_size=100)
+        for file in files:
+            assert read(tmp_path / file).shape[:2] == (75, 100)
+        whole = to_image(item.maps, (300, 401), GEOMETRY)[0]
+        expected = cv2.resize(whole, (100, 75), interpolation=cv2.INTER_AREA)
+        np.testing.assert_allclose(read(tmp_path / files[0]) / 255, expected, atol=0.03)
+        laid = to_image(item.maps, (300, 401), GEOMETRY, size=(75, 100))[0]
+        expected = annotate(overlay(small, laid), "tabby cat 0.93")
+        np.testing.assert_array_equal(read(tmp_path / files[1])[..., ::-1], expected)
+        assert read(tmp_path / self.write(tmp_path, item, max_size=0)[0]).shape == (300, 401)
+        assert read(tmp_path / self.write(tmp_path, item)[0]).shape == (300, 401), "small ones are as they are"
+
+    @pytest.mark.parametrize(
+        ("config", "expected"),
+        [({}, [75, 100]), ({"content": "npz,maps"}, [75, 100]), ({"max_size": 0}, None), ({"content": "sheet"}, None)],
+    )
+    def test_a_line_tells_how_large_its_pictures_are(self, tmp_path, config, expected):
+        item = explained(size=(300, 400))
+        results = Results(tmp_path, [item.info], LABELS, ExplainConfig(**{"max_size": 100, **config}))
+        with results.opened():
+            line = results.write(item, "reciprocam")
+        assert (line["size"], line.get("picture_size")) == ([300, 400], expected)
 
     def test_jpg_in_folders(self, tmp_path):
         files = self.write(tmp_path, explained("a/b/photo"), image_format=ImageFormat.JPG)

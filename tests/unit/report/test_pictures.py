@@ -1,10 +1,12 @@
 import threading
 
 import cv2
+import matplotlib
 import numpy as np
 import pytest
 
 from otx_xai.postprocess import to_uint8
+from otx_xai.records import Colormap
 from otx_xai.report import annotate, colormap, overlay, pictures, sheet
 from otx_xai.report import text as lettering
 
@@ -22,24 +24,95 @@ def noise(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
 
 
-def test_colormap_is_jet_in_rgb():
-    levels = np.arange(256, dtype=np.float32)[None] / 255
-    expected = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_JET)[..., ::-1]
-    coloured = colormap(levels)
+LEVELS = np.arange(256, dtype=np.float32)[None] / 255
+
+
+@pytest.mark.parametrize("colours", [colours for colours in Colormap if colours is not Colormap.JET])
+def test_colormaps_are_those_of_matplotlib_in_rgb(colours):
+    expected = matplotlib.colormaps[colours.value](LEVELS)[..., :3] * 255
+    coloured = colormap(LEVELS, colours)
     assert coloured.dtype == np.uint8
-    np.testing.assert_array_equal(coloured, expected)
-    assert coloured[0, 0, 2] > coloured[0, 0, 0] == 0, "low is blue"
-    assert coloured[0, 255, 0] > coloured[0, 255, 2] == 0, "high is red"
+    np.testing.assert_allclose(coloured, expected, atol=1)
+
+
+def test_jet_is_that_of_opencv():
+    expected = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_JET)[..., ::-1]
+    np.testing.assert_array_equal(colormap(LEVELS, Colormap.JET), expected)
+
+
+def test_low_is_blue_and_high_is_red():
+    coloured = colormap(LEVELS).astype(int)
+    np.testing.assert_array_equal(coloured, colormap(LEVELS, Colormap.TURBO))
+    assert coloured[0, 30, 2] > coloured[0, 30, 0]
+    assert coloured[0, 255, 0] > 100 > coloured[0, 255, 2]
 
 
 @pytest.mark.parametrize("weight", [0, 0.3, 0.5, 1])
-def test_overlay_is_the_weighted_mean(weight):
+@pytest.mark.parametrize("colours", [Colormap.TURBO, Colormap.INFERNO])
+def test_an_overlay_is_as_strong_as_its_map(weight, colours):
     image = noise(11, 17)
     saliency_map = np.random.default_rng(1).random((11, 17), np.float32)
     before = image.copy()
-    expected = image * (1 - weight) + colormap(saliency_map) * float(weight)
-    np.testing.assert_allclose(overlay(image, saliency_map, weight), expected, atol=0.51)
+    rise = np.clip(saliency_map / 0.6, 0, 1)[..., None]
+    strength = weight * (3 * rise**2 - 2 * rise**3)
+    expected = image * (1 - strength) + colormap(saliency_map, colours) * strength
+    np.testing.assert_allclose(overlay(image, saliency_map, weight, colours), expected, atol=2.5)
     np.testing.assert_array_equal(image, before)
+
+
+def test_where_a_map_is_high_its_weight_counts():
+    image, high = noise(11, 17), np.linspace(0.61, 1, 11 * 17, dtype=np.float32).reshape(11, 17)
+    np.testing.assert_allclose(overlay(image, high, 0.5), image * 0.5 + colormap(high) * 0.5, atol=1.01)
+    np.testing.assert_array_equal(overlay(image, high, 1), colormap(high))
+
+
+@pytest.mark.parametrize("weight", [0.5, 1])
+def test_a_map_that_says_nothing_leaves_the_image_as_it_is(weight):
+    image = noise(11, 17)
+    np.testing.assert_array_equal(overlay(image, np.zeros((11, 17), np.float32), weight), image)
+
+
+@pytest.mark.parametrize(
+    ("size", "longest", "expected"),
+    [
+        ((3000, 4000), 1024, (768, 1024)),
+        ((4000, 3000), 1024, (1024, 768)),
+        ((375, 500), 1024, (375, 500)),
+        ((375, 500), 500, (375, 500)),
+        ((375, 500), 0, (375, 500)),
+        ((301, 499), 100, (60, 100)),
+        ((1, 5000), 50, (1, 50)),
+        ((5000, 3), 50, (50, 1)),
+    ],
+)
+def test_pictures_are_limited_by_their_longer_side(size, longest, expected):
+    rows, columns = (np.linspace(0, 255, side) for side in size)
+    picture = np.stack(np.broadcast_arrays(rows[:, None], columns, 7.0), -1).astype(np.uint8)
+    small = pictures.limited(picture, longest)
+    assert small.shape == (*expected, 3)
+    assert pictures.limited_size(size, longest) == expected
+    if size == expected:
+        assert small is picture
+    elif min(expected) > 1:  # a ramp stays a ramp of the same height
+        ideal = (np.arange(expected[0]) + 0.5) / expected[0] * 255
+        np.testing.assert_allclose(small[:, expected[1] // 2, 0], ideal, atol=2)
+
+
+def test_a_smaller_picture_is_a_mean_of_its_pixels():
+    """Of black and white pixels in turn no limit makes white, as nearest pixels would."""
+    board = np.indices((1200, 1600)).sum(axis=0) % 2 * np.uint8(255)
+    small = pictures.limited(np.repeat(board[..., None], 3, axis=2).astype(np.uint8), 400)
+    assert np.abs(small.astype(int) - 128).max() <= 1
+
+
+def test_a_sheet_shows_the_scale_of_its_colours():
+    tiles = [(noise(60, 90), "cat 0.5")] * 2
+    plain, scaled = sheet(tiles), sheet(tiles, scale=Colormap.INFERNO)
+    np.testing.assert_array_equal(scaled[: len(plain) - 12], plain[: len(plain) - 12])
+    row = scaled[len(plain) :].reshape(-1, 3)
+    for value in (0.1, 0.5, 0.9):
+        colour = colormap(np.full((1, 1), value, np.float32), Colormap.INFERNO)[0, 0]
+        assert (np.abs(row.astype(int) - colour).max(axis=1) <= 3).any()
 
 
 def test_overlay_refuses_another_size():
