@@ -270,7 +270,7 @@ class _Views:
         plan = self._plan
 
         def finish(read: ReadImage, outputs: Arrays) -> tuple[str, Choice | None]:
-            height, width = read.image.shape[:2]
+            height, width = read.image_size
             with image_errors(read.info):
                 if read.tiled is None:
                     return read.info.name, plan.choose(outputs, (height, width), session)
@@ -281,7 +281,7 @@ class _Views:
             return _found(result for _, result in results if not isinstance(result, ImageError))
 
     def _perturbed(self, session: Session, tensor: NDArray[Any], read: ReadImage) -> Choice | None:
-        height, width = read.image.shape[:2]
+        height, width = read.image_size
         try:
             return self._plan.perturb(session, subject_of(tensor, self._plan.facts), (height, width))
         except ImageError:
