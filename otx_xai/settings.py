@@ -27,6 +27,7 @@ from otx_xai.records import (
     JudgedClass,
     Labels,
     Method,
+    Pack,
     Precision,
     Preset,
     Targets,
@@ -128,7 +129,7 @@ class RunSettings:
     work_dir: str | Path | None = option(
         None,
         "FOLDER",
-        "results; otx-workspace/<timestamp> by default",
+        "results; otx-workspace/<timestamp> by default; `otx explain` also writes to a URL",
         WRITTEN,
         decides=False,
         is_path=True,
@@ -205,6 +206,13 @@ class ExplainSettings(RunSettings):
     )
     dump: bool = option(False, "BOOL", "write pictures, not only predictions.jsonl", WRITTEN)
     explain_config: ExplainConfig = section(ExplainConfig)
+    pack: Pack | None = option(
+        None,
+        "WORD",
+        f"{words(Pack)}: put the pictures of --pack_size images into one file, which WebDataset reads",
+        WRITTEN,
+    )
+    pack_size: int = option(512, "N", "images whose pictures are packed into one file", WRITTEN)
     resume: bool = option(
         True, "BOOL", "go on with an interrupted run of the same settings, else begin anew", WRITTEN, decides=False
     )
@@ -218,9 +226,13 @@ class ExplainSettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        read_words(self, explain_mode=ExplainMode)
+        read_words(self, explain_mode=ExplainMode, pack=Pack)
         if self.shard is not None:
             read_shard(self.shard)
+        if self.pack_size < 1:
+            raise ConfigError(f"--pack_size is {self.pack_size}; expected at least 1.")
+        if self.pack is not None and not self.dump:
+            raise ConfigError("--pack was given, and no pictures are written. Add --dump True, or leave --pack out.")
 
 
 @dataclass(frozen=True)

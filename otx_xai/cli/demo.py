@@ -13,9 +13,9 @@ def run(verb: str, argv: list[str]) -> int:
     add(parser, "seed", "N", "of the pictures and of the training", 0)
     options = parse(parser, verb, argv)
     from otx_xai.demo import run_demo
-    from otx_xai.engine.workspace import WORKSPACE, named_folder
+    from otx_xai.engine.workspace import WORKSPACE, folder_here, named_folder
 
-    work_dir = named_folder(options["work_dir"]) or WORKSPACE / "demo"
+    work_dir = folder_here(named_folder(options["work_dir"]), "demo") or WORKSPACE / "demo"
     for number, result in enumerate(run_demo(work_dir, options["task"], seed=options["seed"])):
         print(("\n" if number else "") + result.summary(), flush=True)
     return 0

@@ -30,6 +30,7 @@ from otx_xai.report.manifest import Manifest, write_config
 from otx_xai.runtime import Session
 from otx_xai.settings import ExplainSettings, absolute
 from otx_xai.shards.shard_plan import PLAN
+from otx_xai.storage import Place
 
 logger = logging.getLogger("otx_xai")
 
@@ -174,7 +175,7 @@ def open_session(plan: Plan, device: str, told: Precision, *, normalised: bool) 
 # What the run leaves behind, apart from its results.
 
 
-def manifest_of(work_dir: Path, opened: Opened) -> Manifest:
+def manifest_of(work_dir: Place, opened: Opened) -> Manifest:
     """Return the manifest of a run that explains all images.
 
     Args:
@@ -194,11 +195,11 @@ def manifest_of(work_dir: Path, opened: Opened) -> Manifest:
     )
 
 
-def begin_run(work_dir: Path, opened: Opened, *, keep: bool) -> tuple[Run, Session]:
+def begin_run(work_dir: Place, opened: Opened, *, keep: bool) -> tuple[Run, Session]:
     """Write ``config.yaml``, and return the run with its manifest, and the session to execute it with.
 
     Args:
-        work_dir: folder of the run, which exists.
+        work_dir: folder of the run, which exists, on this machine or in a store.
         opened: what explains.
         keep: keep the explanations in memory, to return them.
 
@@ -206,7 +207,7 @@ def begin_run(work_dir: Path, opened: Opened, *, keep: bool) -> tuple[Run, Sessi
         ConfigError: the folder is that of a run in shards.
         OutputError: it cannot be written.
     """
-    if (work_dir / PLAN).exists():
+    if isinstance(work_dir, Path) and (work_dir / PLAN).exists():
         raise ConfigError(
             f"{str(work_dir)!r} holds {PLAN}, so it is the work directory of a run in shards. Expected --shard K/N or "
             "--ray; add it, remove plan and parts, or give another --work_dir."
@@ -214,7 +215,8 @@ def begin_run(work_dir: Path, opened: Opened, *, keep: bool) -> tuple[Run, Sessi
     settings, plan, data = opened.settings, opened.planned, opened.data
     write_config(work_dir, settings.arguments())
     manifest, config, dump = manifest_of(work_dir, opened), settings.explain_config, settings.dump
-    run = Run(work_dir, manifest, plan, config, data.images, dump=dump, keep=keep, loader=data.loader)
+    pack = settings.pack_size if settings.pack is not None else 0
+    run = Run(work_dir, manifest, plan, config, data.images, dump=dump, keep=keep, loader=data.loader, pack=pack)
     return run, settled(
         opened.session,
         plan,

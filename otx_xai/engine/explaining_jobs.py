@@ -18,7 +18,7 @@ from otx_xai.engine.explaining import (
     save_explained,
 )
 from otx_xai.engine.spreading import refuse_what_is_not_spread, whole, workplace
-from otx_xai.engine.workspace import explain_run, named_folder
+from otx_xai.engine.workspace import explain_run, folder_here, named_folder, written_to
 from otx_xai.errors import ConfigError
 from otx_xai.explain.insertion import split_layers
 from otx_xai.explain.plan import How, plan
@@ -32,6 +32,7 @@ from otx_xai.records import (
     InputOptions,
     Labels,
     Method,
+    Pack,
     Precision,
     Preset,
     Targets,
@@ -41,7 +42,7 @@ from otx_xai.report import locked
 from otx_xai.settings import ExplainSettings, read_shard
 from otx_xai.shards.merging import merge_parts
 from otx_xai.shards.shard_run import explain_shard
-from otx_xai.storage import Url
+from otx_xai.storage import Url, place_of
 
 if TYPE_CHECKING:
     from otx_xai.data.datamodule import OTXDataModule
@@ -75,6 +76,8 @@ class ExplainingJobs(EngineState):
         precision: Precision | str = Precision.F32,
         batch_size: int = 1,
         output_model: str | Path | None = None,
+        pack: Pack | str | None = None,
+        pack_size: int = 512,
         resume: bool = True,
         seed: int = 0,
         num_steps: int | None = None,
@@ -128,6 +131,9 @@ class ExplainingJobs(EngineState):
                 best class is the same, and it is faster. ``run.json`` tells what was measured.
             batch_size: images an inference, where the model leaves its batch open.
             output_model: also save the model with its ``saliency_map`` output (all classes) to this ``.xml``.
+            pack: ``tar``: with ``dump``, put the pictures of every ``pack_size`` images into one file, which WebDataset
+                reads; its lines in the journal tell which (``pack``).
+            pack_size: images of such a file.
             resume: go on with an interrupted run of the same settings; else begin anew. A run that has explanations
                 to return always begins anew.
             seed: of the masks of RISE and D-RISE, and of the noise of SmoothGrad.
@@ -170,6 +176,8 @@ class ExplainingJobs(EngineState):
             noise=noise,
             dump=dump,
             explain_config=explain_config or ExplainConfig(),
+            pack=read_word(Pack, pack),
+            pack_size=pack_size,
             resume=resume,
             shard=shard,
         )
@@ -191,7 +199,7 @@ class ExplainingJobs(EngineState):
             MissingPartsError: shards are not done; the error names them.
             OutputError: there is no plan, a part is broken, or a file cannot be written.
         """
-        folder = named_folder(work_dir) or self.work_dir
+        folder = folder_here(named_folder(work_dir) or self.work_dir, "merge")
         if folder is None:
             raise ConfigError("No work_dir was given; expected the folder of a run in shards.")
         return merge_parts(folder)
@@ -220,12 +228,12 @@ class ExplainingJobs(EngineState):
     def _explain(self, settings: ExplainSettings, datamodule: Any, *, keep: bool) -> ExplainRun:
         opened = self._open(settings, datamodule)
         work_dir = explain_run(self.work_dir)
-        opened = replace(opened, settings=replace(opened.settings, work_dir=work_dir))
+        opened = replace(opened, settings=replace(opened.settings, work_dir=str(work_dir)))
         with locked(work_dir):
             if settings.output_model is not None:
                 said = replace(opened.options, task=opened.planned.facts.task)
-                saved = Path(settings.output_model).expanduser()
                 layers, method = split_layers(settings.target_layer), reconcile(settings)[0]
-                save_explained(opened.source, said, opened.planned, layers, saved, method=method)
+                with written_to(place_of(settings.output_model)) as saved:
+                    save_explained(opened.source, said, opened.planned, layers, saved, method=method)
             run, session = begin_run(work_dir, opened, keep=keep)
             return run.execute(session, resume=settings.resume and not keep and opened.data.loader is None)

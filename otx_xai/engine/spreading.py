@@ -13,6 +13,7 @@ from otx_xai.report.manifest import plain
 from otx_xai.settings import ExplainSettings
 from otx_xai.shards.shard_plan import join_plan
 from otx_xai.shards.shard_run import Workplace
+from otx_xai.storage import Place, Url
 
 
 def whole(settings: ExplainSettings) -> ExplainSettings:
@@ -20,7 +21,7 @@ def whole(settings: ExplainSettings) -> ExplainSettings:
     return replace(settings, shard=None)
 
 
-def refuse_what_is_not_spread(settings: ExplainSettings, work_dir: Path | None) -> Path:
+def refuse_what_is_not_spread(settings: ExplainSettings, work_dir: Place | None) -> Path:
     """Return the work directory that all processes share.
 
     Raises:
@@ -29,6 +30,16 @@ def refuse_what_is_not_spread(settings: ExplainSettings, work_dir: Path | None) 
     if work_dir is None:
         raise ConfigError(
             "Shards of a run share one folder, and --work_dir was not given. Expected the same folder for all of them."
+        )
+    if isinstance(work_dir, Url):
+        raise ConfigError(
+            f"--work_dir is {str(work_dir)!r} beside --shard: shards share a folder that all machines see, and object "
+            "stores have none of its locks. Expected a folder; images and model may be URLs."
+        )
+    if settings.pack is not None:
+        raise ConfigError(
+            "--pack was given beside --shard: tar files are made of images that one process explains. Leave it out, or "
+            "explain without shards."
         )
     if settings.output_model is not None:
         raise ConfigError(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from otx_xai.errors import ConfigError, OutputError
-from otx_xai.storage import Url, place_of
+from otx_xai.storage import Place, Url, place_of
+from otx_xai.storage.objects import send_file
 
 logger = logging.getLogger("otx_xai")
 
@@ -20,25 +24,38 @@ CHECKPOINTS = ("best.ckpt", "last.ckpt")
 """What a training run leaves, the better first."""
 
 
-def named_folder(work_dir: str | Path | None) -> Path | None:
+def named_folder(work_dir: str | Path | None) -> Place | None:
     """Return the folder of results that a user names, ``~`` expanded; ``None`` where none is named.
 
     Raises:
-        ConfigError: the name is empty, which would mean the current folder, or a URL.
+        ConfigError: the name is empty, which would mean the current folder, or a URL that is not supported.
     """
     if work_dir is None:
         return None
     if not str(work_dir).strip():
         raise ConfigError("--work_dir is empty; expected a folder. Write '.' for the current one, or leave it out.")
-    place = place_of(work_dir)
-    if isinstance(place, Url):
+    return place_of(work_dir)
+
+
+def folder_here(work_dir: Place | None, verb: str) -> Path | None:
+    """Return the folder of a job that writes to this machine only.
+
+    Args:
+        work_dir: that is named.
+        verb: what runs.
+
+    Raises:
+        ConfigError: it is in a store.
+    """
+    if isinstance(work_dir, Url):
         raise ConfigError(
-            f"--work_dir is {str(place)!r}; expected a folder of this machine. Copy its content into the store later."
+            f"--work_dir is {str(work_dir)!r}, and `otx {verb}` writes to this machine only (`otx explain` writes into "
+            "stores). Expected a folder; copy it into the store afterwards."
         )
-    return place
+    return work_dir
 
 
-def new_run(work_dir: Path | None, verb: str) -> Path:
+def new_run(work_dir: Place | None, verb: str) -> Path:
     """Create the folder ``<work_dir>/<timestamp>`` of a run, and link to it as ``<work_dir>/.latest/<verb>``.
 
     Args:
@@ -46,23 +63,27 @@ def new_run(work_dir: Path | None, verb: str) -> Path:
         verb: what runs.
 
     Raises:
+        ConfigError: the folder is in a store.
         OutputError: the folder cannot be made.
     """
-    base = work_dir or WORKSPACE
+    base = folder_here(work_dir, verb) or WORKSPACE
     run = base / datetime.now().strftime("%Y%m%d_%H%M%S_%f")
     make(run)
     _link_latest(run, base / LATEST / verb)
     return run
 
 
-def explain_run(work_dir: Path | None) -> Path:
-    """Create the folder of an explain run: ``work_dir`` itself, which a second call resumes, else a new one."""
-    return _own_folder(work_dir, "explain")
+def explain_run(work_dir: Place | None) -> Place:
+    """Create the folder of an explain run: ``work_dir`` itself, which a second call resumes, else a new one.
+
+    In a store there are no folders to create, and no links.
+    """
+    return work_dir if isinstance(work_dir, Url) else _own_folder(work_dir, "explain")
 
 
-def audit_run(work_dir: Path | None) -> Path:
+def audit_run(work_dir: Place | None) -> Path:
     """Create the folder of an audit: ``work_dir`` itself, which a second call resumes, else a new one."""
-    return _own_folder(work_dir, "audit")
+    return _own_folder(folder_here(work_dir, "audit"), "audit")
 
 
 def make(folder: Path) -> None:
@@ -80,12 +101,14 @@ def make(folder: Path) -> None:
         ) from error
 
 
-def newest_checkpoint(work_dir: Path | None) -> Path:
+def newest_checkpoint(work_dir: Place | None) -> Path:
     """Return the checkpoint of the latest training run.
 
     Raises:
         ConfigError: nothing was trained there.
     """
+    if isinstance(work_dir, Url):
+        raise ConfigError(f"No checkpoint was given, and nothing is trained in {work_dir}. Pass it as --checkpoint.")
     latest = (work_dir or WORKSPACE) / LATEST / "train"
     for name in CHECKPOINTS:
         if (latest / name).is_file():
@@ -94,6 +117,31 @@ def newest_checkpoint(work_dir: Path | None) -> Path:
         f"No checkpoint was given, and {latest} holds none of {', '.join(CHECKPOINTS)}. Expected a model file: pass it "
         "as --checkpoint, or train one in this --work_dir first."
     )
+
+
+@contextmanager
+def written_to(file: Place) -> Iterator[Path]:
+    """Give a path to write to; what is there at the end is put into the store, where the file is to lie in one.
+
+    Files of the same stem that are written beside it are put first.
+
+    Args:
+        file: where the file is to lie.
+
+    Raises:
+        OutputError: it cannot be put.
+    """
+    if not isinstance(file, Url):
+        yield file
+        return
+    with TemporaryDirectory(prefix="otx_xai-") as folder:
+        here = Path(folder, file.name)
+        yield here
+        for path in sorted(Path(folder).iterdir(), key=lambda path: path == here):
+            try:
+                send_file(path, file.parent / path.name)
+            except OSError as error:
+                raise OutputError(f"{file.parent / path.name} cannot be written: {error.strerror}.") from error
 
 
 def _own_folder(work_dir: Path | None, verb: str) -> Path:

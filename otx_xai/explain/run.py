@@ -29,6 +29,7 @@ from otx_xai.report import JOURNAL, ExplainedImage, Line, PlacedMaps, Results
 from otx_xai.report.manifest import Manifest
 from otx_xai.report.results import Recorder
 from otx_xai.runtime import Arrays, Session
+from otx_xai.storage import Place
 
 logger = logging.getLogger("otx_xai")
 
@@ -53,7 +54,7 @@ class ExplainRun:
             network's resolution.
     """
 
-    work_dir: Path
+    work_dir: Place
     images: int
     explained: int
     resumed: int
@@ -102,11 +103,12 @@ class Run:
         loader: gives the pixels of the images, in their order; they are read from their files by default.
         recorder: keeps more of each image than the journal.
         root: folder that the files of images go into; ``work_dir`` by default.
+        pack: images whose files go into one tar file; 0: each file lies by itself.
     """
 
     def __init__(
         self,
-        work_dir: Path,
+        work_dir: Place,
         manifest: Manifest,
         plan: Plan,
         config: ExplainConfig,
@@ -117,12 +119,13 @@ class Run:
         loader: Any = None,
         recorder: Recorder | None = None,
         root: Path | None = None,
+        pack: int = 0,
     ) -> None:
         self._work_dir = work_dir
         self._manifest = manifest
         self._plan = plan
         self._images = images
-        self._results = Results(work_dir, images, plan.facts.labels, config if dump else None, recorder, root)
+        self._results = Results(work_dir, images, plan.facts.labels, config if dump else None, recorder, root, pack)
         self._keep = keep
         # Evidence is passed on, and does not tell where files lie
         self._places = {image.name: image.file for image in images} if recorder is not None else {}

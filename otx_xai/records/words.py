@@ -156,6 +156,12 @@ class AuditReport(Word):
     NOIMAGES = "noimages"
 
 
+class Pack(Word):
+    """How the files of many images are put into one."""
+
+    TAR = "tar"
+
+
 class ImageFormat(Word):
     """File format of dumped pictures: PNG is exact, JPEG small and fast."""
 

@@ -6,7 +6,8 @@ from otx_xai.report.journal import JOURNAL, Journal, read_journal, record, resto
 from otx_xai.report.lock import locked
 from otx_xai.report.names import slug, slugs
 from otx_xai.report.pictures import annotate, colormap, overlay, sheet
-from otx_xai.report.results import Line, Results
+from otx_xai.report.results import Results
+from otx_xai.report.shelves import Line
 from otx_xai.report.writer import Writer, writers_of
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -96,14 +96,16 @@ def read_journal(path: str | Path) -> list[dict[str, Any]]:
         raise OutputError(f"The journal {str(path)!r} cannot be read: {error.strerror}. Check its rights.") from error
 
 
-def take_up(path: str | Path, images: Iterable[ImageInfo], root: str | Path | None = None) -> list[dict[str, Any]]:
+def take_up(
+    path: str | Path, images: Iterable[ImageInfo], is_whole: Callable[[Mapping[str, Any]], bool]
+) -> list[dict[str, Any]]:
     """Keep of a journal what a run that goes on need not do again.
 
     Args:
         path: the file, in the folder of the run; it is rewritten if something has to go, and the files of what goes
             are noted (see :mod:`otx_xai.report.leftovers`).
         images: all images of the run.
-        root: folder that the files of images are in; that of the journal by default.
+        is_whole: whether all files are there that a record lists, and not empty.
 
     Returns:
         The records of those images that are still asked for, and whose pictures are there and not empty.
@@ -114,13 +116,7 @@ def take_up(path: str | Path, images: Iterable[ImageInfo], root: str | Path | No
     records = read_journal(path)
     wanted = {image.name: image.file for image in images}
     folder = os.path.dirname(path)
-    root = folder if root is None else root
-    kept = {
-        entry["name"]: entry
-        for entry in records
-        if wanted.get(entry["name"]) == entry["path"]
-        and all(_has_content(os.path.join(root, file)) for file in entry["files"])
-    }
+    kept = {entry["name"]: entry for entry in records if wanted.get(entry["name"]) == entry["path"] and is_whole(entry)}
     if len(kept) != len(records):
         set_aside(Path(folder), (entry for entry in records if kept.get(entry["name"]) is not entry))
         _rewrite(path, kept.values())
@@ -186,14 +182,6 @@ def _plain(prediction: Prediction) -> dict[str, object]:
     if prediction.box is not None:
         plain["box"] = [round(float(side), 2) for side in prediction.box]
     return plain
-
-
-def _has_content(path: str) -> bool:
-    """Whether a file is there and not empty: a power failure may leave the name of a file without its content."""
-    try:
-        return os.stat(path).st_size > 0
-    except OSError:
-        return False
 
 
 def _rewrite(path: str | Path, records: Iterable[Mapping[str, Any]]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from otx_xai.errors import OutputError
+from otx_xai.report.depots import Depot
 from otx_xai.report.files import MAP_FOLDER, unwritable_text, utf8
 
 logger = logging.getLogger("otx_xai")
@@ -32,7 +32,7 @@ def set_aside(work_dir: Path, entries: Iterable[Mapping[str, Any]]) -> None:
     Raises:
         OutputError: they cannot be noted.
     """
-    lists = (entry.get("files") for entry in entries)
+    lists = map(_listed, entries)
     lines = (utf8(json.dumps(files, ensure_ascii=False) + "\n") for files in lists if files)
     first = next(lines, None)
     if first is None:
@@ -55,7 +55,7 @@ def set_journal_aside(journal: Path) -> None:
     set_aside(journal.parent, (entry for entry in _objects(journal) if isinstance(entry, dict)))
 
 
-def remove_leftovers(journal: Path, root: Path | None = None) -> int:
+def remove_leftovers(journal: Path, depot: Depot) -> int:
     """Remove the files that were noted, apart from those that the journal lists, and the folders that this empties.
 
     Nothing else is touched: no file that no journal has listed, and none outside of the folder of pictures. Where this
@@ -63,25 +63,26 @@ def remove_leftovers(journal: Path, root: Path | None = None) -> int:
 
     Args:
         journal: of a run that is complete.
-        root: folder that the files of images are in; that of the journal by default.
+        depot: where the files of images lie.
 
     Returns:
         The number of files removed.
     """
-    work_dir = journal.parent if root is None else root
     path = journal.parent / EARLIER
     if not path.exists():
         return 0
-    key = _folded if (work_dir / MAP_FOLDER.upper()).exists() else str
+    key = str if depot.tells_cases_apart else _folded
     kept = _keys(journal, key)
     removed = failed = 0
     for file in _files(_objects(path)):
         if not _is_among(kept, key(file)):
             try:
-                removed += _remove(work_dir, file)
+                removed += depot.remove(file)
             except OSError as error:
                 failed += 1
-                logger.warning("%s is of an earlier run, and cannot be removed: %s.", work_dir / file, error.strerror)
+                logger.warning(
+                    "%s is of an earlier run, and cannot be removed: %s.", depot.place / file, error.strerror
+                )
     if not failed:
         path.unlink(missing_ok=True)
     return removed
@@ -93,6 +94,11 @@ def _objects(path: Path) -> Iterator[Any]:
         for line in file:
             with suppress(ValueError):
                 yield json.loads(line)
+
+
+def _listed(entry: Mapping[str, Any]) -> Any:
+    """Return the files that a line lists: those of its image, or the one that these are packed into."""
+    return [entry["pack"]] if "pack" in entry else entry.get("files")
 
 
 def _files(lists: Iterable[Any]) -> Iterator[str]:
@@ -111,24 +117,10 @@ def _folded(file: str) -> str:
 
 def _keys(journal: Path, key: Callable[[str], str]) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return the hashes of all files of a journal, sorted: there may be millions of them."""
-    lists = (entry.get("files") for entry in _objects(journal) if isinstance(entry, dict))
+    lists = (_listed(entry) for entry in _objects(journal) if isinstance(entry, dict))
     return np.sort(np.fromiter((hash(key(file)) for file in _files(lists)), np.int64))
 
 
 def _is_among(kept: np.ndarray[Any, np.dtype[np.int64]], key: str) -> bool:
     place = int(np.searchsorted(kept, hash(key)))
     return place < len(kept) and int(kept[place]) == hash(key)
-
-
-def _remove(work_dir: Path, file: str) -> bool:
-    """Remove a file, and its folders where they are empty then; return whether it was there."""
-    try:
-        os.unlink(work_dir / file)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    for folder in list(PurePosixPath(file).parents)[:-1]:
-        try:
-            os.rmdir(work_dir / folder)
-        except OSError:  # other files are in it
-            break
-    return True

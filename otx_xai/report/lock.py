@@ -7,10 +7,10 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from otx_xai.errors import BusyError, OutputError
 from otx_xai.report.files import unwritable_text
+from otx_xai.storage import Place, Url
 
 logger = logging.getLogger("otx_xai")
 
@@ -22,20 +22,27 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @contextmanager
-def locked(folder: Path, wait: float = 0) -> Iterator[None]:
+def locked(folder: Place, wait: float = 0) -> Iterator[None]:
     """Keep other runs, of this process or another, out of a folder.
 
     The lock is the operating system's: it ends with the process that holds it, and the file that a killed process
-    leaves behind locks nothing. On a file system without locks nobody is kept out.
+    leaves behind locks nothing. On a file system without locks nobody is kept out. A folder in a store is leased, see
+    :mod:`otx_xai.report.lease`.
 
     Args:
         folder: of the run, which exists.
-        wait: seconds that another run may take to let go.
+        wait: seconds that another run may take to let go; of a folder in a store it is not waited for.
 
     Raises:
         BusyError: another run is writing into the folder.
         OutputError: the folder cannot be written to.
     """
+    if isinstance(folder, Url):
+        from otx_xai.report.lease import leased
+
+        with leased(folder / LOCK, folder):
+            yield
+        return
     from filelock import FileLock, Timeout  # takes longer to import than `otx --help` takes in all
 
     path = folder / LOCK

@@ -20,6 +20,7 @@ import yaml
 from otx_xai import __version__
 from otx_xai.errors import OutputError
 from otx_xai.report.files import write_atomic, write_json
+from otx_xai.storage import Place, read_bytes
 
 logger = logging.getLogger("otx_xai")
 
@@ -34,7 +35,7 @@ class Manifest:
     """The manifest of one run, which it writes into its work directory when it begins and when it ends.
 
     Args:
-        work_dir: folder of the run, which exists.
+        work_dir: folder of the run, which exists, on this machine or in a store.
         command: name of the job.
         settings: everything that results depend on, apart from the content of the model; made of plain
             values, enumerations and arrays.
@@ -48,7 +49,7 @@ class Manifest:
 
     def __init__(
         self,
-        work_dir: Path,
+        work_dir: Place,
         command: str,
         settings: Mapping[str, Any],
         model_sha256: str,
@@ -59,7 +60,7 @@ class Manifest:
         keeps_complete: bool = False,
     ) -> None:
         self._keeps_complete = keeps_complete
-        self._path = work_dir / MANIFEST
+        self._folder, self._path = work_dir, work_dir / MANIFEST
         self._images = images
         self._content: dict[str, Any] = {
             "status": "running",
@@ -101,7 +102,7 @@ class Manifest:
             OutputError: there is a ``run.json`` that cannot be read.
         """
         try:
-            before = json.loads(self._path.read_bytes())
+            before = json.loads(read_bytes(self._path))
         except FileNotFoundError:
             return False
         except (OSError, ValueError) as error:
@@ -118,7 +119,7 @@ class Manifest:
             return False
         logger.warning(
             "Beginning anew: the unfinished run in %s was another. What differs: %s. Another --work_dir keeps both.",
-            self._path.parent,
+            self._folder,
             ", ".join(differences(before, self._content)) or "its fingerprint",
         )
         return False
@@ -126,7 +127,7 @@ class Manifest:
     def kept(self, name: str) -> Any:
         """Return an entry of the run that goes on here; ``None`` where none goes on, or it has no such entry."""
         try:
-            before = json.loads(self._path.read_bytes())
+            before = json.loads(read_bytes(self._path))
         except (OSError, ValueError):  # execution tells of it
             return None
         goes_on = isinstance(before, dict) and before.get("fingerprint") == self._content["fingerprint"]
@@ -159,7 +160,7 @@ class Manifest:
         write_json(self._path, self._content)
 
 
-def write_config(work_dir: Path, arguments: Mapping[str, Any], name: str = CONFIG) -> None:
+def write_config(work_dir: Place, arguments: Mapping[str, Any], name: str = CONFIG) -> None:
     """Write ``config.yaml``, with which ``otx <command> --config`` does the same again.
 
     Args:

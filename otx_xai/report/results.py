@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from otx_xai.errors import OutputError
 from otx_xai.records import ExplainConfig, ImageInfo
+from otx_xai.report.depots import Depot, FolderDepot
 from otx_xai.report.explained import ExplainedImage
-from otx_xai.report.journal import JOURNAL, Journal, record, restore_order, take_up
-from otx_xai.report.leftovers import remove_leftovers, set_journal_aside
+from otx_xai.report.journal import JOURNAL, Journal, as_line, record, restore_order, take_up
+from otx_xai.report.leftovers import remove_leftovers, set_aside, set_journal_aside
 from otx_xai.report.picture_writer import size_of_pictures
-from otx_xai.report.staging import STAGING, clear_staging, publish
+from otx_xai.report.shelves import Line, PlainShelf, Shelf
+from otx_xai.report.staging import STAGING, clear_staging
+from otx_xai.report.tar_shelf import TarShelf, clear_packing
 from otx_xai.report.writer import writers_of
+from otx_xai.storage import Place, Url
+
+if TYPE_CHECKING:
+    from otx_xai.report.stored_journal import StoredJournal
 
 logger = logging.getLogger("otx_xai")
 
-Line = dict[str, Any]
-"""One image in the journal."""
+SEGMENT_LINES = 512
+"""Lines that a run in a store puts at once, where its files are not packed."""
 
 
 class Recorder(Protocol):
@@ -45,31 +53,38 @@ class Results:
     """The results of one run, in a folder that nobody else writes to.
 
     Args:
-        work_dir: folder of the run, which exists.
+        work_dir: folder of the run, which exists, on this machine or in a store.
         images: all images of the run, in order.
         labels: class names, in the order of classes.
         config: which files of an image to write; ``None``: none, and those of earlier runs stay.
         recorder: keeps more of each image.
         root: folder that the files of images go into; ``work_dir`` by default.
+        pack: images whose files go into one tar file; 0: each file lies by itself.
     """
 
     def __init__(
         self,
-        work_dir: Path,
+        work_dir: Place,
         images: Sequence[ImageInfo],
         labels: Sequence[str],
         config: ExplainConfig | None,
         recorder: Recorder | None = None,
         root: Path | None = None,
+        pack: int = 0,
     ) -> None:
-        self._work_dir = work_dir
-        self._root = root or work_dir
-        self._journal_file = work_dir / JOURNAL
+        self._stored = _stored_journal(work_dir, pack) if isinstance(work_dir, Url) else None
+        self._folder = self._stored.folder if self._stored is not None else Path(str(work_dir))
+        self._depot: Depot = self._stored.depot if self._stored is not None else FolderDepot(root or self._folder)
+        staging = self._folder / STAGING
+        self._shelf: Shelf = PlainShelf(self._depot, staging)
+        if pack and config is not None:
+            self._shelf = TarShelf(self._depot, self._folder, staging, images, pack)
+        self._journal_file = self._folder / JOURNAL
         self._images = images
         self._config = config
-        self._writers = writers_of(config, work_dir / STAGING, labels) if config is not None else ()
+        self._writers = writers_of(config, staging, labels) if config is not None else ()
         self._recorder = recorder
-        self._resumed = False
+        self._resumed = self._is_pulled = False
         self._records: dict[str, Any] = {}
         self._journal: Journal
 
@@ -79,9 +94,11 @@ class Results:
         Raises:
             OutputError: the journal cannot be read or written, or is none.
         """
+        self._pull()
         images = self._images if self._recorder is None else map(_by_name, self._images)
-        kept = take_up(self._journal_file, images, self._root)
+        kept = take_up(self._journal_file, images, self._shelf.has)
         self._resumed = bool(kept)
+        self._shelf.take_up(kept)
         if self._recorder is not None:
             self._recorder.take_up(kept)
         return kept
@@ -91,20 +108,34 @@ class Results:
         """Begin behind the lines that were taken up, or anew, and take lines until the end of this context.
 
         Raises:
-            OutputError: the journal cannot be written.
+            OutputError: the journal or a file cannot be written.
         """
-        clear_staging(self._work_dir)
+        self._pull()
+        clear_staging(self._folder)
         if not self._resumed:
+            clear_packing(self._folder)
             set_journal_aside(self._journal_file)
+            set_aside(self._folder, [{"files": self._shelf.packs()}])
         try:
             with Journal(self._journal_file, resume=self._resumed) as self._journal:
+                if self._stored is not None:
+                    self._stored.begin(anew=not self._resumed)
                 if self._recorder is not None:
                     self._recorder.open()
                 yield
+                self._settle()
+        except OutputError:
+            raise
+        except Exception:
+            with suppress(OutputError):  # what led here is worse
+                self._settle()
+            raise
         finally:
             if self._recorder is not None:
                 self._recorder.close()
-            clear_staging(self._work_dir)
+            if self._stored is not None:
+                self._stored.close()
+            clear_staging(self._folder)
 
     def write(self, explained: ExplainedImage, method: str) -> Line:
         """Write the files of one image, which wait until its line is added; to be called from any thread.
@@ -139,8 +170,13 @@ class Results:
         """
         if self._recorder is not None:
             line |= self._recorder.add(self._records.pop(line["name"]))
+        files = line["files"]
+        line |= self._shelf.describe(line)
         self._journal.append(line)
-        publish(self._work_dir, line["files"], self._root)
+        self._shelf.put(line, files)
+        if self._stored is not None and self._stored.add(as_line(line)):
+            self._shelf.settle()
+            self._stored.put_segment()
 
     def conclude(self, *, complete: bool) -> None:
         """Bring the lines into the order of the images, and remove what complete results do not list.
@@ -153,9 +189,31 @@ class Results:
         """
         if self._resumed:
             restore_order(self._journal_file, self._images)
-        removed = remove_leftovers(self._journal_file, self._root) if complete and self._writers else 0
+        clear_packing(self._folder)
+        removed = remove_leftovers(self._journal_file, self._depot) if complete and self._writers else 0
+        if self._stored is not None:
+            self._stored.conclude()
         if removed:
             logger.info("Removed %d files of an earlier run in this folder that this one has not written.", removed)
+
+    def _pull(self) -> None:
+        """Fetch what an earlier run has left in the store, once."""
+        if self._stored is not None and not self._is_pulled:
+            self._stored.pull()
+        self._is_pulled = True
+
+    def _settle(self) -> None:
+        """Let everything be in its place that has a line."""
+        self._shelf.settle()
+        if self._stored is not None:
+            self._stored.put_segment()
+            self._stored.wait()
+
+
+def _stored_journal(url: Url, pack: int) -> StoredJournal:
+    from otx_xai.report.stored_journal import StoredJournal
+
+    return StoredJournal(url, JOURNAL, files_first=bool(pack), most=pack or SEGMENT_LINES)
 
 
 def _by_name(image: ImageInfo) -> ImageInfo:

@@ -6,37 +6,16 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from otx_xai.errors import OutputError
-from otx_xai.report.files import unwritable_text, write_atomic
+from otx_xai.report.files import write_atomic
 
 STAGING = ".staging"
 """Folder in that of a run where files wait for their line in the journal."""
 
 _TORN = re.compile(r"\.[0-9a-f]{16}\.tmp")
 """What :func:`otx_xai.storage.local.replace_whole` calls a file until it is whole."""
-
-
-def publish(work_dir: Path, files: Iterable[str], root: Path | None = None) -> None:
-    """Move files from staging to their places, each as a whole, over what is there.
-
-    Args:
-        work_dir: folder of the run.
-        files: relative to where they go, and to the staging folder.
-        root: where they go; ``work_dir`` by default.
-
-    Raises:
-        OutputError: a file cannot be written.
-    """
-    for file in files:
-        target = (root or work_dir) / file
-        try:
-            _move(work_dir / STAGING / file, target)
-        except OSError as error:
-            raise OutputError(unwritable_text(target, error)) from error
 
 
 def clear_staging(work_dir: Path) -> None:
@@ -56,7 +35,13 @@ def clear_torn(folder: Path) -> None:
             os.unlink(path)
 
 
-def _move(source: Path, target: Path) -> None:
+def move(source: Path, target: Path) -> None:
+    """Move a file to its place, as a whole, over what is there; folders are created as needed.
+
+    Raises:
+        OSError: it cannot be moved.
+        OutputError: it lies on another disk, and cannot be written there.
+    """
     try:
         _replace(source, target)
     except OSError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from otx_xai.errors import MissingPartsError
 from otx_xai.explain.run import ExplainRun
 from otx_xai.report import JOURNAL, locked
+from otx_xai.report.depots import FolderDepot
 from otx_xai.report.files import write_lines
 from otx_xai.report.journal import as_line
 from otx_xai.report.leftovers import remove_leftovers, set_journal_aside
@@ -56,7 +57,7 @@ def merge_parts(work_dir: Path) -> ExplainRun:
         set_journal_aside(journal)
         write_lines(journal, counted.lines())
         if plan.arguments.get("dump"):
-            remove_leftovers(journal)
+            remove_leftovers(journal, FolderDepot(work_dir))
         shutil.rmtree(work_dir / SHARDS, ignore_errors=True)  # of processes that died when all was done
         figures = {"seconds": round(counted.seconds, 3), "files": counted.files, "images_with_warnings": counted.warned}
         Manifest.again(work_dir, plan.told, plan.images).write(

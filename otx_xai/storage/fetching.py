@@ -18,6 +18,11 @@ def cache_folder() -> Path:
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "otx_xai"
 
 
+def scratch_folder(url: Url) -> Path:
+    """Return where a run that writes into a folder of a store keeps, on this machine, what is not there yet."""
+    return cache_folder() / "runs" / hashlib.sha256(str(url).encode()).hexdigest()[:32]
+
+
 def fetch_folder(folder: Url, files: Mapping[str, Entry]) -> Path:
     """Fetch files that belong together into one folder of this machine.
 

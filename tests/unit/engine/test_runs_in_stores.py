@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,14 @@ import classifiers
 import cv2
 import openvino as ov
 import pytest
-from stores import memory_store, upload
+from fsspec.implementations.memory import MemoryFileSystem
+from stores import contents, memory_store, refuse_some, upload
 
 from otx_xai import Engine
+from otx_xai.errors import ConfigError, OutputError
 from otx_xai.explain.run import ExplainRun
-from otx_xai.storage import Url
+from otx_xai.report import locked, results
+from otx_xai.storage import Url, write_whole
 
 pytestmark = pytest.mark.usefixtures("ctrl_c")
 
@@ -83,6 +88,167 @@ def test_model_labels_and_images_are_read_from_a_store(local: Path, bucket: Url,
     assert manifest["settings"]["data_root"] == "memory://bucket/photos"
     again = Engine(work_dir=tmp_path / "again").explain(**_settings(tmp_path / "out/config.yaml"))
     assert again.explained == 9
+
+
+def test_a_run_in_a_store_leaves_the_bytes_of_one_in_a_folder(local: Path, bucket: Url, tmp_path: Path) -> None:
+    run = explain(local / "colours.xml", local / "photos", f"{bucket}/out")
+    assert (run.explained, run.exit_code, str(run.work_dir)) == (9, 0, "memory://bucket/out")
+    assert "memory://bucket/out" in run.summary()
+    here, there = files_of(local / "out"), contents(bucket / "out")
+    assert sorted(there) == sorted(here)
+    assert pictures(there) == pictures(here)
+    assert lines(there) == lines(here)
+    assert json.loads(there["run.json"])["status"] == "complete"
+    assert b"work_dir: memory://bucket/out" in there["config.yaml"]
+    assert not list((tmp_path / "cache").rglob("*.png")), "nothing of it stays on this machine"
+
+
+@pytest.mark.parametrize(("pack", "lines_a_segment"), [(None, 2), (None, 512), ("tar", 2)])
+def test_a_run_that_is_cut_short_goes_on_to_the_same_bytes(
+    local: Path, bucket: Url, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: str | None, lines_a_segment: int
+) -> None:
+    """Killed after some calls to the store, again and again: no line and no picture is lost, doubled or left over."""
+    monkeypatch.setattr(results, "SEGMENT_LINES", lines_a_segment)
+    told = {"pack": pack, "pack_size": 4}
+    explain(local / "colours.xml", local / "photos", tmp_path / "out", **told)
+    explain(local / "colours.xml", local / "photos", f"{bucket}/out", targets="mixture")
+    segments = []
+    for calls in (6, 11, 17, 24):
+        with monkeypatch.context() as patch, suppress(Killed):
+            die_after(patch, calls)
+            explain(local / "colours.xml", local / "photos", f"{bucket}/out", **told)
+        segments.append(len(contents(bucket / "out/.journal")))
+    assert any(segments)
+    run = explain(local / "colours.xml", local / "photos", f"{bucket}/out", **told)
+    here, there = files_of(tmp_path / "out"), contents(bucket / "out")
+    assert run.explained == 9
+    assert pictures(there) == pictures(here)
+    assert lines(there) == lines(here)
+    assert sorted(there) == sorted(here)
+
+
+def test_work_that_is_in_the_store_is_not_done_again(local: Path, bucket: Url, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "SEGMENT_LINES", 3)
+    with monkeypatch.context() as patch:
+        die_after(patch, 2, "pipe_file", "/.journal/")
+        with pytest.raises(Killed):
+            explain(local / "colours.xml", local / "photos", f"{bucket}/out")
+    run = explain(local / "colours.xml", local / "photos", f"{bucket}/out")
+    assert (run.resumed, run.explained) == (6, 9)
+
+
+def test_a_store_that_refuses_a_third_of_all_calls_changes_nothing(
+    local: Path, bucket: Url, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        counts = refuse_some(patch, 1 / 3)
+        run = explain(
+            f"{bucket}/model/colours.xml", f"{bucket}/photos", f"{bucket}/out", labels=f"{bucket}/model/labels.txt"
+        )
+    refused, made = counts()
+    assert refused > made / 5 > 10
+    here, there = files_of(local / "out"), contents(bucket / "out")
+    assert run.exit_code == 0
+    assert pictures(there) == pictures(here)
+    assert lines(there) == lines(here)
+
+
+def test_an_image_that_is_never_read_fails_alone(local: Path, bucket: Url, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = MemoryFileSystem.cat_file
+
+    def cat_file(self: MemoryFileSystem, path: str, *more: Any, **named: Any) -> bytes:
+        if path.endswith("/3.png"):
+            raise RuntimeError("503 Slow Down")
+        return plain(self, path, *more, **named)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", cat_file)
+    run = explain(local / "colours.xml", f"{bucket}/photos", f"{bucket}/out")
+    assert (run.explained, run.exit_code, list(run.failures)) == (8, 7, ["b/3.png"])
+    assert "'memory://bucket/photos/b/3.png' cannot be read: 503 Slow Down (after 10 tries)" in run.failures["b/3.png"]
+
+
+def test_a_store_that_takes_no_pictures_ends_the_run_and_it_goes_on_later(
+    local: Path, bucket: Url, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put_file(*_: Any, **__: Any) -> None:
+        raise RuntimeError("507 Insufficient Storage")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "put_file", put_file)
+        with pytest.raises(OutputError, match=r"memory://bucket/out.* cannot be written: 507 Insufficient") as caught:
+            explain(local / "colours.xml", local / "photos", f"{bucket}/out")
+    assert caught.value.exit_code == 6
+    assert json.loads(contents(bucket / "out")["run.json"])["status"] == "failed"
+    run = explain(local / "colours.xml", local / "photos", f"{bucket}/out")
+    assert run.explained == 9
+    assert pictures(contents(bucket / "out")) == pictures(files_of(local / "out"))
+
+
+def test_pictures_of_an_earlier_run_go_and_others_stay(local: Path, bucket: Url) -> None:
+    explain(local / "colours.xml", local / "photos", f"{bucket}/out")
+    upload(local / "photos", bucket / "out/saliency_map/own")
+    first = set(contents(bucket / "out"))
+    explain(local / "colours.xml", local / "photos", f"{bucket}/out", pack="tar", pack_size=4)
+    names = set(contents(bucket / "out"))
+    assert {name for name in names if name.endswith(".tar")} == {f"saliency_map/0000{i}.tar" for i in range(3)}
+    assert names - first == {f"saliency_map/0000{i}.tar" for i in range(3)}
+    assert {name for name in names if name.endswith(".png")} == {name for name in first if "/own/" in name}
+    explain(local / "colours.xml", local / "photos", f"{bucket}/out")
+    assert set(contents(bucket / "out")) == first
+
+
+def test_one_run_at_a_time_in_a_folder(local: Path, bucket: Url, monkeypatch: pytest.MonkeyPatch) -> None:
+    with locked(bucket / "out"):
+        with pytest.raises(OutputError, match=r"Another run is writing into 'memory://bucket/out' \(on this machine\)"):
+            explain(local / "colours.xml", local / "photos", f"{bucket}/out")
+        owner = json.loads(contents(bucket / "out")[".lock"])
+    assert contents(bucket / "out") == {}
+    elsewhere = json.dumps(owner | {"host": "elsewhere"}).encode()
+    write_whole(bucket / "out/.lock", elsewhere)
+    with pytest.raises(OutputError, match=r"\(on elsewhere, process \d+, for 1\d\d s at least\)"):
+        explain(local / "colours.xml", local / "photos", f"{bucket}/out")
+    assert contents(bucket / "out") == {".lock": elsewhere}
+    for gone in ({"host": "elsewhere", "until": time.time() - 1}, {"process": 2**22 + 1}):
+        write_whole(bucket / "out/.lock", json.dumps(owner | gone).encode())
+        assert explain(local / "colours.xml", local / "photos", f"{bucket}/out").explained == 9
+
+
+def test_a_model_with_its_branch_is_saved_to_a_store(local: Path, bucket: Url) -> None:
+    explain(local / "colours.xml", local / "photos", f"{bucket}/out", output_model=f"{bucket}/new/explained.xml")
+    assert sorted(contents(bucket / "new")) == ["explained.bin", "explained.xml"]
+    run = explain(f"{bucket}/new/explained.xml", local / "photos", f"{bucket}/again")
+    assert run.explained == 9
+
+
+def test_other_jobs_write_here_only(local: Path, bucket: Url) -> None:
+    with pytest.raises(ConfigError, match="`otx judge` writes to this machine only"):
+        Engine(work_dir=f"{bucket}/out").judge(local / "colours.xml", data_root=local / "photos", labels=LABELS)
+    with pytest.raises(ConfigError, match="`otx audit` writes to this machine only"):
+        Engine(work_dir=f"{bucket}/out").audit(local / "colours.xml", data_root=local / "photos", labels=LABELS)
+    with pytest.raises(ConfigError, match="nothing is trained in memory://bucket/out"):
+        Engine(work_dir=f"{bucket}/out").explain(data_root=local / "photos")
+
+
+class Killed(BaseException):
+    """In place of a kill: nothing is put in order afterwards."""
+
+
+def die_after(patch: pytest.MonkeyPatch, calls: int, name: str = "", part: str = "") -> None:
+    """Let the store take so many calls that write, and none at all afterwards."""
+    count = 0
+
+    def dying(plain: Any) -> Any:
+        def call(self: MemoryFileSystem, *paths: str, **named: Any) -> Any:
+            nonlocal count
+            count += part in str(paths)
+            if count > calls:
+                raise Killed
+            return plain(self, *paths, **named)
+
+        return call
+
+    for each in [name] if name else ("pipe_file", "put_file", "rm_file"):
+        patch.setattr(MemoryFileSystem, each, dying(getattr(MemoryFileSystem, each)))
 
 
 def _settings(config: Path) -> dict[str, Any]:

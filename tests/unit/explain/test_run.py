@@ -17,6 +17,7 @@ from otx_xai import Engine, ExplainConfig, InputOptions
 from otx_xai.errors import OutputError
 from otx_xai.explain.run import ExplainRun
 from otx_xai.report import Journal, locked, read_journal, results
+from otx_xai.report.shelves import PlainShelf
 from otx_xai.runtime import Session
 
 COUNT = 6
@@ -146,17 +147,18 @@ def test_pictures_of_images_that_are_gone_go_when_a_run_begins_anew(
 
 def cut_short(patch: pytest.MonkeyPatch, name: str, call: int) -> None:
     """Interrupt a stage of the results when it is called for the n-th time."""
-    function, calls = getattr(results, name), iter(range(100))
+    owner = PlainShelf if name == "put" else results
+    function, calls = getattr(owner, name), iter(range(100))
 
     def called(*arguments: Any) -> Any:
         if next(calls) == call:
             raise KeyboardInterrupt
         return function(*arguments)
 
-    patch.setattr(results, name, called)
+    patch.setattr(owner, name, called)
 
 
-@pytest.mark.parametrize("stages", [["publish"], ["publish", "restore_order"], ["publish", "remove_leftovers"]])
+@pytest.mark.parametrize("stages", [["put"], ["put", "restore_order"], ["put", "remove_leftovers"]])
 def test_a_run_that_is_cut_short_anywhere_leaves_nothing_behind_in_the_end(
     model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stages: list[str]
 ) -> None:
@@ -167,7 +169,7 @@ def test_a_run_that_is_cut_short_anywhere_leaves_nothing_behind_in_the_end(
     config = ExplainConfig(content="overlays", image_format="jpg")  # type: ignore[arg-type]
     for stage in stages:
         with monkeypatch.context() as patch:
-            cut_short(patch, stage, 3 if stage == "publish" else 0)
+            cut_short(patch, stage, 3 if stage == "put" else 0)
             with pytest.raises(KeyboardInterrupt):
                 explain(model, photos, out, targets="red", explain_config=config)
         assert status(out) == "interrupted"
@@ -175,7 +177,7 @@ def test_a_run_that_is_cut_short_anywhere_leaves_nothing_behind_in_the_end(
         assert not (out / ".staging").exists()
     (photos / "0.png").unlink()
     run = explain(model, photos, out, targets="red", explain_config=config)
-    assert run.resumed == (2 if stages == ["publish"] else COUNT - 1)
+    assert run.resumed == (2 if stages == ["put"] else COUNT - 1)
     assert pictures(out) == listed(out)
     assert len(listed(out)) == COUNT - 1
 

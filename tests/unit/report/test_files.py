@@ -40,8 +40,10 @@ from otx_xai.report import (
     write_picture,
     writers_of,
 )
+from otx_xai.report.depots import FolderDepot
 from otx_xai.report.files import write_drawing
 from otx_xai.report.pictures import limited
+from otx_xai.report.shelves import PlainShelf
 
 GEOMETRY = InputGeometry((32, 32), ResizeType.FIT_TO_WINDOW_LETTERBOX)
 LABELS = ("tabby cat", "St. Bernard", "tabby/cat")
@@ -432,13 +434,13 @@ class TestGoingOn:
         return records
 
     def test_what_is_not_whole_is_done_again(self, tmp_path):
-        records = self.journal(tmp_path, range(4))
-        assert take_up(tmp_path / "j.jsonl", self.IMAGES) == records
+        records, shelf = self.journal(tmp_path, range(4)), PlainShelf(FolderDepot(tmp_path), tmp_path / "staging")
+        assert take_up(tmp_path / "j.jsonl", self.IMAGES, shelf.has) == records
         (tmp_path / "1.png").unlink()
         (tmp_path / "2.png").write_bytes(b"")  # as a power failure leaves it
-        assert take_up(tmp_path / "j.jsonl", self.IMAGES) == [records[0], records[3]]
+        assert take_up(tmp_path / "j.jsonl", self.IMAGES, shelf.has) == [records[0], records[3]]
         moved = replace(self.IMAGES[0], file="elsewhere/0.jpg")
-        assert take_up(tmp_path / "j.jsonl", (moved, self.IMAGES[3])) == [records[3]]
+        assert take_up(tmp_path / "j.jsonl", (moved, self.IMAGES[3]), shelf.has) == [records[3]]
         assert read_journal(tmp_path / "j.jsonl") == [records[3]]
 
     def test_order_is_that_of_the_images(self, tmp_path):

@@ -9,8 +9,10 @@ import pytest
 
 from otx_xai.errors import OutputError
 from otx_xai.report import Journal
+from otx_xai.report.depots import FolderDepot
 from otx_xai.report.leftovers import EARLIER, remove_leftovers, set_aside, set_journal_aside
-from otx_xai.report.staging import STAGING, clear_staging, publish
+from otx_xai.report.shelves import PlainShelf
+from otx_xai.report.staging import STAGING, clear_staging
 
 
 def make(folder: Path, *files: str) -> None:
@@ -31,16 +33,24 @@ def journal(folder: Path, *lists: list[str]) -> Path:
     return path
 
 
+def remove(path: Path) -> int:
+    return remove_leftovers(path, FolderDepot(path.parent))
+
+
+def publish(folder: Path, files: list[str]) -> None:
+    PlainShelf(FolderDepot(folder), folder / STAGING).put({}, files)
+
+
 def test_only_what_a_journal_listed_and_lists_no_more_is_removed(tmp_path: Path) -> None:
     old = ["saliency_map/a/1.png", "saliency_map/a/2.png", "saliency_map/b/c/3.png", "saliency_map/4.png"]
     own = ["saliency_map/a/own_overlay.png", "saliency_map/notes.txt", "saliency_map.png"]
     make(tmp_path, *old, *own)
     set_journal_aside(journal(tmp_path, old[:2], [], old[2:]))
     path = journal(tmp_path, [old[3]], ["saliency_map/new.png"])
-    assert remove_leftovers(path) == 3
+    assert remove(path) == 3
     assert files_in(tmp_path) == {old[3], *own, "predictions.jsonl"}
     assert not (tmp_path / "saliency_map/b").exists(), "folders that are empty go as well"
-    assert remove_leftovers(path) == 0
+    assert remove(path) == 0
 
 
 def test_lists_of_several_runs_add_up_and_may_be_torn(tmp_path: Path) -> None:
@@ -51,7 +61,7 @@ def test_lists_of_several_runs_add_up_and_may_be_torn(tmp_path: Path) -> None:
     set_journal_aside(journal(tmp_path, ["saliency_map/2.png"]))
     path = journal(tmp_path)
     path.write_bytes(b'{"files": ["saliency_map/3.png"]}\nbroken\n{"files": 3}\n[]\n')
-    assert remove_leftovers(path) == 2
+    assert remove(path) == 2
     assert files_in(tmp_path / "saliency_map") == {"3.png"}
 
 
@@ -60,7 +70,7 @@ def test_nothing_outside_of_the_pictures_is_touched(entry: object, tmp_path: Pat
     make(tmp_path, "outside.png", "out/run.json", "out/saliency_map/a.png")
     path = journal(tmp_path / "out")
     (tmp_path / "out" / EARLIER).write_text(json.dumps([entry]) + "\n")
-    assert remove_leftovers(path) == 0
+    assert remove(path) == 0
     assert {"outside.png", "out/run.json", "out/saliency_map/a.png"} < files_in(tmp_path)
 
 
@@ -71,7 +81,7 @@ def test_names_that_are_no_utf8(tmp_path: Path) -> None:
     except OSError:  # a file system of another kind
         make(tmp_path, name := "saliency_map/ß_overlay.png")
     set_journal_aside(journal(tmp_path, [name]))
-    assert remove_leftovers(journal(tmp_path)) == 1
+    assert remove(journal(tmp_path)) == 1
 
 
 def test_a_file_system_that_does_not_tell_upper_and_lower_case_apart(
@@ -82,7 +92,7 @@ def test_a_file_system_that_does_not_tell_upper_and_lower_case_apart(
     set_journal_aside(journal(tmp_path, ["saliency_map/Cat.png"], ["saliency_map/dog.png"]))
     exists = Path.exists
     monkeypatch.setattr(Path, "exists", lambda path: path.name == "SALIENCY_MAP" or exists(path))
-    assert remove_leftovers(journal(tmp_path, ["saliency_map/cat.png"])) == 1
+    assert remove(journal(tmp_path, ["saliency_map/cat.png"])) == 1
     assert files_in(tmp_path / "saliency_map") == {"Cat.png"}
 
 
@@ -100,9 +110,9 @@ def test_what_cannot_be_removed_is_told_and_tried_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "unlink", refused)
-        assert remove_leftovers(path) == 1
+        assert remove(path) == 1
     assert "1.png is of an earlier run, and cannot be removed: Permission denied" in caplog.text
-    assert remove_leftovers(path) == 1
+    assert remove(path) == 1
     assert not (tmp_path / EARLIER).exists()
 
 
