@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format wheel bench clients models page docs clean
+.PHONY: help demo test lint format wheel bench clients models page stores docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -47,6 +47,9 @@ models: .venv-models/.installed ## explain classifiers and detectors of other pa
 page: $(STAMP) .browser/.installed ## open the page of an audit in Chromium: every view, keyboard, phone, print, 10 000 images
 	OTX_XAI_BROWSER=1 PYTHONPATH=.browser $(BIN)/python -m pytest tests/page
 
+stores: $(STAMP) .stores/.installed ## read from S3 and write into it: a third of all requests refused, runs killed, the same bytes
+	OTX_XAI_STORES=1 PYTHONPATH=.stores $(BIN)/python -m pytest -s tests/object_stores
+
 docs: $(STAMP) ## build the pages in docs/ and the API reference into docs/_build
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build
 	@echo "docs/_build/index.html"
@@ -69,6 +72,11 @@ clean: ## remove what the targets made, except environments
 .browser/.installed: $(STAMP)
 	command -v chromium > /dev/null || command -v google-chrome > /dev/null || { echo "make page needs Chromium: apt-get install chromium"; exit 1; }
 	$(BIN)/python -m pip install --quiet --target .browser playwright
+	@touch $@
+
+# A server that follows S3's protocol, and s3fs: 130 MB that nothing else needs.
+.stores/.installed: $(STAMP)
+	$(BIN)/python -m pip install --quiet --target .stores s3fs 'moto[s3]' flask flask-cors
 	@touch $@
 
 # Ultralytics, which is under the AGPL, is in this environment only. It brings an OpenCV that clashes with ours.

@@ -19,6 +19,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 collect_ignore = ["clients", "models_zoo", "wheel"]  # in environments of their own: make clients, models, wheel
 if "OTX_XAI_BROWSER" not in os.environ:
     collect_ignore.append("page")  # needs a browser: make page
+if "OTX_XAI_STORES" in os.environ:
+    sys.path.insert(0, str(Path(__file__).parent / "object_stores"))
+else:
+    collect_ignore.append("object_stores")  # needs s3fs and moto: make stores
 
 
 @pytest.fixture
