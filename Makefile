@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format wheel bench clients models page stores docs clean
+.PHONY: help demo test lint format wheel bench clients models page ray stores docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -49,6 +49,9 @@ page: $(STAMP) .browser/.installed ## open the page of an audit in Chromium: eve
 
 stores: $(STAMP) .stores/.installed ## read from S3 and write into it: a third of all requests refused, runs killed, the same bytes
 	OTX_XAI_STORES=1 PYTHONPATH=.stores $(BIN)/python -m pytest -s tests/object_stores
+
+ray: $(STAMP) ## spread runs over a cluster of Ray on this machine, and kill what can be killed; alone, for some minutes
+	OTX_XAI_RAY=1 $(BIN)/python -m pytest tests/ray
 
 docs: $(STAMP) ## build the pages in docs/ and the API reference into docs/_build
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build

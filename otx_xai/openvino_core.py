@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 
 import openvino as ov
@@ -24,6 +25,10 @@ _CAPABILITIES = {Precision.F32: "FP32", Precision.BF16: "BF16", Precision.F16: "
 """What a device says that it can, of each precision; in the order in which fewer bits are tried."""
 
 
+_limits: list[int] = []
+"""Number of cores that the user leaves to this process; empty: all."""
+
+
 @cache
 def core() -> ov.Core:
     """Return this process's one OpenVINO Core, which is never destroyed.
@@ -33,6 +38,22 @@ def core() -> ov.Core:
     Cores that went in the order they came is a segmentation fault.
     """
     return ov.Core()
+
+
+def limit_cores(count: int) -> None:
+    """Let this process use so many cores only, wherever they are: others work beside it on the same machine.
+
+    Args:
+        count: number of cores, at least 1.
+    """
+    core().set_property("CPU", {"INFERENCE_NUM_THREADS": count, "ENABLE_CPU_PINNING": False})
+    _limits[:] = [count]
+
+
+def allowed_cores() -> int:
+    """Return how many cores this process may use."""
+    present = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(present or 1, *_limits, present or 1)
 
 
 def first_line(error: RuntimeError) -> str:

@@ -106,9 +106,9 @@ def option(
     return field(default=default, metadata={_METADATA: Option(metavar, help, group, decides, is_path)})
 
 
-def section(record: type, group: str = "") -> Any:
+def section(record: type, group: str = "", *, decides: bool = True) -> Any:
     """Declare a field that holds a record of further options, by default one of its defaults."""
-    return field(default_factory=record, metadata={_METADATA: Option("", "", group)})
+    return field(default_factory=record, metadata={_METADATA: Option("", "", group, decides)})
 
 
 def option_of(declared: Any) -> Option | None:

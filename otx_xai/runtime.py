@@ -10,7 +10,6 @@ one pool of threads; OpenVINO's streams do the rest.
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from otx_xai.errors import ConfigError, ImageError, ModelError
-from otx_xai.openvino_core import core, precision_hint
+from otx_xai.openvino_core import allowed_cores, core, precision_hint
 from otx_xai.records import XAI_OUTPUTS, Precision
 
 Arrays = dict[str, NDArray[Any]]
@@ -383,8 +382,7 @@ def _name(output: Any, index: int) -> str:
 
 def _cores() -> int:
     """Return how many cores this process may use, and at least 2: one to read while another writes."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(2, allowed or 1)
+    return max(2, allowed_cores())
 
 
 def _inference_error(error: RuntimeError) -> ModelError:

@@ -30,6 +30,7 @@ from otx_xai.records import (
     Pack,
     Precision,
     Preset,
+    RayOptions,
     Targets,
     Task,
     Weights,
@@ -224,6 +225,9 @@ class ExplainSettings(RunSettings):
         decides=False,
     )
 
+    shard_size: int = option(512, "N", "images a shard at most, with --ray", SPREAD, decides=False)
+    ray: RayOptions = section(RayOptions, SPREAD, decides=False)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         read_words(self, explain_mode=ExplainMode, pack=Pack)
@@ -233,6 +237,10 @@ class ExplainSettings(RunSettings):
             raise ConfigError(f"--pack_size is {self.pack_size}; expected at least 1.")
         if self.pack is not None and not self.dump:
             raise ConfigError("--pack was given, and no pictures are written. Add --dump True, or leave --pack out.")
+        if self.shard is not None and self.ray.address is not None:
+            raise ConfigError("--shard and --ray were both given; expected one: Ray explains all shards.")
+        if self.shard_size < 1:
+            raise ConfigError(f"--shard_size is {self.shard_size}; expected at least 1.")
 
 
 @dataclass(frozen=True)

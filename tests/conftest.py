@@ -17,6 +17,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
 collect_ignore = ["clients", "models_zoo", "wheel"]  # in environments of their own: make clients, models, wheel
+if "OTX_XAI_RAY" not in os.environ:
+    collect_ignore.append("ray")  # starts clusters, which no other test may disturb: make ray
 if "OTX_XAI_BROWSER" not in os.environ:
     collect_ignore.append("page")  # needs a browser: make page
 if "OTX_XAI_STORES" in os.environ:

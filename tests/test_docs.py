@@ -21,7 +21,7 @@ from otx_xai.audit.findings import FindingKind
 from otx_xai.audit.gates import FIGURES, parse_gates
 from otx_xai.cli import main
 from otx_xai.cli.audit import audit_parser
-from otx_xai.cli.explain import explain_parser
+from otx_xai.cli.explain import explain_parser, spelled_out
 from otx_xai.cli.judging import judge_parser
 from otx_xai.cli.parsing import open_config, parse
 from otx_xai.cli.train import data_parser, export_parser
@@ -162,7 +162,7 @@ def test_commands_of_the_docs_are_understood(page: Path) -> None:
     """Of commands that are not run, options and values at least mean something."""
     for block in blocks(page, ""):
         for command in filter(lambda line: line.startswith("otx explain "), commands(block)):
-            words, _ = open_config(shlex.split(command)[2:], leave_out=SECTIONS)
+            words, _ = open_config(spelled_out(shlex.split(command)[2:]), leave_out=SECTIONS)
             ExplainSettings.from_options(parse(explain_parser(), "explain", words))
         for command in filter(lambda line: line.startswith("otx judge "), commands(block)):
             words, _ = open_config(shlex.split(command)[2:], leave_out=SECTIONS)
@@ -182,6 +182,7 @@ def test_every_option_that_the_docs_name_exists() -> None:
         *map(data_parser, ("train", "test", "predict")),
     ]
     known = {word for parser in parsers for action in parser._actions for word in action.option_strings}
+    known |= {"--ray"}  # --ray.address for short
     known |= {"--version", "--debug", "--print_shtab", "--json"}  # the last one is of `otx audit compare`
     families = ("--model.", "--data.", "--trainer.", "--input.*", "--baseline_input.*", "--explain_config.*")
     for page in (*PAGES, README):

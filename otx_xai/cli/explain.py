@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from otx_xai.cli.parsing import add_record, engine_for, make_parser
@@ -19,10 +20,15 @@ def run(verb: str, argv: list[str]) -> int:
     """Explain, and return the exit code."""
     from otx_xai.settings import ExplainSettings
 
-    engine, settings = engine_for(ExplainSettings, explain_parser(), verb, argv)
+    engine, settings = engine_for(ExplainSettings, explain_parser(), verb, spelled_out(argv))
     done = engine.explain(**settings, keep_explanations=False)
     print(done.summary())
     return done.exit_code
+
+
+def spelled_out(argv: list[str]) -> list[str]:
+    """Write ``--ray WHERE`` as ``--ray.address WHERE``, which stands beside ``--ray.actors``."""
+    return [re.sub("^--ray(?==|$)", "--ray.address", word) for word in argv]
 
 
 def explain_parser() -> Any:

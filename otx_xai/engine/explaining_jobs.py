@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,13 +36,14 @@ from otx_xai.records import (
     Pack,
     Precision,
     Preset,
+    RayOptions,
     Targets,
     Weights,
 )
 from otx_xai.report import locked
 from otx_xai.settings import ExplainSettings, read_shard
 from otx_xai.shards.merging import merge_parts
-from otx_xai.shards.shard_run import explain_shard
+from otx_xai.shards.shard_run import Workplace, explain_shard
 from otx_xai.storage import Url, place_of
 
 if TYPE_CHECKING:
@@ -83,6 +85,8 @@ class ExplainingJobs(EngineState):
         num_steps: int | None = None,
         noise: float | None = None,
         shard: str | None = None,
+        shard_size: int = 512,
+        ray: RayOptions | str | None = None,
         keep_explanations: bool = True,
         **trainer_kwargs: Any,
     ) -> ExplainRun:
@@ -141,6 +145,10 @@ class ExplainingJobs(EngineState):
             noise: standard deviation of SmoothGrad's noise, as a part of the image's range; 0.15 by default.
             shard: ``K/N``: explain only the K-th of N parts, which :meth:`merge` puts together when all are done. Any
                 number of processes, on machines that see the same ``work_dir``, may explain different shards at once.
+            shard_size: images a shard at most, with ``ray``.
+            ray: explain on a cluster of Ray: ``auto``, ``local`` or ``HOST:PORT``, or options that also say how many
+                processes of how many cores. Shards are merged at the end; a run that was interrupted goes on. Needs
+                ``pip install otx-xai[ray]``.
             keep_explanations: without ``dump``, return the explanations. Their memory grows with the number of images.
             trainer_kwargs: accepted for the sake of OTX scripts; inference runs in OpenVINO.
 
@@ -180,10 +188,14 @@ class ExplainingJobs(EngineState):
             pack_size=pack_size,
             resume=resume,
             shard=shard,
+            shard_size=shard_size,
+            ray=RayOptions(ray) if isinstance(ray, str) else ray or RayOptions(),
         )
         settings = ExplainSettings(**told)
         if shard is not None:
             return self._explain_shard(settings, datamodule)
+        if settings.ray.address is not None:
+            return self._explain_on_ray(settings, datamodule)
         return self._explain(settings, datamodule, keep=keep_explanations and not dump)
 
     def merge(self, work_dir: str | Path | None = None) -> ExplainRun:
@@ -209,6 +221,28 @@ class ExplainingJobs(EngineState):
         work_dir = refuse_what_is_not_spread(settings, self.work_dir)
         opened = self._open(replace(whole(settings), work_dir=work_dir), datamodule)
         return explain_shard(workplace(opened, work_dir, shards), number, resume=settings.resume)
+
+    def _explain_on_ray(self, settings: ExplainSettings, datamodule: Any) -> ExplainRun:
+        from otx_xai.engine.ray_job import explain_on_ray, spread_by_ray
+
+        work_dir = refuse_what_is_not_spread(settings, self.work_dir)
+        if datamodule is None and settings.data_root is None:
+            settings = replace(settings, data_root=self.data_root)
+        return explain_on_ray(spread_by_ray(settings, work_dir, self._source(settings.checkpoint)), work_dir)
+
+    def workplace(self, settings: ExplainSettings, shard_size: int) -> Workplace:
+        """Open and compile a model, and join the plan of a run in shards, or make it.
+
+        Args:
+            settings: of the whole run; ``work_dir`` is given.
+            shard_size: images a shard at most.
+
+        Raises:
+            OtxXaiError: as of a run; and where the plan is of another one.
+        """
+        opened = self._open(settings, None)
+        work_dir = refuse_what_is_not_spread(settings, self.work_dir)
+        return workplace(opened, work_dir, max(1, ceil(len(opened.data.images) / shard_size)))
 
     def _open(self, settings: ExplainSettings, datamodule: Any) -> Opened:
         """Find the images, open the model, and compile what explains it."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from otx_xai.engine.explaining import Opened, manifest_of
 from otx_xai.engine.workspace import make
 from otx_xai.errors import ConfigError
-from otx_xai.records import Precision
+from otx_xai.records import Precision, RayOptions
 from otx_xai.report.manifest import plain
 from otx_xai.settings import ExplainSettings
 from otx_xai.shards.shard_plan import join_plan
@@ -18,7 +18,7 @@ from otx_xai.storage import Place, Url
 
 def whole(settings: ExplainSettings) -> ExplainSettings:
     """Return the settings of the whole run that a shard is of."""
-    return replace(settings, shard=None)
+    return replace(settings, shard=None, shard_size=ExplainSettings.shard_size, ray=RayOptions())
 
 
 def refuse_what_is_not_spread(settings: ExplainSettings, work_dir: Place | None) -> Path:
@@ -43,13 +43,13 @@ def refuse_what_is_not_spread(settings: ExplainSettings, work_dir: Place | None)
         )
     if settings.output_model is not None:
         raise ConfigError(
-            "--output_model was given beside --shard: processes would overwrite each other's file. Leave it out, and "
-            "save the model by a run of one image."
+            "--output_model was given beside --shard or --ray: processes would overwrite each other's file. Leave it "
+            "out, and save the model by a run of one image."
         )
     if settings.precision is Precision.AUTO:
         raise ConfigError(
-            "--precision auto was given beside --shard: each process would measure, and might decide otherwise. Find "
-            "out by a run of some images, and name what it took."
+            "--precision auto was given beside --shard or --ray: each process would measure, and might decide "
+            "otherwise. Find out by a run of some images, and name what it took."
         )
     return work_dir
 
@@ -68,8 +68,8 @@ def workplace(opened: Opened, work_dir: Path, shards: int) -> Workplace:
     """
     if opened.data.loader is not None:
         raise ConfigError(
-            "Images of a loader were given beside --shard. Expected files, which every process can find: a folder, a "
-            "list, a pattern, or an OTXDataModule."
+            "Images of a loader were given beside --shard or --ray. Expected files, which every process can find: a "
+            "folder, a list, a pattern, or an OTXDataModule."
         )
     make(work_dir)
     told, settings = manifest_of(work_dir, opened).told, opened.settings

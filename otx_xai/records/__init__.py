@@ -26,6 +26,7 @@ from otx_xai.records.told_options import (
     WRITTEN,
     ExplainConfig,
     InputOptions,
+    RayOptions,
     parse_numbers,
 )
 from otx_xai.records.vocabulary import (
@@ -95,6 +96,7 @@ __all__ = [
     "Precision",
     "Prediction",
     "Preset",
+    "RayOptions",
     "ResizeType",
     "ScoreOrigin",
     "Size",

@@ -148,6 +148,32 @@ class InputOptions:
             raise ConfigError(f"--input.crop is {self.crop}; expected a share from more than 0 to 1, such as 0.875.")
 
 
+@dataclass(frozen=True)
+class RayOptions:
+    """How a run is spread over a cluster of Ray.
+
+    Args:
+        address: ``auto``: the cluster of this machine; ``local``: one of this process's own; ``HOST:PORT`` of a head
+            node. ``None``: without Ray.
+        actors: processes that explain; by default one a node, or as many as have ``cpus`` cores.
+        cpus: cores of each; by default all of its node, or its share of them.
+    """
+
+    address: str | None = option(
+        None, "WHERE", "auto, local, or HOST:PORT of a cluster of Ray; --ray WHERE for short", decides=False
+    )
+    actors: int | None = option(None, "N", "processes that explain; one a node by default", decides=False)
+    cpus: float | None = option(None, "K", "cores of each; all of its node by default", decides=False)
+
+    def __post_init__(self) -> None:
+        if self.address is not None and not (self.address in ("auto", "local") or ":" in self.address):
+            raise ConfigError(f"--ray is {self.address!r}; expected auto, local, or HOST:PORT of the head node.")
+        if self.actors is not None and self.actors < 1:
+            raise ConfigError(f"--ray.actors is {self.actors}; expected at least 1.")
+        if self.cpus is not None and not self.cpus > 0:
+            raise ConfigError(f"--ray.cpus is {self.cpus}; expected a number of cores.")
+
+
 def parse_numbers(value: object) -> tuple[float, ...] | None:
     """Finite numbers in ``value``: a number, a sequence, or text with commas or spaces between; else ``None``.
 

@@ -25,7 +25,7 @@ _SHOWN = 12
 """So many spans of missing shards are named."""
 
 
-def merge_parts(work_dir: Path) -> ExplainRun:
+def merge_parts(work_dir: Path, wait: float = 0) -> ExplainRun:
     """Write ``predictions.jsonl``, ``run.json`` and ``config.yaml`` of all shards, in the order of the plan.
 
     They are byte for byte those of a run of one process, apart from times: ``seconds`` is the sum of those of all
@@ -33,6 +33,7 @@ def merge_parts(work_dir: Path) -> ExplainRun:
 
     Args:
         work_dir: folder of the run.
+        wait: seconds that another merge may take to let go.
 
     Returns:
         What was done; its time is that of the merge.
@@ -50,7 +51,7 @@ def merge_parts(work_dir: Path) -> ExplainRun:
             f"{len(missing)} of {plan.shards} shards of {work_dir / PLAN} are not done: {spans(missing)}. Expected all "
             f"of them; explain each with --shard K/{plan.shards}, then merge again."
         )
-    with locked(work_dir):
+    with locked(work_dir, wait):
         counted = _Counted(plan)
         journal = work_dir / JOURNAL
         write_config(work_dir, plan.arguments)

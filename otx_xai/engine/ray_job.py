@@ -1,0 +1,130 @@
+"""The stages of a run that is spread over a cluster of Ray."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from otx_xai.engine.spreading import whole
+from otx_xai.errors import ConfigError
+from otx_xai.explain.run import ExplainRun
+from otx_xai.openvino_core import limit_cores
+from otx_xai.process import interruptible, progress
+from otx_xai.settings import ExplainSettings
+from otx_xai.shards.foreman import Crew, Foreman, Order
+from otx_xai.shards.merging import merge_parts
+from otx_xai.shards.parts import missing_parts, read_part
+from otx_xai.shards.shard_plan import ShardPlan, bounds, read_plan
+from otx_xai.shards.shard_run import explain_shard
+from otx_xai.storage import Url
+
+logger = logging.getLogger("otx_xai")
+
+Opener = Callable[[ExplainSettings, int], Callable[[Order], ExplainRun]]
+
+_PATIENCE = 60.0
+"""Seconds that another run of the same shards may take to merge them."""
+
+_STOPPING = "Stopping: shards at work are finished; Ctrl-C again ends at once, and leaves them to the next run."
+
+
+def open_shards(settings: ExplainSettings, cores: int) -> Callable[[Order], ExplainRun]:
+    """Make a process ready to explain shards: open and compile the model, and read the plan, or make it.
+
+    Args:
+        settings: of the whole run; ``work_dir`` is given.
+        cores: that the process may use.
+
+    Returns:
+        What explains a shard.
+    """
+    from otx_xai.engine import Engine
+
+    limit_cores(cores)
+    engine = Engine(settings.model, task=settings.task, work_dir=settings.work_dir, device=settings.device)
+    place = engine.workplace(whole(settings), settings.shard_size)
+    return lambda order: explain_shard(place, order.shard, only=order.only)
+
+
+def explain_on_ray(settings: ExplainSettings, work_dir: Path, opener: Opener = open_shards) -> ExplainRun:
+    """Explain all shards on a cluster, and merge them.
+
+    Args:
+        settings: of the run; checkpoint and images are given.
+        work_dir: folder of the run, which all machines see.
+        opener: makes a process ready.
+
+    Raises:
+        OtxXaiError: a shard cannot be explained; those at work are finished before.
+        KeyboardInterrupt: the second Ctrl-C; the first one lets shards at work be finished.
+    """
+    from otx_xai.shards.ray_crew import RayCrew, cluster
+
+    start = time.monotonic()
+    with interruptible(_STOPPING) as stop, cluster(settings.ray.address or "local"):
+        given = replace(settings, ray=type(settings.ray)(), work_dir=work_dir)
+        crew = RayCrew(partial(opener, given), settings.ray)
+        try:
+            plan = _first_plan(crew, work_dir, stop)
+            if plan is None:
+                return ExplainRun(work_dir, 0, 0, 0, {}, 0, 0.0, interrupted=True)
+            before = plan.images - sum(_size(plan, number) for number in missing_parts(plan))
+            with progress(plan.images, before) as bar:
+                Foreman(plan, crew, stop, bar.update).run()
+        finally:
+            crew.close()
+    done = _so_far(plan) if missing_parts(plan) else merge_parts(work_dir, _PATIENCE)
+    return replace(done, resumed=min(before, done.explained), seconds=time.monotonic() - start)
+
+
+def spread_by_ray(settings: ExplainSettings, work_dir: Path, source: Any) -> ExplainSettings:
+    """Return the settings as other processes can follow them.
+
+    Raises:
+        ConfigError: the model or the images are in the memory of this process.
+    """
+    if not isinstance(source, Path | Url):
+        raise ConfigError(
+            "--ray needs a model file, which other processes can open. Save the model; give --checkpoint."
+        )
+    if settings.data_root is None:
+        raise ConfigError("--ray needs images that other processes can find; give --data_root.")
+    return replace(settings, checkpoint=str(source), work_dir=work_dir)
+
+
+def _first_plan(crew: Crew, work_dir: Path, stop: Event) -> ShardPlan | None:
+    """Wait until one process is ready, and so has read the plan or made it; ``None`` where the user stops before."""
+    deaths = 0
+    while not crew.idle():
+        if stop.is_set():
+            return None
+        for news in crew.news(0.5):
+            deaths += bool(news.died)
+            if news.error is not None:
+                raise news.error
+            if deaths >= 3:
+                raise ConfigError(
+                    f"The processes that are to explain die before they are ready: {news.died} Try `otx explain` "
+                    "without --ray on one image; with several processes a machine, memory may be short."
+                )
+    return read_plan(work_dir)
+
+
+def _size(plan: ShardPlan, number: int) -> int:
+    first, behind = bounds(plan.shards, number, plan.images)
+    return behind - first
+
+
+def _so_far(plan: ShardPlan) -> ExplainRun:
+    """Return what was done of a run that was stopped."""
+    missing = set(missing_parts(plan))
+    parts = [read_part(plan, number) for number in range(1, plan.shards + 1) if number not in missing]
+    failures = {name: why for part in parts for name, why in part.failures.items()}
+    explained, files = sum(len(part.lines) for part in parts), sum(part.files for part in parts)
+    return ExplainRun(plan.work_dir, plan.images, explained, 0, failures, files, 0.0, interrupted=True)
