@@ -30,8 +30,8 @@ from otx_xai.runtime import Arrays, Session
 _SIDE = 0.4
 """Sides of a window, as parts of those of the image."""
 
-_RIM = 0.12
-"""Part of a map at the rim of its window up to which the rest of the image is left out."""
+_RIM = 0.17
+"""Part of a map at the rim of its window, on average over its levels, up to which the rest of the image is left out."""
 
 
 @dataclass(frozen=True)
@@ -216,8 +216,9 @@ def _run(asked: Asked, second: _Second, read: Mapping[str, ov.Tensor], boxes: ND
             whole[box, row : row + one.shape[0], column : column + one.shape[1]] = one
         sums.append(np.maximum(maps, 0).sum(axis=(1, 2)))
         rims.append(_at_rim(maps, corners, second))
-    counts = np.array(sums) > NOISE * np.max(sums, axis=0)
-    again: NDArray[np.int64] = boxes[left_out | (np.where(counts, rims, 0).max(axis=0) > _RIM)]
+    counts = np.array(sums) > NOISE * np.max(sums, axis=0)  # each of these is a part of the map as large as another
+    at_rim = np.where(counts, rims, 0).sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
+    again: NDArray[np.int64] = boxes[left_out | (at_rim > _RIM)]
     return again
 
 
