@@ -15,6 +15,7 @@ from otx_xai.audit.gates import Figure, GateResult, Verdict
 from otx_xai.audit.statistics import said
 from otx_xai.errors import DataError
 from otx_xai.report.files import utf8, write_atomic
+from otx_xai.storage import place_of, read_text
 
 FINDINGS, REVIEW, SUMMARY, JUNIT, COCO = (
     "findings.jsonl",
@@ -102,9 +103,8 @@ def read_review(path: str | Path, labels: Sequence[str]) -> dict[str, int]:
     Raises:
         DataError: the file cannot be read, a column is missing, or a verdict is no class.
     """
-    source = Path(path).expanduser()
     try:
-        rows = list(csv.DictReader(io.StringIO(source.read_text("utf-8-sig"))))
+        rows = list(csv.DictReader(io.StringIO(read_text(place_of(path)))))
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"The review {str(path)!r} cannot be read: {error}. Expected {REVIEW} of an audit.") from error
     if rows and not {"image", "given", "suggested", "verdict"} <= rows[0].keys():

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from otx_xai.errors import DataError
+from otx_xai.storage import place_of, read_text
 
 _SHOWN = 60
 
@@ -39,9 +40,8 @@ def read_metadata(path: str | Path, names: Sequence[str]) -> dict[str, list[str]
     Raises:
         DataError: it cannot be read, or names none of the images.
     """
-    source = Path(path).expanduser()
     try:
-        header, *rows = [row for row in csv.reader(io.StringIO(source.read_text("utf-8-sig"))) if row] or [[]]
+        header, *rows = [row for row in csv.reader(io.StringIO(read_text(place_of(path)))) if row] or [[]]
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(
             f"The metadata {str(path)!r} cannot be read: {error}. Expected a CSV file in UTF-8 with a header, whose "

@@ -32,6 +32,7 @@ from otx_xai.model import Model
 from otx_xai.records import AuditReport
 from otx_xai.report.manifest import write_config
 from otx_xai.settings import AuditSettings
+from otx_xai.storage import Place, place_of
 
 logger = logging.getLogger("otx_xai")
 
@@ -62,11 +63,12 @@ def check_settings(settings: AuditSettings) -> None:
         find_method(settings.explain_method)
     for name in ("metadata", "review"):
         value = getattr(settings, name)
-        if value is not None and not Path(value).expanduser().is_file():
+        place = None if value is None else place_of(value)
+        if isinstance(place, Path) and not place.is_file():
             raise ConfigError(f"--{name} {str(value)!r} is no file; expected a CSV file.")
 
 
-def open_baseline(settings: AuditSettings, opened: Callable[[Path, AuditSettings], Model]) -> Model:
+def open_baseline(settings: AuditSettings, opened: Callable[[Place, AuditSettings], Model]) -> Model:
     """Open the baseline, and say of what goes wrong that it is of the baseline.
 
     Args:
@@ -77,7 +79,7 @@ def open_baseline(settings: AuditSettings, opened: Callable[[Path, AuditSettings
         OtxXaiError: as opening a model raises it.
     """
     try:
-        return opened(Path(str(settings.baseline)).expanduser(), of_baseline(settings))
+        return opened(place_of(str(settings.baseline)), of_baseline(settings))
     except OtxXaiError as error:
         raise type(error)(f"--baseline: {error}") from error
 

@@ -16,7 +16,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from stores import contents, memory_store, refuse_some, upload
 
-from otx_xai import Engine
+from otx_xai import AuditConfig, Engine
 from otx_xai.errors import ConfigError, OutputError
 from otx_xai.explain.run import ExplainRun
 from otx_xai.report import locked, results
@@ -227,6 +227,28 @@ def test_other_jobs_write_here_only(local: Path, bucket: Url) -> None:
         Engine(work_dir=f"{bucket}/out").audit(local / "colours.xml", data_root=local / "photos", labels=LABELS)
     with pytest.raises(ConfigError, match="nothing is trained in memory://bucket/out"):
         Engine(work_dir=f"{bucket}/out").explain(data_root=local / "photos")
+
+
+def test_an_audit_reads_from_a_store_what_it_reads_from_a_folder(local: Path, bucket: Url, tmp_path: Path) -> None:
+    for colour, numbers in {"red": "0369", "green": "147", "blue": "258", "mixture": "47"}.items():
+        for number in numbers:
+            image = next((local / "photos").rglob(f"{int(number) % 9}.png"))
+            (file := tmp_path / "data" / colour / f"{number}.png").parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(image.read_bytes())
+    (tmp_path / "data/tags.csv").write_text("name,tag\nred/0.png,old\n")
+    upload(tmp_path / "data", bucket / "data")
+    pages = []
+    for number, (data, model) in enumerate([(tmp_path, local), (bucket, f"{bucket}/model")]):
+        work_dir = tmp_path / f"audit{number}"
+        config = AuditConfig(check_images=0, metadata=f"{data}/data/tags.csv")
+        audit = Engine(work_dir=work_dir).audit(
+            f"{model}/colours.xml", data_root=f"{data}/data", labels=LABELS, audit_config=config
+        )
+        assert audit.exit_code == 0
+        content = json.loads((work_dir / "audit/audit.json").read_text())
+        pages.append({key: content[key] for key in ("findings", "figures") if key in content})
+    assert pages[0] == pages[1]
+    assert pages[0]
 
 
 class Killed(BaseException):
