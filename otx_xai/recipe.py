@@ -116,6 +116,10 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"The configuration file {path} cannot be read: {reason}. Expected YAML.") from error
+    except (RecursionError, ValueError) as error:  # nested hundreds deep; a date that there is not
+        raise ConfigError(
+            f"The configuration file {path} cannot be read: {error}. Expected names and values."
+        ) from error
     if not isinstance(content, dict):
         raise ConfigError(f"The configuration file {path} holds {type(content).__name__}; expected names and values.")
     return content

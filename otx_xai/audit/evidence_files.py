@@ -304,19 +304,25 @@ class EvidenceFiles:
                 file.seek(row * layout.image.itemsize)
                 return np.frombuffer(file.read(layout.image.itemsize), layout.image)[0]
         except (OSError, ValueError, IndexError) as error:
-            raise OutputError(
-                f"The evidence in {self._folder} is shorter than its journal ({error}). Run the audit anew in another "
-                "--work_dir, or remove this folder."
-            ) from error
+            raise self._too_short(str(error)) from error
 
     def _opened(self, path: Path, size: int) -> IO[bytes]:
         try:
+            there = os.stat(path).st_size if path.exists() else 0
+            if there < size:  # to cut it there would fill it up with zeros
+                raise self._too_short(f"{path.name} has {there} bytes, the journal tells of {size}")
             file = open(path, "ab" if size else "wb")  # noqa: SIM115 - closed by the stack
             if size:
                 os.truncate(path, size)
         except OSError as error:
             raise _unwritable(path, error) from error
         return file
+
+    def _too_short(self, reason: str) -> OutputError:
+        return OutputError(
+            f"The evidence in {self._folder} is shorter than its journal ({reason}). Run the audit anew in another "
+            "--work_dir, or remove this folder."
+        )
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:

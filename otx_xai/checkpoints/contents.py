@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import pickle
 import re
+import struct
 import warnings
 from argparse import Namespace
 from collections.abc import Mapping
@@ -33,6 +34,9 @@ SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 _LFS_POINTER = b"version https://git-lfs"
 _MAGIC = (b"PK\x03\x04", b"\x80\x02")
 """How files of ``torch.save`` begin: a zip archive, or (until torch 1.5) a pickle of protocol 2."""
+
+_BROKEN = (EOFError, OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError, struct.error)
+"""What torch raises for broken files, beside RuntimeError."""
 
 _GLOBAL = re.compile(r"(?:GLOBAL|class) ([\w.]+)")
 _HOW_TO_SAVE = "torch.save(model.state_dict(), 'model.pth')"
@@ -132,7 +136,7 @@ def _load(path: Path) -> Any:
                 f"from the model itself: {_HOW_TO_SAVE}."
             ) from error
         raise CheckpointError(_broken_text(path, error)) from error
-    except (EOFError, OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError) as error:
+    except _BROKEN as error:
         raise CheckpointError(_broken_text(path, error)) from error
 
 

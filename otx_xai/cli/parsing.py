@@ -168,5 +168,9 @@ def open_config(argv: Sequence[str], *, leave_out: Sequence[str] = ()) -> tuple[
         content = read_recipe(word.partition("=")[2] or next(remaining, ""))
         left_out |= {key: value for key, value in content.items() if key in leave_out}
         kept = {key: value for key, value in content.items() if key not in leave_out}
+        if "config" in kept:
+            raise ConfigError(
+                "A configuration file has the entry 'config'; expected options. Give each file by itself."
+            )
         opened.append(f"--config={json.dumps(kept, default=str)}")
     return opened, left_out

@@ -227,6 +227,8 @@ def _from_json(text: str, source: str) -> Any:
         return json.loads(text, object_pairs_hook=lambda pairs: _mapping(pairs, source))
     except json.JSONDecodeError as error:
         raise LabelError(f"{source} is not JSON ({error}); expected a list of names.") from error
+    except RecursionError as error:
+        raise LabelError(_too_deep(source)) from error
 
 
 def _from_yaml(text: str, source: str) -> Any:
@@ -239,6 +241,12 @@ def _from_yaml(text: str, source: str) -> Any:
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise LabelError(f"{source} is not YAML ({reason}); expected a list or mapping of names.") from error
+    except RecursionError as error:
+        raise LabelError(_too_deep(source)) from error
+
+
+def _too_deep(source: str) -> str:
+    return f"{source} nests lists or mappings hundreds deep; expected a list or mapping of names. Correct the file."
 
 
 def _plain(node: Any, source: str) -> Any:

@@ -72,8 +72,7 @@ class EngineState:
         changes = {f"trainer.{name}" if _is_plain(name) else name: value for name, value in overrides.items()}
         content = override(read_recipe(recipe), changes)
         task = content.get("task")
-        trainer = dict(content.get("trainer") or {})
-        data = dict(content.get("data") or {})
+        trainer, data = (_section(content, name) for name in ("trainer", "data"))
         datamodule = make_datamodule(data_root, task, data) if data_root is not None else None
         return cls(content.get("model"), datamodule, task, data_root=data_root, **own, **trainer)
 
@@ -156,6 +155,14 @@ def images_at(root: str | Path) -> Images:
     """
     found = search_images(root)
     return Images(found.images, absolute(root), not_read=found.not_read)
+
+
+def _section(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return what a recipe holds under a name, which may be missing."""
+    section = content.get(name) or {}
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"The recipe's {name} is {section!r}; expected names and values below it.")
+    return dict(section)
 
 
 def _is_plain(name: str) -> bool:

@@ -19,6 +19,7 @@ from otx_xai.engine.explaining import Images, open_session
 from otx_xai.engine.precision_choice import settled
 from otx_xai.engine.told_by_loader import GivenNow
 from otx_xai.engine.workspace import make
+from otx_xai.errors import OutputError
 from otx_xai.explain.plan import How, Plan, plan
 from otx_xai.explain.run import ExplainRun, Run
 from otx_xai.explain.targets import BOXES
@@ -26,7 +27,7 @@ from otx_xai.judging.cases import Known
 from otx_xai.methods.table import METHODS
 from otx_xai.model import Model
 from otx_xai.records import AuditReport, ExplainConfig, InputGeometry, ModelFacts, Precision
-from otx_xai.report.files import write_atomic
+from otx_xai.report.files import unwritable_text, write_atomic
 from otx_xai.report.manifest import Manifest
 from otx_xai.report.staging import clear_torn
 from otx_xai.settings import AuditSettings
@@ -136,8 +137,16 @@ def begin(folder: Path, *, resume: bool, baseline: bool) -> None:
 
 
 def end(folder: Path) -> None:
-    """Remember that an audit has ended: the next one begins anew."""
-    (folder / UNFINISHED).unlink(missing_ok=True)
+    """Remember that an audit has ended: the next one begins anew.
+
+    Raises:
+        OutputError: it cannot be remembered.
+    """
+    mark = folder / UNFINISHED
+    try:
+        mark.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(unwritable_text(mark, error)) from error
 
 
 def how_of(settings: AuditSettings) -> How:

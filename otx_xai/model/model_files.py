@@ -50,7 +50,8 @@ def _read_file(path: Path) -> ov.Model:
         read_detections_of_tflite()
     try:
         model = core().read_model(path)
-    except RuntimeError as error:
+        _read_names(model)
+    except (RuntimeError, UnicodeDecodeError) as error:
         raise ModelError(_why_unreadable(path, error)) from error
     _adopt_onnx_metadata(model)
     return model
@@ -103,13 +104,23 @@ def _text_at(content: mmap, at: int) -> str:
 
 
 def hash_files(paths: Sequence[Path]) -> str:
-    """Return the SHA-256 of the content of files, in their order; those that are gone do not count."""
+    """Return the SHA-256 of the content of files, in their order; those that are gone do not count.
+
+    Raises:
+        ModelError: a file cannot be read.
+    """
     digest = hashlib.sha256()
     for path in paths:
-        if path.exists():
+        try:
             with path.open("rb") as file:
                 while block := file.read(2**22):
                     digest.update(block)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise ModelError(
+                f"The file {path} of the model cannot be read: {error.strerror}. Check its mode."
+            ) from error
     return digest.hexdigest()
 
 
@@ -160,8 +171,8 @@ def _check_beginning(path: Path, suffix: str) -> None:
         raise ModelError(f"The checkpoint {path} is no TensorFlow Lite model: its TFL3 mark is missing.")
 
 
-def _why_unreadable(path: Path, error: RuntimeError) -> str:
-    """One paragraph on a file that OpenVINO refused."""
+def _why_unreadable(path: Path, error: RuntimeError | UnicodeDecodeError) -> str:
+    """One paragraph on a file that OpenVINO refused, in words that quote it and may be no text."""
     if path.suffix.lower() == ".xml":
         weights = path.with_suffix(".bin")
         if not weights.is_file():
@@ -175,8 +186,9 @@ def _why_unreadable(path: Path, error: RuntimeError) -> str:
     refused = re.search(rf"^{ModelError.__name__}: (.*)$", str(error), re.MULTILINE)
     if refused is not None:  # by what converts an operation of ours
         return f"The checkpoint {path} cannot be read: {refused[1]}"
+    reason = first_line(error) if isinstance(error, RuntimeError) else "it holds names that are no UTF-8 text"
     return (
-        f"The checkpoint {path} cannot be read: {first_line(error)}. "
+        f"The checkpoint {path} cannot be read: {reason}. "
         "The file is broken, incomplete or of a kind that OpenVINO does not support; copy or export it again."
     )
 
@@ -185,6 +197,14 @@ def _weight_bytes(xml: Path) -> int:
     """Size that the ``.bin`` of an IR must have at least, in bytes."""
     ranges = re.findall(rb'offset="(\d+)"\s+size="(\d+)"', xml.read_bytes())
     return max((int(offset) + int(size) for offset, size in ranges), default=0)
+
+
+def _read_names(model: ov.Model) -> None:
+    """Read all names of a graph once, which are no text in a broken file, and which everything later asks for."""
+    for node in model.get_ops():
+        node.get_friendly_name()
+        for output in node.outputs():
+            output.get_names()
 
 
 def _adopt_onnx_metadata(model: ov.Model) -> None:

@@ -128,6 +128,16 @@ def test_truncated_file(tmp_path, network, zipped, share):
         load_checkpoint(path)
 
 
+def test_every_beginning_of_an_old_file_is_refused(tmp_path):
+    path = tmp_path / "model.pth"
+    torch.save({"weight": torch.zeros(2, 1, 3, 3)}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    for length in range(2, len(content), 3):
+        path.write_bytes(content[:length])
+        with pytest.raises(CheckpointError, match=r"broken|wants to run"):
+            read_checkpoint(path)
+
+
 def test_other_archives(tmp_path):
     with zipfile.ZipFile(tmp_path / "other.pth", "w") as archive:
         archive.writestr("a.txt", "x")

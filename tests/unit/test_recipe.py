@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from otx_xai.engine import Engine
 from otx_xai.errors import ConfigError
 from otx_xai.recipe import find_recipe, list_recipes, override, read_recipe, recipe_folder
 
@@ -50,13 +51,29 @@ def test_an_unknown_name_suggests_close_ones():
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"), [("a: [", "cannot be read"), ("- a", "holds list"), ("", "holds NoneType"), ("\0", "cannot be")]
+    ("text", "reason"),
+    [
+        ("a: [", "cannot be read"),
+        ("- a", "holds list"),
+        ("", "holds NoneType"),
+        ("\0", "cannot be"),
+        (f"a: {'[' * 5000}", "cannot be read"),
+        ("a: 2026-13-45", "cannot be read: month must be in"),
+    ],
 )
 def test_what_is_no_configuration(tmp_path: Path, text: str, reason: str):
     path = tmp_path / "broken.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=reason):
         read_recipe(path)
+
+
+@pytest.mark.parametrize("name", ["trainer", "data"])
+def test_a_section_that_holds_no_names(tmp_path: Path, name: str):
+    path = tmp_path / "broken.yaml"
+    path.write_text(f"task: detection\n{name}: max_e\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"The recipe's {name} is 'max_e'; expected names and values below it"):
+        Engine.from_config(path)
 
 
 def test_overrides_leave_the_recipe_as_it_is():

@@ -178,6 +178,24 @@ def test_broken_files_are_told(tmp_path: Path) -> None:
         files.open()
 
 
+@pytest.mark.parametrize("name", ["maps", "thumbnails"])
+def test_evidence_that_is_cut_short_is_not_filled_up(tmp_path: Path, name: str) -> None:
+    lines = write(tmp_path, [0, 1])
+    path = tmp_path / f"{name}.bin"
+    content = path.read_bytes()[:-1]
+    path.write_bytes(content)
+    files = EvidenceFiles(tmp_path, Kept(GIVEN, len(LABELS)))
+    files.take_up(lines)
+    with pytest.raises(OutputError, match=rf"shorter than its journal \({name}\.bin has {len(content)} bytes"):
+        files.open()
+    files.close()
+    assert path.read_bytes() == content
+    path.unlink()
+    with pytest.raises(OutputError, match=rf"shorter than its journal \({name}\.bin has 0 bytes"):
+        files.open()
+    files.close()
+
+
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
     (tmp_path / "maps.bin").symlink_to("/dev/full")
     files = EvidenceFiles(tmp_path, Kept(GIVEN, len(LABELS)))

@@ -150,7 +150,9 @@ def test_a_wrong_option_is_refused_before_the_model_is_read(
     assert message.count("\n") == 1
 
 
-@pytest.mark.parametrize("text", ["dump: [\n  a", "just text", "foo: 3", "batch_size: many", "- 1\n- 2", "a: b: c"])
+@pytest.mark.parametrize(
+    "text", ["dump: [\n  a", "just text", "foo: 3", "batch_size: many", "- 1\n- 2", "a: b: c", "config: {}"]
+)
 def test_a_broken_recipe_ends_with_2_and_one_line(
     calls: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str
 ) -> None:

@@ -193,6 +193,11 @@ class TestStructures:
         with pytest.raises(LabelError, match=r"data\.yaml is not YAML \(while parsing"):
             read("names: [a, b\n", "data.yaml")
 
+    @pytest.mark.parametrize("name", ["a.json", "a.yaml"])
+    def test_nested_hundreds_deep(self, read, name):
+        with pytest.raises(LabelError, match=r"nests lists or mappings hundreds deep"):
+            read(f"{'[' * 5000}{']' * 5000}", name)
+
 
 def test_a_pipe_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "labels")

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from otx_xai.errors import ModelError
-from otx_xai.model.model_files import first_line, read_model
+from otx_xai.model.model_files import first_line, hash_files, read_model
 
 
 @pytest.fixture
@@ -111,6 +111,31 @@ def test_truncated_xml(ir):
     ir.write_bytes(ir.read_bytes()[:3000])
     with pytest.raises(ModelError, match=r"cannot be read: .*broken, incomplete"):
         read_model(ir)
+
+
+def test_names_that_are_no_text(tmp_path, ir, onnx_model):
+    ir.write_bytes(ir.read_bytes().replace(b'type="Convolution"', b'type="Con\xb6olution"'))
+    with pytest.raises(ModelError, match=r"cannot be read: it holds names that are no UTF-8 text\. The file is broken"):
+        read_model(ir)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx_model.SerializeToString().replace(b"Flatten", b"Fl\xfftten"))
+    with pytest.raises(ModelError, match=r"cannot be read: it holds names that are no UTF-8 text\. The file is broken"):
+        read_model(path)
+
+
+def test_a_name_in_the_graph_that_is_no_text(tmp_path, ir):
+    content = ir.read_bytes()
+    assert b'name="image"' in content
+    ir.write_bytes(content.replace(b'name="image"', b'name="im\x99ge"'))
+    with pytest.raises(ModelError, match="holds names that are no UTF-8 text"):
+        read_model(ir)
+
+
+def test_files_that_cannot_be_hashed(tmp_path, ir):
+    gone = hash_files([ir, tmp_path / "gone"])
+    assert gone == hash_files([ir])
+    with pytest.raises(ModelError, match=r"The file .* of the model cannot be read: Is a directory"):
+        hash_files([ir, tmp_path])
 
 
 def test_truncated_onnx(tmp_path, onnx_model):
