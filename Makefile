@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format wheel bench clients models page ray stores docs clean
+.PHONY: help demo test torture lint format wheel bench clients models page ray stores docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -15,6 +15,10 @@ demo: $(STAMP) ## draw, train, export, explain and check the maps of three tasks
 
 test: $(STAMP) ## run all tests, doctests and documented examples
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+torture: $(STAMP) ## kill, starve and mislead runs at every point, and feed in broken files: tables, in some ten minutes
+	$(BIN)/python tests/torture/matrix.py
+	$(BIN)/python tests/torture/fuzzing.py --count 300
 
 lint: $(STAMP) ## check format, style and types
 	$(BIN)/ruff format --check .
