@@ -8,7 +8,7 @@ its residual. Only the class token's output is read, so the exact result needs n
 * keys and values are affine in the mask, ``k(m ⊙ x) = k(0) + m ⊙ (k(x) - k(0))``: the logits of all masks are one
   row times the masks, and the attention is one product ``(M × T) · (T × d)``;
 * behind the attention every operation works on each token alone: the class tokens of all masks travel together along
-  the token axis, in the places of the image tokens.
+  the token axis, in the places of the image tokens; that of no mask is among them, and gives the scores.
 
 Where the block is not of this form (keys normed after the projection, several attentions) the general form of
 ``heads`` runs it on masked tokens, mask by mask.
@@ -56,15 +56,17 @@ def vit_recipro_cam(site: Site, picks: Picks, target: Features | None = None) ->
     rows = {}
     for node, where in picks:
         tokens = _class_tokens(site, block, block.attention, parts, masks, where.begin)
+        if _holds_the_scores(site, block, picks, tokens):
+            site.main.node(node).input(0).replace_source_output(tokens)
         tokens = transpose(tokens, (features.batch_axis, *features.places, features.channel_axis))
         after = dimensions(node.output(0)) or []
         rows[port_of(node.output(0))] = reshape(tokens, (-1, *(size or 1 for size in after[1:])))
     linear = site.linear([node.output(0) for node, _ in picks])
     end = linear.features if linear is not None else site.anatomy.logits.port
     (scored,) = graft(site.view, rows, [end], outside=site.main.output, prefix=site.prefix, free_batch=True)
-    value = site.main.output(features.output)
-    count = size_of(value, features.places[0])
-    scores = class_scores(site, linear, scored, size_of(value, features.batch_axis), count)
+    entering = site.main.output(block.residual.output)
+    images, count = (size_of(entering, axis) for axis in (block.residual.batch_axis, block.residual.places[0]))
+    scores = class_scores(site, linear, scored, images, count)
     return cut(scores, 2, features.prefix, None)
 
 
@@ -79,6 +81,23 @@ def _is_fast(site: Site, block: Block, attention: Attention, picks: Picks) -> bo
         and _batch_broadcasts(attention, normed)
         and all((dimensions(node.output(0)) or [0])[0] == features.dims[features.batch_axis] for node, _ in picks)
         and batch_obstacle(view, [node.output(0) for node, _ in picks], [site.anatomy.logits.port]) is None
+    )
+
+
+def _holds_the_scores(site: Site, block: Block, picks: Picks, tokens: ov.Output) -> bool:
+    """Whether the rest of the last block need not run a second time for the model's own scores.
+
+    The rows of prefix tokens mask nothing, so what the head picks is in ``tokens``, in its place: of the block's own
+    tokens nobody reads another one. It differs by rounding alone, unless the block quantises what the copy does not.
+    """
+    view, end = site.view, site.anatomy.features.output
+    starts = [block.normed.output, block.residual.output]
+    readers = {node.get_name() for node, _ in view.consumers.get(port_of(end), ())}
+    return (
+        readers == {node.get_name() for node, _ in picks}
+        and tokens.get_partial_shape() == end.get_partial_shape()
+        and tokens.get_element_type() == end.get_element_type()
+        and not any(kind(node) == "FakeQuantize" for node in view.ordered(view.between(starts, [end])))
     )
 
 
