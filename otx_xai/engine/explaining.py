@@ -27,6 +27,7 @@ from otx_xai.model import Model, ModelOptions, open_for_insertion
 from otx_xai.openvino_core import first_line
 from otx_xai.records import ExplainMode, ImageInfo, Method, Precision, Size, TargetExplainGroup, Targets
 from otx_xai.report.manifest import Manifest, write_config
+from otx_xai.report.tar_shelf import Packing
 from otx_xai.runtime import Session
 from otx_xai.settings import ExplainSettings, absolute
 from otx_xai.shards.shard_plan import PLAN
@@ -215,8 +216,9 @@ def begin_run(work_dir: Place, opened: Opened, *, keep: bool) -> tuple[Run, Sess
     settings, plan, data = opened.settings, opened.planned, opened.data
     write_config(work_dir, settings.arguments())
     manifest, config, dump = manifest_of(work_dir, opened), settings.explain_config, settings.dump
-    pack = settings.pack_size if settings.pack is not None else 0
-    run = Run(work_dir, manifest, plan, config, data.images, dump=dump, keep=keep, loader=data.loader, pack=pack)
+    places = {image.name: place for place, image in enumerate(data.images)}
+    packing = Packing(settings.pack_size, places) if settings.pack is not None else None
+    run = Run(work_dir, manifest, plan, config, data.images, dump=dump, keep=keep, loader=data.loader, packing=packing)
     return run, settled(
         opened.session,
         plan,

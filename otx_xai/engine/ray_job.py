@@ -20,7 +20,7 @@ from otx_xai.settings import ExplainSettings
 from otx_xai.shards.foreman import Crew, Foreman, Order
 from otx_xai.shards.merging import merge_parts
 from otx_xai.shards.parts import missing_parts, read_part
-from otx_xai.shards.shard_plan import ShardPlan, bounds, read_plan
+from otx_xai.shards.shard_plan import ShardPlan, read_plan
 from otx_xai.shards.shard_run import explain_shard
 from otx_xai.storage import Url
 
@@ -117,7 +117,7 @@ def _first_plan(crew: Crew, work_dir: Path, stop: Event) -> ShardPlan | None:
 
 
 def _size(plan: ShardPlan, number: int) -> int:
-    first, behind = bounds(plan.shards, number, plan.images)
+    first, behind = plan.bounds(number)
     return behind - first
 
 

@@ -36,11 +36,6 @@ def refuse_what_is_not_spread(settings: ExplainSettings, work_dir: Place | None)
             f"--work_dir is {str(work_dir)!r} beside --shard: shards share a folder that all machines see, and object "
             "stores have none of its locks. Expected a folder; images and model may be URLs."
         )
-    if settings.pack is not None:
-        raise ConfigError(
-            "--pack was given beside --shard: tar files are made of images that one process explains. Leave it out, or "
-            "explain without shards."
-        )
     if settings.output_model is not None:
         raise ConfigError(
             "--output_model was given beside --shard or --ray: processes would overwrite each other's file. Leave it "

@@ -28,6 +28,7 @@ from otx_xai.records import ExplainConfig, ImageInfo
 from otx_xai.report import JOURNAL, ExplainedImage, Line, PlacedMaps, Results
 from otx_xai.report.manifest import Manifest
 from otx_xai.report.results import Recorder
+from otx_xai.report.tar_shelf import Packing
 from otx_xai.runtime import Arrays, Session
 from otx_xai.storage import Place
 
@@ -103,7 +104,7 @@ class Run:
         loader: gives the pixels of the images, in their order; they are read from their files by default.
         recorder: keeps more of each image than the journal.
         root: folder that the files of images go into; ``work_dir`` by default.
-        pack: images whose files go into one tar file; 0: each file lies by itself.
+        packing: which images share a tar file; by default each file lies by itself.
     """
 
     def __init__(
@@ -119,13 +120,14 @@ class Run:
         loader: Any = None,
         recorder: Recorder | None = None,
         root: Path | None = None,
-        pack: int = 0,
+        packing: Packing | None = None,
     ) -> None:
         self._work_dir = work_dir
         self._manifest = manifest
         self._plan = plan
         self._images = images
-        self._results = Results(work_dir, images, plan.facts.labels, config if dump else None, recorder, root, pack)
+        written = config if dump else None
+        self._results = Results(work_dir, images, plan.facts.labels, written, recorder, root, packing)
         self._keep = keep
         # Evidence is passed on, and does not tell where files lie
         self._places = {image.name: image.file for image in images} if recorder is not None else {}

@@ -17,7 +17,7 @@ from otx_xai.report.leftovers import remove_leftovers, set_aside, set_journal_as
 from otx_xai.report.picture_writer import size_of_pictures
 from otx_xai.report.shelves import Line, PlainShelf, Shelf
 from otx_xai.report.staging import STAGING, clear_staging
-from otx_xai.report.tar_shelf import TarShelf, clear_packing
+from otx_xai.report.tar_shelf import Packing, TarShelf, clear_packing
 from otx_xai.report.writer import writers_of
 from otx_xai.storage import Place, Url
 
@@ -59,7 +59,7 @@ class Results:
         config: which files of an image to write; ``None``: none, and those of earlier runs stay.
         recorder: keeps more of each image.
         root: folder that the files of images go into; ``work_dir`` by default.
-        pack: images whose files go into one tar file; 0: each file lies by itself.
+        packing: which images share a tar file; by default each file lies by itself.
     """
 
     def __init__(
@@ -70,15 +70,15 @@ class Results:
         config: ExplainConfig | None,
         recorder: Recorder | None = None,
         root: Path | None = None,
-        pack: int = 0,
+        packing: Packing | None = None,
     ) -> None:
-        self._stored = _stored_journal(work_dir, pack) if isinstance(work_dir, Url) else None
+        self._stored = _stored_journal(work_dir, packing) if isinstance(work_dir, Url) else None
         self._folder = self._stored.folder if self._stored is not None else Path(str(work_dir))
         self._depot: Depot = self._stored.depot if self._stored is not None else FolderDepot(root or self._folder)
         staging = self._folder / STAGING
         self._shelf: Shelf = PlainShelf(self._depot, staging)
-        if pack and config is not None:
-            self._shelf = TarShelf(self._depot, self._folder, staging, images, pack)
+        if packing is not None and config is not None:
+            self._shelf = TarShelf(self._depot, self._folder, staging, images, packing)
         self._journal_file = self._folder / JOURNAL
         self._images = images
         self._config = config
@@ -210,10 +210,11 @@ class Results:
             self._stored.wait()
 
 
-def _stored_journal(url: Url, pack: int) -> StoredJournal:
+def _stored_journal(url: Url, packing: Packing | None) -> StoredJournal:
     from otx_xai.report.stored_journal import StoredJournal
 
-    return StoredJournal(url, JOURNAL, files_first=bool(pack), most=pack or SEGMENT_LINES)
+    most = SEGMENT_LINES if packing is None else packing.size
+    return StoredJournal(url, JOURNAL, files_first=packing is not None, most=most)
 
 
 def _by_name(image: ImageInfo) -> ImageInfo:

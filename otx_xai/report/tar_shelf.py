@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,19 @@ PACKING = ".packing"
 """Folder in that of a run where files wait until those of all images of their tar file are there."""
 
 
+@dataclass(frozen=True)
+class Packing:
+    """Which images share a tar file.
+
+    Args:
+        size: images a tar file.
+        places: name of an image → its place, from 0, among all images of the run, of which these may be a part.
+    """
+
+    size: int
+    places: Mapping[str, int]
+
+
 class TarShelf:
     """Files of images, packed.
 
@@ -32,17 +47,19 @@ class TarShelf:
         depot: where tar files go.
         folder: of the run on this machine.
         staging: folder where files wait for their line in the journal.
-        images: all images of the run, in order.
-        size: images a tar file.
+        images: those that are explained.
+        packing: which of them share a tar file.
     """
 
-    def __init__(self, depot: Depot, folder: Path, staging: Path, images: Sequence[ImageInfo], size: int) -> None:
+    def __init__(
+        self, depot: Depot, folder: Path, staging: Path, images: Iterable[ImageInfo], packing: Packing
+    ) -> None:
         self._depot = depot
         self._staging = staging
         self._packing = folder / PACKING
-        self._size = size
-        self._places = {image.name: place for place, image in enumerate(images)}
-        self._stems = [image.stem for image in images]
+        self._size, self._places = packing.size, packing.places
+        self._stems = {image.name: image.stem for image in images}
+        self._counts = Counter(self._places[name] // self._size for name in self._stems)
         self._groups: dict[int, dict[int, list[str]]] = {}
         self._changed: set[int] = set()
         self._packed: dict[int, set[str]] = {}
@@ -50,7 +67,7 @@ class TarShelf:
 
     def packs(self) -> list[str]:
         """See :class:`~otx_xai.report.shelves.Shelf`."""
-        return [pack_name(number) for number in range(-(-len(self._stems) // self._size))]
+        return list(map(pack_name, sorted(self._counts)))
 
     def has(self, line: Mapping[str, Any]) -> bool:
         """See :class:`~otx_xai.report.shelves.Shelf`."""
@@ -72,9 +89,9 @@ class TarShelf:
 
     def describe(self, line: Line) -> Line:
         """See :class:`~otx_xai.report.shelves.Shelf`."""
-        place = self._places[line["name"]]
-        files = [entry_name(self._stems[place], file) for file in line["files"]]
-        return {**line, "files": files, "pack": pack_name(place // self._size)}
+        name = line["name"]
+        files = [entry_name(self._stems[name], file) for file in line["files"]]
+        return {**line, "files": files, "pack": pack_name(self._places[name] // self._size)}
 
     def put(self, line: Line, files: Sequence[str]) -> None:
         """See :class:`~otx_xai.report.shelves.Shelf`."""
@@ -103,7 +120,7 @@ class TarShelf:
 
     def _forget(self, number: int) -> None:
         """Let go of a group that is packed; of one that lacks images nothing is forgotten: they may come yet."""
-        if len(self._groups[number]) == min(self._size, len(self._stems) - number * self._size):
+        if len(self._groups[number]) == self._counts[number]:
             del self._groups[number]
             shutil.rmtree(self._waiting(number), ignore_errors=True)
 

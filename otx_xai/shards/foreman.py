@@ -12,7 +12,7 @@ from typing import Protocol
 
 from otx_xai.errors import BusyError, ModelError
 from otx_xai.shards.parts import has_part, missing_parts
-from otx_xai.shards.shard_plan import ShardPlan, bounds
+from otx_xai.shards.shard_plan import ShardPlan
 from otx_xai.shards.shard_run import note_lethal
 
 logger = logging.getLogger("otx_xai")
@@ -153,7 +153,7 @@ class Foreman:
                 self._orders.appendleft(self._next(order.shard))
 
     def _done(self, shard: int) -> None:
-        first, behind = bounds(self._plan.shards, shard, self._plan.images)
+        first, behind = self._plan.bounds(shard)
         self._report(behind - first)
 
     def _bury(self, order: Order | None, why: str) -> None:
@@ -195,5 +195,5 @@ class Foreman:
         return Order(shard)
 
     def _all(self, shard: int) -> tuple[int, int]:
-        first, behind = bounds(self._plan.shards, shard, self._plan.images)
+        first, behind = self._plan.bounds(shard)
         return 0, behind - first

@@ -72,6 +72,19 @@ class ShardPlan:
     arguments: Mapping[str, Any]
     offsets: tuple[int, ...]
 
+    @property
+    def packed(self) -> int:
+        """Images whose files go into one tar file, which are never in two shards; 0: each file lies by itself."""
+        return _packed(self.arguments)
+
+    def bounds(self, number: int) -> tuple[int, int]:
+        """Return the place of the first image of a shard, from 0, and the one behind its last.
+
+        Args:
+            number: of the shard, from 1.
+        """
+        return bounds(self.shards, number, self.images, self.packed or 1)
+
     def images_of(self, number: int) -> tuple[PlannedImage, ...]:
         """Return the images of a shard, in order.
 
@@ -150,13 +163,27 @@ def read_plan(work_dir: Path) -> ShardPlan:
         raise _broken(path, error) from error
 
 
-def bounds(shards: int, number: int, images: int) -> tuple[int, int]:
-    """Return the first image of a shard, and the one behind its last: shards differ by one image at most.
+def bounds(shards: int, number: int, images: int, together: int = 1) -> tuple[int, int]:
+    """Return the first image of a shard, and the one behind its last: shards differ by one group at most.
 
     >>> [bounds(3, number, 10) for number in (1, 2, 3)]
     [(0, 3), (3, 6), (6, 10)]
+    >>> [bounds(3, number, 10, 4) for number in (1, 2, 3)]
+    [(0, 4), (4, 8), (8, 10)]
+
+    Args:
+        shards: number of shards.
+        number: of the shard, from 1.
+        images: number of images.
+        together: images that make a group: they follow one another, and are in one shard.
     """
-    return (number - 1) * images // shards, number * images // shards
+    groups = -(-images // together)
+    first, behind = ((number - less) * groups // shards * together for less in (1, 0))
+    return min(images, first), min(images, behind)
+
+
+def _packed(arguments: Mapping[str, Any]) -> int:
+    return int(arguments["pack_size"]) if arguments.get("pack") else 0
 
 
 def changed_images(images: Iterable[PlannedImage]) -> list[str]:
@@ -209,7 +236,7 @@ def _content(
 ) -> list[bytes]:
     lines = []
     for number in range(1, shards + 1):
-        first, behind = bounds(shards, number, len(images))
+        first, behind = bounds(shards, number, len(images), _packed(arguments) or 1)
         rows = [[image.file, image.name, image.stem, *_looked_at(image)] for image in images[first:behind]]
         lines.append(_line({"shard": number, "images": rows}))
     head = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +18,10 @@ from otx_xai.records import ExplainConfig
 from otx_xai.report import JOURNAL, locked, read_journal, write_json
 from otx_xai.report.files import unwritable_text
 from otx_xai.report.manifest import Manifest
+from otx_xai.report.tar_shelf import Packing
 from otx_xai.runtime import Session
 from otx_xai.shards.parts import Part, has_part, part_file, read_part, write_part
-from otx_xai.shards.shard_plan import ShardPlan, refuse_changed
+from otx_xai.shards.shard_plan import PlannedImage, ShardPlan, refuse_changed
 
 logger = logging.getLogger("otx_xai")
 
@@ -88,6 +89,7 @@ def explain_shard(
             dump=place.dump,
             keep=False,
             root=plan.work_dir,
+            packing=_packing(plan, number, images),
         )
         wanted = None if only is None else {image.info.name for image in images[slice(*only)]}
         done = run.execute(place.session, resume=resume, only=wanted)
@@ -124,6 +126,12 @@ def note_lethal(plan: ShardPlan, number: int, place: int, why: str) -> str:
     name = plan.images_of(number)[place].info.name
     write_json(plan.folder(number) / LETHAL, lethal_images(plan, number) | {name: why})
     return name
+
+
+def _packing(plan: ShardPlan, number: int, images: Sequence[PlannedImage]) -> Packing | None:
+    first = plan.bounds(number)[0]
+    places = {image.info.name: place for place, image in enumerate(images, first)}
+    return Packing(plan.packed, places) if plan.packed else None
 
 
 def _manifest(plan: ShardPlan, number: int, images: int) -> Manifest:

@@ -14,7 +14,7 @@ from otx_xai.data.naming import name_images
 from otx_xai.errors import OutputError
 from otx_xai.report.depots import FolderDepot
 from otx_xai.report.shelves import Line
-from otx_xai.report.tar_shelf import PACKING, TarShelf, clear_packing, entry_name
+from otx_xai.report.tar_shelf import PACKING, Packing, TarShelf, clear_packing, entry_name
 
 NAMES = ("a/cat.jpg", "a/cat.png", "b/v1.2.png", "b/v1.3.png", "50%.png", "é.png", "z" * 130 + ".png")
 IMAGES = name_images([(f"in/{name}", name) for name in NAMES])
@@ -23,7 +23,8 @@ _SAMPLE = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")
 
 
 def shelf_in(folder: Path, size: int = 3) -> TarShelf:
-    return TarShelf(FolderDepot(folder), folder, folder / ".staging", IMAGES, size)
+    packing = Packing(size, {image.name: place for place, image in enumerate(IMAGES)})
+    return TarShelf(FolderDepot(folder), folder, folder / ".staging", IMAGES, packing)
 
 
 def line_of(number: int) -> Line:

@@ -70,6 +70,17 @@ def test_shards_merge_to_the_files_of_one_process(
     assert not (tmp_path / "shards").exists()
 
 
+@pytest.mark.parametrize("pack_size", [3, 40])
+def test_tar_files_are_those_of_one_process(model: Path, photos: Path, tmp_path: Path, pack_size: int) -> None:
+    """No tar file holds images of two shards, so that none has two authors."""
+    packed = {"pack": "tar", "pack_size": pack_size}
+    explain(model, photos, tmp_path / "single", **packed)
+    explain(model, photos, tmp_path / "shards")  # its pictures go
+    assert explain_all(model, photos, tmp_path / "shards", 3, **packed).explained == COUNT - 2
+    assert not differing(left_by(tmp_path / "shards"), left_by(tmp_path / "single"))
+    assert {path.suffix for path in (tmp_path / "shards/saliency_map").iterdir()} == {".tar"}
+
+
 def test_of_more_shards_than_images_some_are_empty(model: Path, tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", 2)
     explain(model, photos, tmp_path / "single")
@@ -288,6 +299,9 @@ def test_every_image_is_in_exactly_one_shard() -> None:
             assert [i for first, behind in spans for i in range(first, behind)] == list(range(images))
             sizes = [behind - first for first, behind in spans]
             assert max(sizes) - min(sizes) <= 1
+            spans = [bounds(shards, number, images, 6) for number in range(1, shards + 1)]
+            assert [i for first, behind in spans for i in range(first, behind)] == list(range(images))
+            assert all(first % 6 == 0 or first == images for first, _ in spans)
 
 
 @pytest.mark.usefixtures("ctrl_c")
