@@ -27,6 +27,9 @@ from otx_xai.graph.view import constant_ints, dimensions, kind
 _IDLE = (("kernel", 1), ("strides", 1), ("pads_begin", 0), ("pads_end", 0), ("dilations", 1))
 """Attributes of a pooling, with what leaves an axis alone."""
 
+_IMAGE_AXES = 4
+"""Images, channels, height and width: a tensor of as many axes or more is resized along those of places only."""
+
 
 def _largest_in_window(step: Step) -> Gradients:
     shifted = shifted_pooling(step)
@@ -93,15 +96,24 @@ def _axes(node: ov.Node) -> list[int]:
     return [axis % own for axis in constant_ints(node.input_value(place)) or []]
 
 
+def _resized_axes(node: ov.Node) -> list[int]:
+    """Return the axes along which a pooling or a resize may change values: exporters name images and channels, too."""
+    kept = 2 if rank(node.input_value(0)) >= _IMAGE_AXES else 0
+    return [axis for axis in _axes(node) if axis >= kept or not _keeps(node, axis)]
+
+
+def _keeps(node: ov.Node, axis: int) -> bool:
+    return _dims(node.input_value(0))[axis] == _dims(node.output(0))[axis]
+
+
 def _alone(node: ov.Node, unit: ov.Output, axis: int) -> ov.Output:
     """Do a pooling or a resize to a tensor along one of its axes only; the others have length 1."""
     axes = _axes(node)
     place = axes.index(axis)
     if kind(node) == "Interpolate":
         lengths = 2 if str(node.get_type_info().version_id) == "opset4" else 1
-        values = node.input_values()
-        alone = [_others_left(value, place, len(axes)) for value in values[1 : 1 + lengths]]
-        return again(node, [unit, *alone, *values[1 + lengths :]]).output(0)
+        alone = [_only(value, place) for value in node.input_values()[1 : 1 + lengths]]
+        return again(node, [unit, *alone, ints([axis])]).output(0)
     if kind(node) == "AdaptiveAvgPool":
         return again(node, [unit, _others_left(node.input_value(1), place, len(axes))]).output(0)
     changed: dict[str, object] = {}
@@ -146,7 +158,7 @@ def _matrix(node: ov.Node, axis: int) -> ov.Output | NDArray[np.float32]:
 
 def _axis_by_axis(step: Step) -> Gradients:
     node = step.node
-    matrices = {axis: _matrix(node, axis) for axis in _axes(node)}
+    matrices = {axis: _matrix(node, axis) for axis in _resized_axes(node)}
     matrices = {axis: found for axis, found in matrices.items() if not _is_unit(found)}
     short = _repeated(step, matrices) or _averaged(step, matrices)
     if short is not None:

@@ -28,6 +28,7 @@ FAMILIES = (
     "ultralytics_detectors",
     "transformers_detectors",
     "torchvision_detectors",
+    "undecoded_detectors",
 )
 ENOUGH = 0.95
 OFFLINE = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "HF_HUB_OFFLINE": "1", "CI": "true"}

@@ -139,7 +139,7 @@ def _prepare(network: nn.Module, images: Tensor, *, has_nothing: bool) -> None:
     settle(network, torch.cat([tensors(tuple(images.shape[2:]), 1), images]))
     for name, parameter in network.named_parameters():
         if any(word in name for word in ("query_position", "query_feat", "detection_tokens")):
-            nn.init.normal_(parameter, std=2.0)  # else all queries find the same box
+            nn.init.normal_(parameter, std=3.0)  # else all queries find the same box
         if isinstance(network, hf.RfDetrForObjectDetection) and "query_feat" in name:
             parameter.data[:] = parameter.data[:1].clone()
     for layer in _layers(network, 4):

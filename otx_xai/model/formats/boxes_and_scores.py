@@ -12,7 +12,7 @@ from otx_xai.graph.columns import Piece, origin_of, pieces_of
 from otx_xai.graph.spans import span_of
 from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match, OutputPort
 from otx_xai.model.formats.dense import Chosen, Dense, candidates_of, proposals_of, require_shares
-from otx_xai.model.formats.grid_places import boxes_around, grid, may_be_places, sides_of, strides_of
+from otx_xai.model.formats.grid_places import boxes_around, grid, level_sizes, may_be_places, sides_of, strides_of
 from otx_xai.model.formats.queries import FORMATS as QUERIES
 from otx_xai.postprocess.box_coding import BoxCoding, decoded
 from otx_xai.postprocess.proposals import Proposals
@@ -135,7 +135,9 @@ def _match_distances(outputs: DetectorOutputs) -> Match | None:
         told = known and bool(pieces) and all(_is_distance(outputs, piece, pair.columns) for piece in pieces)
         counted = None not in (pair.places, outputs.size) or outputs.evidence is not None
         if outputs.declared or (told and counted):
-            return replace(_of_pair(outputs, pair), sure=told)
+            levels = level_sizes(outputs.view, outputs.output(pair.boxes[0]), 3 - pair.box_axis)
+            match = _of_pair(outputs, pair)
+            return replace(match, details={**match.details, "levels": levels}, sure=told)
     return None
 
 
@@ -174,7 +176,7 @@ def _dense(outputs: Arrays, match: Match, size: Size) -> Dense:
     def boxes(chosen: Chosen) -> FloatArray:
         if "coding" in match.details:
             return decoded(numbers[chosen], match.details["coding"], size)
-        points, steps = grid(size, strides_of(len(numbers), size, pair.strides), 0.5)
+        points, steps = grid(size, strides_of(len(numbers), size, pair.strides, match.details["levels"]), 0.5)
         return boxes_around(points[chosen], sides_of(numbers[chosen]) * steps[chosen, None])
 
     def origins(chosen: Chosen, labels: IntArray) -> tuple[ScoreOrigin, ...]:

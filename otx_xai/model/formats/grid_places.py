@@ -1,12 +1,15 @@
-"""The places of a detector's levels in the image, for heads that leave boxes undecoded. Pure functions on arrays."""
+"""The places of a detector's levels in the image, for heads that leave boxes undecoded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import openvino as ov
 
 from otx_xai.errors import ModelError
+from otx_xai.graph.columns import pieces_of
+from otx_xai.graph.view import View
 from otx_xai.postprocess.scores import softmax
 from otx_xai.records import FloatArray, Size
 
@@ -25,8 +28,15 @@ def may_be_places(count: int | None, size: Size | None, told: str = "") -> bool:
     return count is None or size is None or _strides(count, size, told) is not None
 
 
-def strides_of(count: int, size: Size, told: str = "") -> tuple[int, ...]:
+def strides_of(count: int, size: Size, told: str = "", levels: Sequence[int] = ()) -> tuple[int, ...]:
     """Return the strides whose levels have so many places together; arguments as of :func:`may_be_places`.
+
+    Args:
+        count: number of places of all levels.
+        size: ``(height, width)`` of the network's input.
+        told: strides as the exporter writes them; empty: it does not.
+        levels: numbers of places of the levels in their order, where the graph tells: PP-YOLOE begins with the
+            coarsest. Else the finest comes first.
 
     Raises:
         ModelError: no usual ones do.
@@ -37,7 +47,8 @@ def strides_of(count: int, size: Size, told: str = "") -> tuple[int, ...]:
             f"The model predicts for {count} places of an input of {size[0]}x{size[1]}; expected those of strides "
             f"{told or 'of 8, 16 and 32, or similar ones'}. Export it with its boxes decoded."
         )
-    return strides
+    turned = strides[::-1]
+    return turned if [places_of(size, [stride]) for stride in turned] == list(levels) else strides
 
 
 def _strides(count: int, size: Size, told: str) -> tuple[int, ...] | None:
@@ -49,6 +60,17 @@ def _strides(count: int, size: Size, told: str) -> tuple[int, ...] | None:
 def places_of(size: Size, strides: Sequence[int]) -> int:
     """Return how many places the levels of an input have together; cells at the borders may stick out."""
     return sum(-(-size[0] // stride) * -(-size[1] // stride) for stride in strides)
+
+
+def level_sizes(view: View, output: ov.Output, axis: int) -> tuple[int, ...]:
+    """Return how many places levels have in an output that joins them, in its order; one where it joins none.
+
+    Args:
+        view: the graph.
+        output: predictions of all places.
+        axis: the axis of places.
+    """
+    return tuple(piece.width for piece in pieces_of(view, output, axis))
 
 
 def grid(size: Size, strides: Sequence[int], shift: float) -> tuple[FloatArray, FloatArray]:

@@ -11,7 +11,7 @@ from otx_xai.graph.class_heads import ScoreColumns
 from otx_xai.graph.columns import Piece, pieces_of, within
 from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match, OutputPort
 from otx_xai.model.formats.dense import Chosen, Dense, candidates_of, proposals_of, require_shares
-from otx_xai.model.formats.grid_places import boxes_around, grid, may_be_places, sides_of, strides_of
+from otx_xai.model.formats.grid_places import boxes_around, grid, level_sizes, may_be_places, sides_of, strides_of
 from otx_xai.model.formats.yolo import SIDES, Layout, origins_in, possible_layouts, rows_of, scores_in, told_layouts
 from otx_xai.postprocess.box_coding import corners
 from otx_xai.postprocess.proposals import Proposals
@@ -43,7 +43,12 @@ def _of_layout(outputs: DetectorOutputs, port: OutputPort, layout: Layout, what:
         {"predictions": port.name},
         num_classes=layout.num_classes,
         suppressed=False,
-        details={"layout": layout, "raw": raw, "strides": outputs.said.get("strides", "")},
+        details={
+            "layout": layout,
+            "raw": raw,
+            "strides": outputs.said.get("strides", ""),
+            "levels": level_sizes(outputs.view, outputs.output(port), 3 - layout.axis),
+        },
         scores=scores_in(port, layout) if layout.objectness else _scores_in_front(port, layout),
     )
 
@@ -83,7 +88,7 @@ def _dense_yolox(outputs: Arrays, match: Match, size: Size) -> Dense:
         scores, objectness = sigmoid(scores), sigmoid(objectness)
     require_shares(scores, "class scores")
     require_shares(objectness, "objectness")
-    points, steps = grid(size, strides_of(len(rows), size, match.details["strides"]), 0)
+    points, steps = grid(size, strides_of(len(rows), size, match.details["strides"], match.details["levels"]), 0)
 
     def boxes(chosen: Chosen) -> FloatArray:
         step = steps[chosen, None]
@@ -141,7 +146,7 @@ def _length(columns: int) -> int:
 def _dense_nanodet(outputs: Arrays, match: Match, size: Size) -> Dense:
     rows, count = rows_of(outputs, match), match.num_classes or 0
     require_shares(rows[:, :count], "class scores")
-    strides = strides_of(len(rows), size, match.details["strides"])
+    strides = strides_of(len(rows), size, match.details["strides"], match.details["levels"])
     points, steps = grid(size, strides, 0 if len(strides) == _LEVELS_OF_PLUS else 0.5)
     return Dense(
         rows[:, :count],

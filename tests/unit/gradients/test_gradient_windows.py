@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import openvino as ov
@@ -221,6 +222,20 @@ def resize(mode: str, sizes: Sequence[int], *, where: str = "half_pixel", **opti
     return Case(build, reference, IMAGE, open_sizes=False)
 
 
+def named_whole(mode: str, sizes: Sequence[int]) -> Case:
+    """A resize that names images and channels, too, as exporters write it."""
+    case = resize(mode, sizes)
+
+    def build(x: ov.Output) -> ov.Node:
+        where = "asymmetric" if mode == "nearest" else "half_pixel"
+        whole = ops.concat([ops.slice(ops.shape_of(x), ints(0), ints(2), ints(1)), ints(*sizes)], 0)
+        return ops.interpolate(
+            x, whole, mode, "sizes", axes=ints(0, 1, 2, 3), coordinate_transformation_mode=where, nearest_mode="floor"
+        )
+
+    return replace(case, build=build)
+
+
 def scaled(mode: str, factors: Sequence[float], where: str, nearest: str = "floor", smooth: bool = False) -> Case:
     """A resize whose reference is OpenVINO's own result for each pixel alone, since torch has none such."""
 
@@ -254,6 +269,8 @@ RESIZES = {
     "linear, smaller and smooth": scaled("linear", (0.5, 0.7), "half_pixel", smooth=True),
     "cubic": resize("cubic", (13, 16)),
     "cubic, corners": resize("cubic", (5, 12), where="align_corners"),
+    "nearest, all axes named": named_whole("nearest", (18, 14)),
+    "linear_onnx, all axes named": named_whole("linear_onnx", (13, 16)),
     "nearest by factors": scaled("nearest", (2, 2), "asymmetric"),
     "nearest by uneven factors": scaled("nearest", (1.5, 0.7), "half_pixel", "round_prefer_ceil"),
     "nearest, ceil": scaled("nearest", (1.7, 2), "tf_half_pixel_for_nn", "ceil"),

@@ -74,12 +74,13 @@ def assert_all(seen: Detections, boxes: Sequence[Sequence[float]], scores: np.nd
     np.testing.assert_allclose(seen.boxes, clipped[inside], atol=1e-3)
 
 
-def test_yolox_without_its_decoding() -> None:
-    found = found_in(rows(yolox), "yolox_undecoded")
+@pytest.mark.parametrize("strides", [STRIDES, STRIDES[::-1]])
+def test_yolox_without_its_decoding(strides: Sequence[int]) -> None:
+    found = found_in(rows(yolox, strides), "yolox_undecoded")
     output = RANDOM.uniform(0, 1, (1, 84, 5 + CLASSES)).astype(np.float32)
     seen = read_detections({"output": output}, found, SIZE, GEOMETRY, threshold=0, iou_threshold=1.0)
     boxes = []
-    for (column, row, stride), (x, y, w, h, *_) in zip(places(STRIDES), output[0].astype(float), strict=True):
+    for (column, row, stride), (x, y, w, h, *_) in zip(places(strides), output[0].astype(float), strict=True):
         centre, half = ((column + x) * stride, (row + y) * stride), (np.exp(w) * stride / 2, np.exp(h) * stride / 2)
         boxes.append((centre[0] - half[0], centre[1] - half[1], centre[0] + half[0], centre[1] + half[1]))
     assert_all(seen, boxes, output[0, :, 5:] * output[0, :, 4:5])
@@ -93,7 +94,7 @@ def test_decoded_yolox_is_told_from_it() -> None:
     assert found.format.name == "yolo_objectness"
 
 
-@pytest.mark.parametrize(("strides", "shift"), [((8, 16, 32), 0.5), ((8, 16, 32, 64), 0.0)])
+@pytest.mark.parametrize(("strides", "shift"), [((8, 16, 32), 0.5), ((32, 16, 8), 0.5), ((8, 16, 32, 64), 0.0)])
 def test_nanodet(strides: Sequence[int], shift: float) -> None:
     found = found_in(rows(nanodet, strides), "nanodet")
     where = places(strides)
@@ -116,12 +117,12 @@ def slow_sides(raw: np.ndarray, where: Sequence[tuple[int, int, int]], shift: fl
     return boxes
 
 
-def distances(means: bool) -> ov.Model:
+def distances(means: bool, strides: Sequence[int] = STRIDES) -> ov.Model:
     """Scores ``(1, K, P)`` and distances of all levels, as PP-YOLOE gives them, or distributions over these."""
     cells = Cells()
-    scores = [flat(ops.sigmoid(biased(cells, CLASSES, stride))) for stride in STRIDES]
+    scores = [flat(ops.sigmoid(biased(cells, CLASSES, stride))) for stride in strides]
     sides = []
-    for stride in STRIDES:
+    for stride in strides:
         raw = flat(biased(cells, 32, stride))
         if means:
             spread = ops.softmax(ops.reshape(raw, np.array([1, 4, 8, -1]), False), 2)
@@ -135,10 +136,11 @@ def distances(means: bool) -> ov.Model:
     return cells.model(scores=ops.concat(scores, 2), distances=ops.concat(sides, 1))
 
 
+@pytest.mark.parametrize("strides", [STRIDES, STRIDES[::-1]])  # PP-YOLOE begins with the coarsest level
 @pytest.mark.parametrize("means", [False, True])
-def test_distances_beside_scores(means: bool) -> None:
-    found = found_in(distances(means), "distances_and_scores")
-    where = places(STRIDES)
+def test_distances_beside_scores(means: bool, strides: Sequence[int]) -> None:
+    found = found_in(distances(means, strides), "distances_and_scores")
+    where = places(strides)
     scores = RANDOM.uniform(size=(1, CLASSES, len(where))).astype(np.float32)
     numbers = RANDOM.normal(0, 2, (1, len(where), 32)).astype(np.float32)
     boxes = slow_sides(numbers[0], where, 0.5)
