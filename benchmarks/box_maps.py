@@ -1,25 +1,30 @@
 """Maps of single boxes, held against D-RISE of thousands of passes, and judged by insertion and deletion.
 
     python benchmarks/box_maps.py --checkpoint detector.onnx --data_root photos --labels coco.names [--scale 255]
-        [--num_masks 4000] [--images 8] [--steps 0]
+        [--num_masks 4000] [--passes 60,250] [--images 8] [--boxes 0] [--steps 0]
 
-For every box that the detector finds: `odam` is the gradient of its score (``--explain_method odam``), `guided` D-RISE
-guided by it (`guideddrise`) and `drise` D-RISE, of 60 and 250 masks, `votes` the class map, weighted by each place's
-vote, `class` the map of its class as it is, and `box` the filled box, which knows nothing of the image. Columns: the
+For every box that the detector finds: `odam` is the gradient of its score (``--explain_method odam``), `whole` the same
+without windows, `drise` D-RISE of 60 and of 250 masks, `prior` the same regression with `odam` as its prior, `guided`
+the geometric mean of that and `odam` (`guideddrise`), `mean` that of D-RISE and `odam`, `votes` the class map, weighted
+by each place's vote, `class` the map of its class as it is, and `box` the filled box, which knows nothing of the image;
+`reference` is what they are held against. Columns: the
 mean correlation over the network's input with the map of D-RISE of other, many masks; the share of maps that peak
 inside of the box; the mean part of the map's energy inside of it; with ``--steps``, insertion less deletion of how well
-the box is found again, from a blurred image and from one colour; and forward passes an image (of `odam` processor time,
-in forward passes). Each ± is the standard error of the difference to `odam`.
+the box is found again, from a blurred image and from one colour; and forward passes an image (of `odam` and `whole`
+processor time behind the first pass, in passes of the plain network). Each ± is the standard error of the difference to
+`odam`. A line below tells how well maps of windows correlate with those of the whole image.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from planning import opened, planned
@@ -29,7 +34,9 @@ from otx_xai.errors import GraphError
 from otx_xai.explain.plan import Plan
 from otx_xai.explain.targets import BOXES, Choice
 from otx_xai.judging.cases import JudgedCase, Network
+from otx_xai.methods import guideddrise
 from otx_xai.methods.drise import BoxTargets, box_targets
+from otx_xai.methods.guidedrise import guided
 from otx_xai.metrics import auc, energy_in_box, pointing_game
 from otx_xai.metrics.stream import BLUR, DELETION, INSERTION, ZERO, trace
 from otx_xai.model import Model
@@ -39,7 +46,6 @@ from otx_xai.postprocess.detections import boxes_on_input
 from otx_xai.records import FloatArray, InputGeometry, InputOptions, MapGrid, Size, UInt8Array
 from otx_xai.runtime import Session
 
-PASSES = (60, 250)
 Pair = tuple[float, float]
 
 
@@ -50,16 +56,21 @@ def main() -> None:
     parser.add_argument("--labels")
     parser.add_argument("--scale")
     parser.add_argument("--num_masks", type=int, default=4000, help="of the reference")
+    parser.add_argument("--passes", default="60,250", help="masks of what is compared")
     parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--boxes", type=int, default=0, help="end with the image that has this one; 0: all images")
     parser.add_argument("--steps", type=int, default=0, help="of insertion and deletion; 0: not judged")
     arguments = parser.parse_args()
     common = {"labels": arguments.labels, "options": InputOptions(scale=arguments.scale)}
-    roads = planned_roads(arguments.checkpoint, common, arguments.num_masks)
+    passes = tuple(int(count) for count in arguments.passes.split(","))
+    roads = planned_roads(arguments.checkpoint, common, passes, arguments.num_masks)
     judge = Judge(planned_model(arguments.checkpoint, common), arguments.steps)
     rows: dict[str, list[tuple[float, ...]]] = {}
     for image in list(find_images(arguments.data_root))[: arguments.images]:
         judged(roads, judge, image.path, rows)
-    print(f"{len(rows['odam'])} boxes; {arguments.num_masks} masks of reference")
+        if 0 < arguments.boxes <= len(rows.get("odam", ())):
+            break
+    print(f"{len(rows['odam'])} boxes in {len(_times['odam'])} images; {arguments.num_masks} masks of reference")
     print(f"{'map':10}{'correlation':>18}{'peak':>6}{'energy':>8}{'from blur':>18}{'from colour':>18}{'passes':>8}")
     own = np.array(rows["odam"])
     for name, found in rows.items():
@@ -67,19 +78,23 @@ def main() -> None:
         told = [f"{figures[i]:10.3f} ± {apart[i]:.3f}" for i in (0, 3, 4)]
         passes = f"{passes_of(name):8.1f}"
         print(f"{name:10}{told[0]:>18}{figures[1]:6.2f}{figures[2]:8.2f}{told[1]:>18}{told[2]:>18}{passes}")
+    print(f"windows and whole image: {np.mean(_alike):.4f}, at least {np.min(_alike):.4f}")
 
 
-def planned_roads(checkpoint: str, common: dict[str, Any], reference: int) -> dict[str, Plan]:
+def planned_roads(checkpoint: str, common: dict[str, Any], passes: Sequence[int], reference: int) -> dict[str, Plan]:
     """Return what explains, by name."""
     boxes, votes = common | {"targets": BOXES}, {"method": "detclassprobabilitymap"}
-    roads = {"odam": planned(checkpoint, **boxes, method="odam")}
+    roads = {name: planned(checkpoint, **boxes, method="odam") for name in ("odam", "whole")}
+    assert roads["whole"].second_pass is not None
+    windows = roads["whole"].second_pass.maps.__self__._windows  # type: ignore[attr-defined]
+    vars(windows)["_local"] = frozenset()  # nothing is served by windows
     try:
         roads["votes"] = planned(checkpoint, **boxes, **votes)
         roads["class"] = planned(checkpoint, **common, targets=-1, **votes)
     except GraphError as error:
         print(f"no class maps: {error}")
-    for count in PASSES:
-        for name, method in (("guided", "guideddrise"), ("drise", "drise")):
+    for count in passes:
+        for name, method in (("drise", "drise"), ("prior", "guideddrise"), ("guided", "guideddrise")):
             options = {"num_masks": count, "seed": 1}
             roads[f"{name}{count}"] = planned(checkpoint, **boxes, method=method, method_options=options)
     options = {"num_masks": reference, "seed": 7}
@@ -134,6 +149,9 @@ def judged(roads: Mapping[str, Plan], judge: Judge, path: Path, rows: dict[str, 
         for name, choice in choices.items():
             place = int(detections.labels[number]) if name == "class" else number
             maps[name] = enlarged(choice.maps[place], geometry.size, roads[name].grid)
+            if name.startswith("drise"):
+                maps[name.replace("drise", "mean")] = guided(maps[name][None], maps["odam"][None])[0]
+        _alike.append(float(np.corrcoef(maps["odam"].ravel(), maps["whole"].ravel())[0, 1]))
         x1, y1, x2, y2 = np.round(box).astype(int)
         maps["box"] = np.zeros(geometry.size, np.float32)
         maps["box"][max(y1, 0) : y2, max(x1, 0) : x2] = 1
@@ -159,19 +177,25 @@ def explained(name: str, road: Plan, picture: np.ndarray, size: Size) -> Choice:
         session.infer(fitted[None])
         _times.setdefault("pass", []).append(time.process_time() - start)
         return choice
-    boxes = replace(road, wanted=replace(road.wanted, indices=None))
-    return boxes.perturb(session, image_subject(fitted, road.facts), size)
+    boxes, subject = replace(road, wanted=replace(road.wanted, indices=None)), image_subject(fitted, road.facts)
+    if name.startswith("prior"):
+        with patch.object(guideddrise, "guided", lambda maps, _guides: maps):
+            return boxes.perturb(session, subject, size)
+    return boxes.perturb(session, subject, size)
 
 
 _sessions: dict[str, Session] = {}
 _times: dict[str, list[float]] = {}
+_alike: list[float] = []
 
 
 def passes_of(name: str) -> float:
     """Return what a map costs, in forward passes an image."""
-    if name == "odam":
-        return float(np.mean(_times[name])) / float(np.median(_times["pass"]))
-    return float(name.lstrip("guidears")) + 1 if name.startswith(("guided", "drise")) else 1.0
+    if name in ("odam", "whole"):
+        return float(np.mean(_times[name])) / float(np.median(_times["pass"])) - 1
+    masks = int(re.sub(r"\D", "", name) or 0)
+    own = passes_of("odam") + 1 if name.startswith(("prior", "guided", "mean")) else 0
+    return masks + 1 + own
 
 
 def enlarged(saliency_map: FloatArray, size: Size, grid: MapGrid | None) -> FloatArray:

@@ -42,6 +42,7 @@ from otx_xai.records import (
     Precision,
     Size,
     Targets,
+    Task,
 )
 from otx_xai.runtime import Arrays, Session
 
@@ -238,9 +239,17 @@ def plan(
     if not told:
         return made
     logger.info("Explaining with %s (%s).", made.method, made.reason)
+    if _is_one_pass_by_default(how, made):
+        logger.info("--preset balance explains each box by the gradient of its score, in up to a pass more a box.")
     if made.facts.box_format and made.boxes is not None and made.boxes.match.note:
         logger.info("%s", made.boxes.match.note)
     return made
+
+
+def _is_one_pass_by_default(how: How, made: Plan) -> bool:
+    """Whether a detector is explained in one pass because the user says nothing of effort or method."""
+    untold = how.method is None and how.options.get("preset") is None
+    return untold and made.facts.task is Task.DETECTION and made.second_pass is None and made.black_box is None
 
 
 def each_class_costs(model: Model, how: How, wanted: Wanted) -> bool:

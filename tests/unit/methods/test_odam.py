@@ -402,7 +402,14 @@ def test_queries_are_explained_by_default() -> None:
         insert_xai(model, "detection", labels=LABELS)
 
 
-@pytest.mark.parametrize(("preset", "method"), [("speed", "detclassprobabilitymap"), ("balance", "odam")])
-def test_effort_gives_each_box_a_map(preset: str, method: str) -> None:
-    made = prepare(case("yolov8").model, labels=LABELS, method_options={"preset": Preset(preset)})
+@pytest.mark.parametrize(
+    ("preset", "method", "is_told"),
+    [(None, "detclassprobabilitymap", True), ("speed", "detclassprobabilitymap", False), ("balance", "odam", False)],
+)
+def test_effort_gives_each_box_a_map(
+    preset: str | None, method: str, is_told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    made = prepare(case("yolov8").model, labels=LABELS, method_options={"preset": preset and Preset(preset)})
     assert made.method == method
+    assert ("--preset balance explains each box" in caplog.text) is is_told
