@@ -67,7 +67,8 @@ def explain_on_ray(settings: ExplainSettings, work_dir: Path, opener: Opener = o
     from otx_xai.shards.ray_crew import RayCrew, cluster
 
     start = time.monotonic()
-    with interruptible(_STOPPING) as stop, cluster(settings.ray.address or "local"):
+    # In this order: Ray has a handler of its own for signals that end processes
+    with cluster(settings.ray.address or "local"), interruptible(_STOPPING) as stop:
         given = replace(settings, ray=type(settings.ray)(), work_dir=work_dir)
         crew = RayCrew(partial(opener, given), settings.ray)
         try:

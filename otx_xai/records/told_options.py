@@ -166,7 +166,9 @@ class RayOptions:
     cpus: float | None = option(None, "K", "cores of each; all of its node by default", decides=False)
 
     def __post_init__(self) -> None:
-        if self.address is not None and not (self.address in ("auto", "local") or ":" in self.address):
+        if self.address is not None and not (
+            self.address in ("auto", "local") or (":" in self.address and "://" not in self.address)
+        ):
             raise ConfigError(f"--ray is {self.address!r}; expected auto, local, or HOST:PORT of the head node.")
         if self.actors is not None and self.actors < 1:
             raise ConfigError(f"--ray.actors is {self.actors}; expected at least 1.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,12 @@ Explain = Callable[[Order], ExplainRun]
 """What a process does, once it is ready."""
 
 _LEAST = (2, 55)
+_OBJECTS = 100 * 2**20
+"""Bytes for objects of a cluster of this process's own, of which there are none but numbers."""
+
+_ANSWER = 10.0
+"""Seconds that a head node may take to answer."""
+
 _NOTICE = 15.0
 """Seconds without a process that is ready after which the log tells what is waited for."""
 
@@ -80,9 +87,10 @@ def cluster(address: str) -> Iterator[None]:
         yield
         return
     try:
-        ray.init(
-            address, include_dashboard=False if address == "local" else None, log_to_driver=False, logging_level=30
-        )
+        if address not in ("auto", "local"):
+            _knock(address)
+        own = {"include_dashboard": False, "object_store_memory": _OBJECTS} if address == "local" else {}
+        ray.init(address, log_to_driver=False, logging_level=logging.WARNING, **own)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise ConfigError(
             f"There is no cluster of Ray at {address!r}: {' '.join(str(error).split())} Start one with `ray start "
@@ -92,6 +100,13 @@ def cluster(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError or ValueError where nobody listens at an address, for which Ray would wait a minute."""
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), _ANSWER):
+        return
 
 
 def shared_out(options: RayOptions, nodes: list[float]) -> tuple[int, float]:
