@@ -40,7 +40,7 @@ class ExplainConfig:
         crop_padded_map: cut the padding of the network's input off the map, so that it covers the image exactly.
         content: what to write: ``maps``, ``overlays``, ``both``, one contact ``sheet`` an image, the numbers of all
             maps of an image as ``npz``; or several of them, as a sequence, or with commas between. Where ``None``,
-            ``both`` of a classifier, and the ``sheet`` of a detector.
+            ``both`` of a classifier, and ``maps`` and ``sheet`` of a detector.
         image_format: ``png`` or ``jpg``.
         max_size: longer side of written pictures at most, in pixels; larger images are shown smaller. 0: no limit.
         colormap: colours of maps in overlays: ``turbo``, ``inferno``, ``magma``, ``viridis``, ``cividis`` or ``jet``.
@@ -63,8 +63,8 @@ class ExplainConfig:
     content: DumpContent | str | None = option(
         None,
         "WORD[,WORD]",
-        f"{words(DumpContent)}: pictures, one page an image, or the maps as numbers; both of a classifier, the sheet "
-        "of a detector by default",
+        f"{words(DumpContent)}: pictures, one page an image, or the maps as numbers; both of a classifier, maps "
+        "and sheet of a detector by default",
         WRITTEN,
     )
     image_format: ImageFormat = option(
@@ -99,10 +99,13 @@ class ExplainConfig:
         return frozenset(asked - {DumpContent.BOTH} | both)
 
     def of_task(self, task: Task) -> ExplainConfig:
-        """Return what is written for a task, where nothing is said: of a detector the sheet, which has all its maps."""
+        """Return what is written for a task, where nothing is said: of a detector a sheet instead of overlays."""
         if self.content is not None:
             return self
-        return replace(self, content=DumpContent.BOTH if task.is_classification else DumpContent.SHEET)
+        return replace(self, content=DumpContent.BOTH if task.is_classification else _OF_DETECTORS)
+
+
+_OF_DETECTORS = f"{DumpContent.MAPS},{DumpContent.SHEET}"
 
 
 def _read_content(value: object) -> DumpContent | str:

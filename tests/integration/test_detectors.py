@@ -130,7 +130,8 @@ def test_a_run_writes_boxes_and_a_sheet_of_maps(name: str, photos: Path, tmp_pat
         assert 0 <= top <= bottom <= height
     for entry in entries:
         assert [t["label"] for t in entry["targets"]] == list(dict.fromkeys(p["label"] for p in entry["predictions"]))
-        assert [file.rsplit("_", 1)[1] for file in entry["files"]] == ["sheet.png"]
+        endings = [file.rsplit("_", 1)[1] for file in entry["files"]]
+        assert sorted(endings) == ["map.png"] * len(entry["targets"]) + ["sheet.png"]
         assert entry["method"] == "detclassprobabilitymap"
 
 

@@ -265,8 +265,8 @@ class TestWriters:
         columns = {1: 2, 3: 4, 8: 3, 9: 4}[targets]
         assert read(tmp_path / file).shape[1] == columns * (min(side, limit) + 12) + 12
 
-    @pytest.mark.parametrize(("task", "files"), [(Task.CLASSIFICATION, 4), (Task.DETECTION, 1)])
-    def test_a_detector_gets_one_sheet_where_nothing_is_said(self, tmp_path, task, files):
+    @pytest.mark.parametrize(("task", "files"), [(Task.CLASSIFICATION, 4), (Task.DETECTION, 3)])
+    def test_a_detector_gets_maps_and_a_sheet_where_nothing_is_said(self, tmp_path, task, files):
         config = ExplainConfig(max_size=20).of_task(task)
         assert len(written(tmp_path, explained(), config)) == files
         asked = ExplainConfig(content=DumpContent.BOTH).of_task(task)
