@@ -11,8 +11,9 @@ Everything that lists options derives them from such records with :func:`options
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from difflib import get_close_matches
 from enum import Enum
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -36,7 +37,8 @@ class Word(str, Enum):
         for member in cls:
             if folded in (_fold(member.value), _fold(member.name)):
                 return member
-        raise ConfigError(f"{value!r} is no {cls.__name__}; expected one of {words(cls)}.")
+        known = [str(member.value) for member in cls]
+        raise ConfigError(f"{value!r} is no {cls.__name__}; expected one of {words(cls)}.{meant(value, known)}")
 
     def __str__(self) -> str:
         return str(self.value)
@@ -44,6 +46,16 @@ class Word(str, Enum):
 
 def _fold(value: object) -> str:
     return str(value).lower().replace("-", "").replace("_", "").replace(" ", "")
+
+
+def meant(typed: object, known: Iterable[str], title: str = "") -> str:
+    """Ask whether the known word was meant that reads most like what was typed; empty where none does.
+
+    >>> meant("fp16", ["f32", "f16"])
+    ' Did you mean f16?'
+    """
+    close = get_close_matches(str(typed).lower(), list(known), 1)
+    return f" Did you mean {title}{close[0]}?" if close else ""
 
 
 def words(kind: type[Word]) -> str:

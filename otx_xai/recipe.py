@@ -93,7 +93,8 @@ def find_recipe(name: str | Path) -> Place:
     if found:
         names = ", ".join(f"{recipe.folder}/{recipe.name}" for recipe in found)
         raise ConfigError(f"Several recipes are called {str(name)!r}: {names}. Write the name with its folder.")
-    close = difflib.get_close_matches(str(name), [recipe.name for recipe in recipes], n=3)
+    last = str(name).rpartition("/")[2]
+    close = difflib.get_close_matches(last, [recipe.name for recipe in recipes], n=3)
     hint = f"Close names: {', '.join(close)}. " if close else ""
     raise ConfigError(
         f"--config {str(name)!r} is no file and no recipe. {hint}Expected a YAML file or the name of a recipe; "

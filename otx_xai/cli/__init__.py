@@ -75,7 +75,12 @@ def _run(argv: list[str]) -> int:
         print(f"otx_xai {__version__}")
         return 0
     if verb not in VERBS:
-        raise ConfigError(f"{verb!r} is no sub-command; expected one of {', '.join(VERBS)}. `otx --help` lists them.")
+        from otx_xai.options import meant
+
+        close = meant(verb, VERBS, "otx ")
+        raise ConfigError(
+            f"{verb!r} is no sub-command; expected one of {', '.join(VERBS)}. `otx --help` lists them.{close}"
+        )
     _start_log()
     module = import_module(f"otx_xai.cli.{VERBS[verb][0]}")
     code: int = module.run(verb, argv[1:])

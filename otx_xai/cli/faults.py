@@ -22,6 +22,7 @@ def told_plainly(error: argparse.ArgumentError, options: Iterable[str]) -> str:
         error: of the parser.
         options: all that the command has, as they are typed: ``--data_root``, …
     """
+    options = list(options)
     reason = re.sub(r'^Parser key "(.+?)":', r"--\1:", " ".join(str(error).split()).rstrip("."))
     reason = re.sub(r"a <class '(\w+)'>", r"\1", reason)
     key, colon, rest = reason.partition(": ")
@@ -31,13 +32,19 @@ def told_plainly(error: argparse.ArgumentError, options: Iterable[str]) -> str:
         value = _NESTED.sub(r"\1", union["value"]).strip("'")
         return f"{key}{colon}{'; '.join(causes)}; it was given {value!r}"
     if reason.startswith("unrecognized arguments: "):
-        return f"{reason}{_near(reason.split()[2].partition('=')[0], options)}"
+        typed = reason.split()[2]
+        if not typed.startswith("-"):
+            like = "--checkpoint FILE --data_root PATH" if "--checkpoint" in options else "--option value"
+            return f"{typed!r} stands behind no option; write it as {like}"
+        return f"{reason}{_near(typed.partition('=')[0], options)}"
     return reason
 
 
 def _near(word: str, options: Iterable[str]) -> str:
     """Ask whether an option was meant that ends alike, such as ``--input.mean`` by ``--mean``, or reads alike."""
     known = sorted(options)
-    meant = [option for option in known if option.rpartition(".")[2] == word.strip("-")]
+    name = word.strip("-")
+    meant = [option for option in known if option.rpartition(".")[2] == name]
+    meant = meant or [option for option in known if option.endswith(f"_{name}")]
     meant = meant or difflib.get_close_matches(word, known, 1, 0.75)
     return f" (did you mean {' or '.join(meant[:3])}?)" if meant else ""

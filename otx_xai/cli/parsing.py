@@ -165,7 +165,10 @@ def open_config(argv: Sequence[str], *, leave_out: Sequence[str] = ()) -> tuple[
         if word != "--config" and not word.startswith("--config="):
             opened.append(word)
             continue
-        content = read_recipe(word.partition("=")[2] or next(remaining, ""))
+        name = word.partition("=")[2] or next(remaining, "")
+        if not name or name.startswith("--"):
+            raise ConfigError("--config has no value; expected a YAML file, or the name of a recipe (`otx find`).")
+        content = read_recipe(name)
         left_out |= {key: value for key, value in content.items() if key in leave_out}
         kept = {key: value for key, value in content.items() if key not in leave_out}
         if "config" in kept:

@@ -119,6 +119,11 @@ class EngineState:
 
     def _checkpoint(self, checkpoint: str | Path | None) -> Place:
         chosen = checkpoint or self.checkpoint
+        if not chosen and isinstance(self.model, str) and Path(self.model).expanduser().is_file():
+            raise ConfigError(
+                f"--model is {self.model!r}, which is a file; it names the architecture of a plain state dict. "
+                f"Pass the file as --checkpoint."
+            )
         return place_of(chosen) if chosen else newest_checkpoint(self.work_dir)
 
     def _given(

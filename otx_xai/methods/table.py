@@ -29,6 +29,7 @@ from otx_xai.methods import (
 )
 from otx_xai.methods.spec import MethodSpec
 from otx_xai.model.opened import Model
+from otx_xai.options import meant
 from otx_xai.records import ExplainMode, Preset, Task
 
 logger = logging.getLogger("otx_xai")
@@ -90,7 +91,8 @@ def find_method(name: str) -> MethodSpec:
     for spec in METHODS:
         if spec.name == folded:
             return spec
-    raise ConfigError(f"{str(name)!r} is no explain_method; expected one of {', '.join(row.name for row in METHODS)}.")
+    known = [spec.name for spec in METHODS]
+    raise ConfigError(f"{str(name)!r} is no explain_method; expected one of {', '.join(known)}.{meant(name, known)}")
 
 
 def method_name(name: str | None) -> str | None:

@@ -167,6 +167,8 @@ def _check_beginning(path: Path, suffix: str) -> None:
         raise ModelError(f"The checkpoint {path} is a Git LFS pointer, not the model. Run `git lfs pull` to fetch it.")
     if suffix == ".xml" and b"<net" not in head:
         raise ModelError(f"The checkpoint {path} is no OpenVINO IR: it has no <net> element. Export the model again.")
+    if suffix == ".onnx" and head.decode("latin-1").replace("\n", "").replace("\r", "").replace("\t", "").isprintable():
+        raise ModelError(f"The checkpoint {path} is no ONNX model: it is a text. Copy or export the model again.")
     if suffix == ".tflite" and head[4:8] != b"TFL3":
         raise ModelError(f"The checkpoint {path} is no TensorFlow Lite model: its TFL3 mark is missing.")
 
