@@ -30,7 +30,7 @@ from otx_xai.report.manifest import Manifest, write_config
 from otx_xai.report.tar_shelf import Packing
 from otx_xai.runtime import Session
 from otx_xai.settings import ExplainSettings, absolute
-from otx_xai.shards.shard_plan import PLAN
+from otx_xai.shards.shard_plan import PLAN, has_plan
 from otx_xai.storage import Place
 
 logger = logging.getLogger("otx_xai")
@@ -208,7 +208,7 @@ def begin_run(work_dir: Place, opened: Opened, *, keep: bool) -> tuple[Run, Sess
         ConfigError: the folder is that of a run in shards.
         OutputError: it cannot be written.
     """
-    if isinstance(work_dir, Path) and (work_dir / PLAN).exists():
+    if has_plan(work_dir):
         raise ConfigError(
             f"{str(work_dir)!r} holds {PLAN}, so it is the work directory of a run in shards. Expected --shard K/N or "
             "--ray; add it, remove plan and parts, or give another --work_dir."

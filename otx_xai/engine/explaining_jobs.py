@@ -19,7 +19,7 @@ from otx_xai.engine.explaining import (
     save_explained,
 )
 from otx_xai.engine.spreading import refuse_what_is_not_spread, whole, workplace
-from otx_xai.engine.workspace import explain_run, folder_here, named_folder, written_to
+from otx_xai.engine.workspace import explain_run, named_folder, written_to
 from otx_xai.errors import ConfigError
 from otx_xai.explain.insertion import split_layers
 from otx_xai.explain.plan import How, plan
@@ -211,7 +211,7 @@ class ExplainingJobs(EngineState):
             MissingPartsError: shards are not done; the error names them.
             OutputError: there is no plan, a part is broken, or a file cannot be written.
         """
-        folder = folder_here(named_folder(work_dir) or self.work_dir, "merge")
+        folder = named_folder(work_dir) or self.work_dir
         if folder is None:
             raise ConfigError("No work_dir was given; expected the folder of a run in shards.")
         return merge_parts(folder)
@@ -219,7 +219,7 @@ class ExplainingJobs(EngineState):
     def _explain_shard(self, settings: ExplainSettings, datamodule: Any) -> ExplainRun:
         number, shards = read_shard(settings.shard or "")
         work_dir = refuse_what_is_not_spread(settings, self.work_dir)
-        opened = self._open(replace(whole(settings), work_dir=work_dir), datamodule)
+        opened = self._open(replace(whole(settings), work_dir=str(work_dir)), datamodule)
         return explain_shard(workplace(opened, work_dir, shards), number, resume=settings.resume)
 
     def _explain_on_ray(self, settings: ExplainSettings, datamodule: Any) -> ExplainRun:

@@ -22,7 +22,7 @@ from otx_xai.shards.merging import merge_parts
 from otx_xai.shards.parts import missing_parts, read_part
 from otx_xai.shards.shard_plan import ShardPlan, read_plan
 from otx_xai.shards.shard_run import explain_shard
-from otx_xai.storage import Url
+from otx_xai.storage import Place, Url
 
 logger = logging.getLogger("otx_xai")
 
@@ -52,7 +52,7 @@ def open_shards(settings: ExplainSettings, cores: int) -> Callable[[Order], Expl
     return lambda order: explain_shard(place, order.shard, only=order.only)
 
 
-def explain_on_ray(settings: ExplainSettings, work_dir: Path, opener: Opener = open_shards) -> ExplainRun:
+def explain_on_ray(settings: ExplainSettings, work_dir: Place, opener: Opener = open_shards) -> ExplainRun:
     """Explain all shards on a cluster, and merge them.
 
     Args:
@@ -69,7 +69,7 @@ def explain_on_ray(settings: ExplainSettings, work_dir: Path, opener: Opener = o
     start = time.monotonic()
     # In this order: Ray has a handler of its own for signals that end processes
     with cluster(settings.ray.address or "local"), interruptible(_STOPPING) as stop:
-        given = replace(settings, ray=type(settings.ray)(), work_dir=work_dir)
+        given = replace(settings, ray=type(settings.ray)(), work_dir=str(work_dir))
         crew = RayCrew(partial(opener, given), settings.ray)
         try:
             plan = _first_plan(crew, work_dir, stop)
@@ -84,7 +84,7 @@ def explain_on_ray(settings: ExplainSettings, work_dir: Path, opener: Opener = o
     return replace(done, resumed=min(before, done.explained), seconds=time.monotonic() - start)
 
 
-def spread_by_ray(settings: ExplainSettings, work_dir: Path, source: Any) -> ExplainSettings:
+def spread_by_ray(settings: ExplainSettings, work_dir: Place, source: Any) -> ExplainSettings:
     """Return the settings as other processes can follow them.
 
     Raises:
@@ -96,10 +96,10 @@ def spread_by_ray(settings: ExplainSettings, work_dir: Path, source: Any) -> Exp
         )
     if settings.data_root is None:
         raise ConfigError("--ray needs images that other processes can find; give --data_root.")
-    return replace(settings, checkpoint=str(source), work_dir=work_dir)
+    return replace(settings, checkpoint=str(source), work_dir=str(work_dir))
 
 
-def _first_plan(crew: Crew, work_dir: Path, stop: Event) -> ShardPlan | None:
+def _first_plan(crew: Crew, work_dir: Place, stop: Event) -> ShardPlan | None:
     """Wait until one process is ready, and so has read the plan or made it; ``None`` where the user stops before."""
     deaths = 0
     while not crew.idle():

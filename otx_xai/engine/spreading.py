@@ -13,7 +13,7 @@ from otx_xai.report.manifest import plain
 from otx_xai.settings import ExplainSettings
 from otx_xai.shards.shard_plan import join_plan
 from otx_xai.shards.shard_run import Workplace
-from otx_xai.storage import Place, Url
+from otx_xai.storage import Place
 
 
 def whole(settings: ExplainSettings) -> ExplainSettings:
@@ -21,7 +21,7 @@ def whole(settings: ExplainSettings) -> ExplainSettings:
     return replace(settings, shard=None, shard_size=ExplainSettings.shard_size, ray=RayOptions())
 
 
-def refuse_what_is_not_spread(settings: ExplainSettings, work_dir: Place | None) -> Path:
+def refuse_what_is_not_spread(settings: ExplainSettings, work_dir: Place | None) -> Place:
     """Return the work directory that all processes share.
 
     Raises:
@@ -30,11 +30,6 @@ def refuse_what_is_not_spread(settings: ExplainSettings, work_dir: Place | None)
     if work_dir is None:
         raise ConfigError(
             "Shards of a run share one folder, and --work_dir was not given. Expected the same folder for all of them."
-        )
-    if isinstance(work_dir, Url):
-        raise ConfigError(
-            f"--work_dir is {str(work_dir)!r} beside --shard: shards share a folder that all machines see, and object "
-            "stores have none of its locks. Expected a folder; images and model may be URLs."
         )
     if settings.output_model is not None:
         raise ConfigError(
@@ -49,7 +44,7 @@ def refuse_what_is_not_spread(settings: ExplainSettings, work_dir: Place | None)
     return work_dir
 
 
-def workplace(opened: Opened, work_dir: Path, shards: int) -> Workplace:
+def workplace(opened: Opened, work_dir: Place, shards: int) -> Workplace:
     """Join the plan of a run in shards, or make it.
 
     Args:
@@ -66,7 +61,8 @@ def workplace(opened: Opened, work_dir: Path, shards: int) -> Workplace:
             "Images of a loader were given beside --shard or --ray. Expected files, which every process can find: a "
             "folder, a list, a pattern, or an OTXDataModule."
         )
-    make(work_dir)
+    if isinstance(work_dir, Path):
+        make(work_dir)
     told, settings = manifest_of(work_dir, opened).told, opened.settings
     plan = join_plan(work_dir, told, plain(settings.arguments()), opened.data.images, shards)
     return Workplace(plan, opened.planned, opened.session, settings.explain_config, settings.dump)

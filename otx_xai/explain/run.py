@@ -8,7 +8,6 @@ from collections.abc import Container, Generator, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -119,7 +118,7 @@ class Run:
         keep: bool,
         loader: Any = None,
         recorder: Recorder | None = None,
-        root: Path | None = None,
+        root: Place | None = None,
         packing: Packing | None = None,
     ) -> None:
         self._work_dir = work_dir

@@ -178,9 +178,9 @@ class StoreDepot:
 
     def remove(self, file: str) -> bool:
         """See :class:`Depot`."""
-        from otx_xai.storage.objects import remove_object
+        from otx_xai.storage.objects import look, remove_object
 
-        return file in self._sizes and remove_object(self._url / file)
+        return look(self._url / file) is not None and remove_object(self._url / file)
 
     @property
     def tells_cases_apart(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,6 +15,7 @@ from otx_xai.records import ImageInfo, Prediction, Size
 from otx_xai.report.explained import ExplainedImage
 from otx_xai.report.files import unwritable_text, utf8, write_atomic
 from otx_xai.report.leftovers import set_aside
+from otx_xai.storage import Url, read_bytes
 
 JOURNAL = "predictions.jsonl"
 """File in the folder of a run."""
@@ -76,7 +78,7 @@ class Journal:
         self.close()
 
 
-def read_journal(path: str | Path) -> list[dict[str, Any]]:
+def read_journal(path: str | Path | Url) -> list[dict[str, Any]]:
     """Read the records of a journal; a torn last line, as a killed run leaves it, is left out.
 
     Args:
@@ -89,7 +91,7 @@ def read_journal(path: str | Path) -> list[dict[str, Any]]:
         OutputError: the file cannot be read, or a line other than the last is no JSON object.
     """
     try:
-        return _whole_lines(Path(path))[0]
+        return _records(path, BytesIO(read_bytes(path)))[0] if isinstance(path, Url) else _whole_lines(Path(path))[0]
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -195,20 +197,24 @@ def as_line(record: Mapping[str, Any]) -> bytes:
 
 def _whole_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
     """Return the records of the whole lines, and the number of bytes that these lines take."""
+    with open(path, "rb") as file:
+        return _records(path, file)
+
+
+def _records(path: str | Path | Url, file: Iterable[bytes]) -> tuple[list[dict[str, Any]], int]:
     records: list[dict[str, Any]] = []
     size = 0
-    with open(path, "rb") as file:
-        lines = iter(file)
-        for number, line in enumerate(lines, 1):
-            entry = _parse(line)
-            if entry is not None:
-                records.append(entry)
-                size += len(line)
-            elif next(lines, None) is not None:
-                raise OutputError(
-                    f"Line {number} of the journal {str(path)!r} is broken: {line[:40]!r} is no JSON object. Expected "
-                    "one object a line; only the last one may be torn. Remove the line, or start a new run."
-                )
+    lines = iter(file)
+    for number, line in enumerate(lines, 1):
+        entry = _parse(line)
+        if entry is not None:
+            records.append(entry)
+            size += len(line)
+        elif next(lines, None) is not None:
+            raise OutputError(
+                f"Line {number} of the journal {str(path)!r} is broken: {line[:40]!r} is no JSON object. Expected "
+                "one object a line; only the last one may be torn. Remove the line, or start a new run."
+            )
     return records, size
 
 

@@ -31,17 +31,20 @@ LEASE_SECONDS = 180.0
 """How long a lease counts that is not renewed; a run that was killed on another machine keeps others out so long."""
 RENEWED_EVERY = 45.0
 """Seconds."""
+_ASKED_EVERY = 1.0
+"""Seconds, where another run is waited for."""
 _TOLD_APART = 0.5
 """Seconds after which an object that was put over a lease that had ended is read again."""
 
 
 @contextmanager
-def leased(lease: Url, folder: Url) -> Iterator[None]:
+def leased(lease: Url, folder: Url, wait: float = 0) -> Iterator[None]:
     """Keep other runs out of a folder of a store, and give the run a scratch folder on this machine.
 
     Args:
         lease: the object that says so.
         folder: in the store.
+        wait: seconds that another run may take to let go.
 
     Raises:
         BusyError: another run is writing into the folder.
@@ -50,7 +53,7 @@ def leased(lease: Url, folder: Url) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     scratch = scratch_folder(folder)
-    lock = FileLock(f"{scratch}.lock", timeout=0)
+    lock = FileLock(f"{scratch}.lock", timeout=wait)
     try:
         scratch.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -59,7 +62,7 @@ def leased(lease: Url, folder: Url) -> Iterator[None]:
     except OSError as error:
         raise OutputError(unwritable_text(scratch, error)) from error
     try:
-        with _Lease(lease, folder):
+        with _Lease(lease, folder, wait):
             yield
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -71,16 +74,19 @@ def leased(lease: Url, folder: Url) -> Iterator[None]:
 class _Lease:
     """An object that is renewed until the end of the context."""
 
-    def __init__(self, lease: Url, folder: Url) -> None:
+    def __init__(self, lease: Url, folder: Url, wait: float) -> None:
         self._lease = lease
         self._folder = folder
+        self._wait = wait
         self._token = secrets.token_hex(8)
         self._is_over = Event()
         self._thread = Thread(target=self._renew, name="otx_xai lease", daemon=True)
 
     def __enter__(self) -> None:
+        until = time.monotonic() + self._wait
         try:
-            self._take()
+            while not self._is_taken(until):
+                time.sleep(_ASKED_EVERY)
         except OSError as error:
             raise OutputError(unwritable_text(self._lease, error)) from error
         self._thread.start()
@@ -93,6 +99,16 @@ class _Lease:
                 remove_object(self._lease)
         except OSError as error:  # it ends by itself
             logger.warning("%s cannot be removed: %s.", self._lease, error.strerror)
+
+    def _is_taken(self, until: float) -> bool:
+        """Take the lease; return false where that may work later, before the wait is over."""
+        try:
+            self._take()
+        except BusyError:
+            if time.monotonic() >= until:
+                raise
+            return False
+        return True
 
     def _take(self) -> None:
         try:

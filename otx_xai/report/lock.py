@@ -31,7 +31,7 @@ def locked(folder: Place, wait: float = 0) -> Iterator[None]:
 
     Args:
         folder: of the run, which exists.
-        wait: seconds that another run may take to let go; of a folder in a store it is not waited for.
+        wait: seconds that another run may take to let go.
 
     Raises:
         BusyError: another run is writing into the folder.
@@ -40,7 +40,7 @@ def locked(folder: Place, wait: float = 0) -> Iterator[None]:
     if isinstance(folder, Url):
         from otx_xai.report.lease import leased
 
-        with leased(folder / LOCK, folder):
+        with leased(folder / LOCK, folder, wait):
             yield
         return
     from filelock import FileLock, Timeout  # takes longer to import than `otx --help` takes in all

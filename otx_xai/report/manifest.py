@@ -9,7 +9,6 @@ import platform
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -76,7 +75,7 @@ class Manifest:
         self._content["fingerprint"] = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
     @classmethod
-    def again(cls, work_dir: Path, told: Mapping[str, Any], images: int) -> Manifest:
+    def again(cls, work_dir: Place, told: Mapping[str, Any], images: int) -> Manifest:
         """Make a manifest of what another one has told, perhaps in another process.
 
         Args:

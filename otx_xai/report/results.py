@@ -69,12 +69,14 @@ class Results:
         labels: Sequence[str],
         config: ExplainConfig | None,
         recorder: Recorder | None = None,
-        root: Path | None = None,
+        root: Place | None = None,
         packing: Packing | None = None,
     ) -> None:
-        self._stored = _stored_journal(work_dir, packing) if isinstance(work_dir, Url) else None
+        self._stored = _stored_journal(work_dir, root, packing) if isinstance(work_dir, Url) else None
         self._folder = self._stored.folder if self._stored is not None else Path(str(work_dir))
-        self._depot: Depot = self._stored.depot if self._stored is not None else FolderDepot(root or self._folder)
+        self._depot: Depot = (
+            self._stored.depot if self._stored is not None else FolderDepot(Path(str(root or work_dir)))
+        )
         staging = self._folder / STAGING
         self._shelf: Shelf = PlainShelf(self._depot, staging)
         if packing is not None and config is not None:
@@ -210,11 +212,12 @@ class Results:
             self._stored.wait()
 
 
-def _stored_journal(url: Url, packing: Packing | None) -> StoredJournal:
+def _stored_journal(url: Url, root: Place | None, packing: Packing | None) -> StoredJournal:
     from otx_xai.report.stored_journal import StoredJournal
 
     most = SEGMENT_LINES if packing is None else packing.size
-    return StoredJournal(url, JOURNAL, files_first=packing is not None, most=most)
+    files_go_to = root if isinstance(root, Url) else url
+    return StoredJournal(url, JOURNAL, files_first=packing is not None, most=most, root=files_go_to)
 
 
 def _by_name(image: ImageInfo) -> ImageInfo:

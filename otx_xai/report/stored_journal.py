@@ -36,12 +36,15 @@ class StoredJournal:
         name: of the journal.
         files_first: files of images are there before the lines that list them; else after them.
         most: lines of a segment.
+        root: folder in the store that the files of images go into; ``url`` by default.
     """
 
-    def __init__(self, url: Url, name: str, *, files_first: bool, most: int) -> None:
+    def __init__(
+        self, url: Url, name: str, *, files_first: bool = False, most: int = 1, root: Url | None = None
+    ) -> None:
         self.folder = scratch_folder(url)
         """On this machine; it belongs to the run that has locked the folder in the store."""
-        self.depot = StoreDepot(url)
+        self.depot = StoreDepot(root or url)
         self._url = url
         self._name = name
         self._files_first = files_first

@@ -6,18 +6,22 @@ import logging
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from otx_xai.errors import MissingPartsError
 from otx_xai.explain.run import ExplainRun
 from otx_xai.report import JOURNAL, locked
-from otx_xai.report.depots import FolderDepot
+from otx_xai.report.depots import Depot, FolderDepot
 from otx_xai.report.files import write_lines
 from otx_xai.report.journal import as_line
 from otx_xai.report.leftovers import remove_leftovers, set_journal_aside
 from otx_xai.report.manifest import Manifest, write_config
+from otx_xai.report.stored_journal import StoredJournal
 from otx_xai.shards.parts import missing_parts, read_part
 from otx_xai.shards.shard_plan import PLAN, SHARDS, ShardPlan, read_plan
+from otx_xai.storage import Place, Url
+from otx_xai.storage.objects import objects_below, remove_objects
 
 logger = logging.getLogger("otx_xai")
 
@@ -25,7 +29,7 @@ _SHOWN = 12
 """So many spans of missing shards are named."""
 
 
-def merge_parts(work_dir: Path, wait: float = 0) -> ExplainRun:
+def merge_parts(work_dir: Place, wait: float = 0) -> ExplainRun:
     """Write ``predictions.jsonl``, ``run.json`` and ``config.yaml`` of all shards, in the order of the plan.
 
     They are byte for byte those of a run of one process, apart from times: ``seconds`` is the sum of those of all
@@ -53,13 +57,12 @@ def merge_parts(work_dir: Path, wait: float = 0) -> ExplainRun:
         )
     with locked(work_dir, wait):
         counted = _Counted(plan)
-        journal = work_dir / JOURNAL
         write_config(work_dir, plan.arguments)
-        set_journal_aside(journal)
-        write_lines(journal, counted.lines())
-        if plan.arguments.get("dump"):
-            remove_leftovers(journal, FolderDepot(work_dir))
-        shutil.rmtree(work_dir / SHARDS, ignore_errors=True)  # of processes that died when all was done
+        if isinstance(work_dir, Url):
+            _merge_in_store(work_dir, plan, counted)
+        else:
+            _write_journal(work_dir / JOURNAL, FolderDepot(work_dir), plan, counted)
+            shutil.rmtree(work_dir / SHARDS, ignore_errors=True)  # of processes that died when all was done
         figures = {"seconds": round(counted.seconds, 3), "files": counted.files, "images_with_warnings": counted.warned}
         Manifest.again(work_dir, plan.told, plan.images).write(
             "complete", counted.explained, counted.failures, **figures
@@ -74,6 +77,26 @@ def merge_parts(work_dir: Path, wait: float = 0) -> ExplainRun:
         counted.files,
         time.monotonic() - start,
     )
+
+
+def _write_journal(journal: Path, depot: Depot, plan: ShardPlan, counted: _Counted) -> None:
+    set_journal_aside(journal)
+    write_lines(journal, counted.lines())
+    if plan.arguments.get("dump"):
+        remove_leftovers(journal, depot)
+
+
+def _merge_in_store(url: Url, plan: ShardPlan, counted: _Counted) -> None:
+    """Make the journal on this machine, beside what an earlier run has left in the store, and put it."""
+    stored = StoredJournal(url, JOURNAL)
+    try:
+        stored.pull()
+        _write_journal(stored.folder / JOURNAL, stored.depot, plan, counted)
+        stored.conclude()
+    finally:
+        stored.close()
+    with suppress(OSError):
+        remove_objects(url / f"{SHARDS}/{name}" for name in objects_below(url / SHARDS))
 
 
 class _Counted:

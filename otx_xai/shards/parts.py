@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,16 @@ from otx_xai.errors import OutputError
 from otx_xai.report import Line, write_atomic
 from otx_xai.report.journal import as_line
 from otx_xai.shards.shard_plan import ShardPlan
+from otx_xai.storage import Place, Url, read_bytes
+from otx_xai.storage.objects import read_head
 
 PARTS = "parts"
 """Folder in that of a run."""
+
+_HEAD = 4096
+"""Bytes that hold the first line of a part."""
+_AT_ONCE = 16
+"""Parts in a store that are looked at side by side."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +51,9 @@ class Part:
         return sum("warnings" in line for line in self.lines)
 
 
-def part_file(plan: ShardPlan, number: int) -> Path:
+def part_file(plan: ShardPlan, number: int) -> Place:
     """Return where the part of a shard is."""
-    return plan.work_dir / PARTS / f"{number:05d}.jsonl"
+    return plan.work_dir / f"{PARTS}/{number:05d}.jsonl"
 
 
 def write_part(plan: ShardPlan, number: int, names: Sequence[str], part: Part) -> None:
@@ -68,16 +77,30 @@ def write_part(plan: ShardPlan, number: int, names: Sequence[str], part: Part) -
 def has_part(plan: ShardPlan, number: int) -> bool:
     """Whether a shard of this very plan is done."""
     try:
-        with open(part_file(plan, number), "rb") as file:
-            head = json.loads(file.readline())
+        head = json.loads(_first_line(part_file(plan, number)))
     except (OSError, ValueError):
         return False
     return isinstance(head, dict) and head.get("plan") == plan.identity
 
 
+def _first_line(place: Place) -> bytes:
+    if isinstance(place, Url):
+        return read_head(place, _HEAD).partition(b"\n")[0]
+    with open(place, "rb") as file:
+        return file.readline()
+
+
 def missing_parts(plan: ShardPlan) -> list[int]:
     """Return the numbers of the shards that are not done."""
-    return [number for number in range(1, plan.shards + 1) if not has_part(plan, number)]
+    numbers = range(1, plan.shards + 1)
+    if isinstance(plan.work_dir, Path):
+        return [number for number in numbers if not has_part(plan, number)]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return [
+            number
+            for number, there in zip(numbers, pool.map(partial(has_part, plan), numbers), strict=True)
+            if not there
+        ]
 
 
 def read_part(plan: ShardPlan, number: int) -> Part:
@@ -88,7 +111,7 @@ def read_part(plan: ShardPlan, number: int) -> Part:
     """
     path = part_file(plan, number)
     try:
-        head, *rows = [json.loads(line) for line in path.read_bytes().splitlines()]
+        head, *rows = [json.loads(line) for line in read_bytes(path).splitlines()]
         names = [row["name"] for row in rows]
         if head["plan"] != plan.identity or names != [image.info.name for image in plan.images_of(number)]:
             raise ValueError("it is of other images than the plan")

@@ -14,8 +14,11 @@ from typing import Any
 from otx_xai.errors import ConfigError, OutputError
 from otx_xai.records import ImageInfo
 from otx_xai.report import locked
-from otx_xai.report.files import utf8, write_lines
+from otx_xai.report.files import unwritable_text, utf8, write_lines
 from otx_xai.report.manifest import differences
+from otx_xai.storage import Place, Url, exists
+from otx_xai.storage.fetching import file_here
+from otx_xai.storage.objects import write_object
 
 logger = logging.getLogger("otx_xai")
 
@@ -54,6 +57,7 @@ class ShardPlan:
 
     Args:
         work_dir: folder of the run.
+        file: the plan on this machine.
         identity: differs between any two plans.
         shards: number of shards, called 1, 2, …
         images: number of images.
@@ -63,7 +67,8 @@ class ShardPlan:
         offsets: where the line of each shard begins in the file, in bytes.
     """
 
-    work_dir: Path
+    work_dir: Place
+    file: Path
     identity: str
     shards: int
     images: int
@@ -94,22 +99,21 @@ class ShardPlan:
         Raises:
             OutputError: the plan cannot be read any more.
         """
-        path = self.work_dir / PLAN
         try:
-            with open(path, "rb") as file:
+            with open(self.file, "rb") as file:
                 file.seek(self.offsets[number - 1])
                 rows = json.loads(file.readline())["images"]
             return tuple(PlannedImage(ImageInfo(*row[:3]), row[3], row[4]) for row in rows)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise _broken(path, error) from error
+            raise _broken(self.work_dir / PLAN, error) from error
 
-    def folder(self, number: int) -> Path:
+    def folder(self, number: int) -> Place:
         """Return the folder in which a shard has its journal, manifest and lock until it is done."""
-        return self.work_dir / SHARDS / f"{number:05d}"
+        return self.work_dir / f"{SHARDS}/{number:05d}"
 
 
 def join_plan(
-    work_dir: Path, told: Mapping[str, Any], arguments: Mapping[str, Any], images: Sequence[ImageInfo], shards: int
+    work_dir: Place, told: Mapping[str, Any], arguments: Mapping[str, Any], images: Sequence[ImageInfo], shards: int
 ) -> ShardPlan:
     """Read the plan of a run, or write it where nobody has yet.
 
@@ -124,19 +128,21 @@ def join_plan(
         ConfigError: there is a plan already, and settings, model, images or number of shards differ.
         OutputError: the plan cannot be written or read.
     """
-    path = work_dir / PLAN
-    if not path.exists():
+    if not has_plan(work_dir):
         content = _content(told, arguments, images, shards)
-        with locked(work_dir, _PATIENCE):
-            if not path.exists():
-                write_lines(path, content)
-                logger.info("Planned %d images in %d shards: %s.", len(images), shards, path)
+        if isinstance(work_dir, Url):
+            _put_plan(work_dir / PLAN, content)
+        else:
+            with locked(work_dir, _PATIENCE):
+                if not has_plan(work_dir):
+                    write_lines(work_dir / PLAN, content)
+        logger.info("Planned %d images in %d shards: %s.", len(images), shards, work_dir / PLAN)
     found = read_plan(work_dir)
     _refuse_others(found, told, images, shards)
     return found
 
 
-def read_plan(work_dir: Path) -> ShardPlan:
+def read_plan(work_dir: Place) -> ShardPlan:
     """Read the plan of a run.
 
     Raises:
@@ -144,7 +150,8 @@ def read_plan(work_dir: Path) -> ShardPlan:
     """
     path = work_dir / PLAN
     try:
-        with open(path, "rb") as file:
+        here = file_here(path)
+        with open(here, "rb") as file:
             lines = iter(file)
             first = next(lines, b"")
             head = json.loads(first)
@@ -153,7 +160,7 @@ def read_plan(work_dir: Path) -> ShardPlan:
         if head["plan"] != _FORMAT or len(offsets) != head["shards"] + 1:
             raise ValueError("it is not whole")
         told = {name: head[name] for name in ("identity", "shards", "images", "names_sha256", "told", "arguments")}
-        return ShardPlan(work_dir, **told, offsets=tuple(offsets[:-1]))
+        return ShardPlan(work_dir, here, **told, offsets=tuple(offsets[:-1]))
     except FileNotFoundError as error:
         raise OutputError(
             f"{str(work_dir)!r} holds no {PLAN}; expected the work directory of a run in shards. Explain with --shard "
@@ -161,6 +168,28 @@ def read_plan(work_dir: Path) -> ShardPlan:
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _broken(path, error) from error
+
+
+def has_plan(work_dir: Place) -> bool:
+    """Whether a folder is that of a run in shards.
+
+    Raises:
+        OutputError: a store does not say.
+    """
+    try:
+        return exists(work_dir / PLAN)
+    except OSError as error:
+        raise _broken(work_dir / PLAN, error) from error
+
+
+def _put_plan(url: Url, content: Iterable[bytes]) -> None:
+    """Put a plan into a store, unless somebody else has: the store says who was first."""
+    try:
+        write_object(url, b"".join(content), only_new=True)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise OutputError(unwritable_text(url, error)) from error
 
 
 def bounds(shards: int, number: int, images: int, together: int = 1) -> tuple[int, int]:
@@ -273,7 +302,7 @@ def _digest(names: Iterable[str]) -> str:
     return whole.hexdigest()
 
 
-def _broken(path: Path, error: Exception) -> OutputError:
+def _broken(path: Place, error: Exception) -> OutputError:
     return OutputError(
         f"{path} cannot be read ({error}); expected the plan of a run in shards. Check its rights, or begin anew in "
         "another --work_dir."

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from otx_xai.errors import OutputError
@@ -17,11 +16,14 @@ from otx_xai.explain.run import ExplainRun, Run
 from otx_xai.records import ExplainConfig
 from otx_xai.report import JOURNAL, locked, read_journal, write_json
 from otx_xai.report.files import unwritable_text
+from otx_xai.report.lock import LOCK
 from otx_xai.report.manifest import Manifest
 from otx_xai.report.tar_shelf import Packing
 from otx_xai.runtime import Session
 from otx_xai.shards.parts import Part, has_part, part_file, read_part, write_part
 from otx_xai.shards.shard_plan import PlannedImage, ShardPlan, refuse_changed
+from otx_xai.storage import Place, Url, read_bytes, remove
+from otx_xai.storage.objects import objects_below, remove_objects
 
 logger = logging.getLogger("otx_xai")
 
@@ -75,8 +77,8 @@ def explain_shard(
         if resume and has_part(plan, number):
             return _finished(plan, number)
         if not resume:
-            part_file(plan, number).unlink(missing_ok=True)
-            (folder / LETHAL).unlink(missing_ok=True)
+            remove(part_file(plan, number))
+            remove(folder / LETHAL)
         images = plan.images_of(number)
         refuse_changed(plan, number, images)
         lethal = lethal_images(plan, number)
@@ -105,7 +107,7 @@ def explain_shard(
 def lethal_images(plan: ShardPlan, number: int) -> dict[str, str]:
     """Return the images of a shard that are not tried again, and why."""
     try:
-        found: dict[str, str] = json.loads((plan.folder(number) / LETHAL).read_bytes())
+        found: dict[str, str] = json.loads(read_bytes(plan.folder(number) / LETHAL))
     except FileNotFoundError:
         return {}
     return found
@@ -148,15 +150,21 @@ def _finished(plan: ShardPlan, number: int) -> ExplainRun:
     return ExplainRun(plan.work_dir, images, explained, explained, dict(part.failures), part.files, 0.0)
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Place) -> None:
+    if isinstance(folder, Url):  # a store has no folders
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(unwritable_text(folder, error)) from error
 
 
-def _remove(folder: Path) -> None:
+def _remove(folder: Place) -> None:
     """Remove the folder of a shard that is done, and that of all shards where it is the last."""
+    if isinstance(folder, Url):
+        with suppress(OSError):
+            remove_objects(folder / name for name in objects_below(folder) if name != LOCK)
+        return
     shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):
         folder.parent.rmdir()

@@ -61,6 +61,33 @@ def write_whole(place: str | Path | Url, data: bytes) -> None:
         replace_whole(str(place), data)
 
 
+def exists(place: Path | Url) -> bool:
+    """Whether a file is there.
+
+    Raises:
+        OSError: a store does not say.
+    """
+    if isinstance(place, Url):
+        from otx_xai.storage.objects import look
+
+        return look(place) is not None
+    return place.exists()
+
+
+def remove(place: Path | Url) -> None:
+    """Remove a file, where there is one.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if isinstance(place, Url):
+        from otx_xai.storage.objects import remove_object
+
+        remove_object(place)
+    else:
+        place.unlink(missing_ok=True)
+
+
 def _url(text: str | Path | Url) -> Url:
     place = place_of(text)
     assert isinstance(place, Url)

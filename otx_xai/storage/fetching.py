@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from otx_xai.storage.objects import Entry, fetch_file
+from otx_xai.storage.objects import Entry, fetch_file, look
 from otx_xai.storage.urls import Url
 
 
@@ -21,6 +22,20 @@ def cache_folder() -> Path:
 def scratch_folder(url: Url) -> Path:
     """Return where a run that writes into a folder of a store keeps, on this machine, what is not there yet."""
     return cache_folder() / "runs" / hashlib.sha256(str(url).encode()).hexdigest()[:32]
+
+
+def file_here(place: Path | Url) -> Path:
+    """Return the path of a file on this machine; one of a store is fetched, again where it has changed.
+
+    Raises:
+        OSError: it is missing (FileNotFoundError), or cannot be read.
+    """
+    if isinstance(place, Path):
+        return place
+    entry = look(place)
+    if entry is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(place))
+    return fetch_folder(place.parent, {place.name: entry}) / place.name
 
 
 def fetch_folder(folder: Url, files: Mapping[str, Entry]) -> Path:

@@ -152,6 +152,29 @@ def test_killed_runs_go_on_to_the_same_bytes(server: S3Server, local: Path, pack
     assert SECRET not in done.stderr
 
 
+def test_processes_at_once_each_at_its_shard(server: S3Server, local: Path) -> None:
+    """They begin at the same moment, without a plan, and a third of their requests is refused."""
+    command = [sys.executable, "-m", "otx_xai.cli", "explain", "--checkpoint", "s3://bucket/model/colours.xml"]
+    command += ["--data_root", "s3://bucket/photos", "--work_dir", "s3://bucket/shards", "--labels", LABELS]
+    command += ["--dump", "True", "--pack", "tar", "--pack_size", "8"]
+    environment = os.environ | {"AWS_MAX_ATTEMPTS": "3"}
+    server.refused_part = 1 / 3
+    with ThreadPoolExecutor(3) as pool:
+        done = list(
+            pool.map(
+                lambda number: subprocess.run(
+                    [*command, "--shard", f"{number}/3"], env=environment, capture_output=True, text=True, check=False
+                ),
+                (1, 2, 3),
+            )
+        )
+    server.refused_part = 0.0
+    assert [one.returncode for one in done] == [0, 0, 0], [one.stderr for one in done]
+    assert Engine(work_dir="s3://bucket/shards").merge().explained == COUNT
+    files = there("s3://bucket/shards")
+    same({name: files[name] for name in files if not name.startswith(("parts/", "plan"))}, here(local / "out_tar"))
+
+
 def test_of_many_who_put_what_must_be_new_one_succeeds(server: S3Server) -> None:
     def put(number: int) -> bool:
         try:

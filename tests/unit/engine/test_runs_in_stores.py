@@ -17,9 +17,12 @@ from fsspec.implementations.memory import MemoryFileSystem
 from stores import contents, memory_store, refuse_some, upload
 
 from otx_xai import AuditConfig, Engine
-from otx_xai.errors import ConfigError, OutputError
+from otx_xai.errors import ConfigError, MissingPartsError, OutputError
 from otx_xai.explain.run import ExplainRun
+from otx_xai.records import ImageInfo
 from otx_xai.report import locked, results
+from otx_xai.shards import shard_plan
+from otx_xai.shards.shard_plan import join_plan
 from otx_xai.storage import Url, write_whole
 
 pytestmark = pytest.mark.usefixtures("ctrl_c")
@@ -211,6 +214,51 @@ def test_one_run_at_a_time_in_a_folder(local: Path, bucket: Url, monkeypatch: py
     for gone in ({"host": "elsewhere", "until": time.time() - 1}, {"process": 2**22 + 1}):
         write_whole(bucket / "out/.lock", json.dumps(owner | gone).encode())
         assert explain(local / "colours.xml", local / "photos", f"{bucket}/out").explained == 9
+
+
+@pytest.mark.parametrize("pack", [None, "tar"])
+def test_shards_in_a_store_merge_to_the_files_of_one_process(
+    local: Path, bucket: Url, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: str | None
+) -> None:
+    """Also where one was killed, and where the folder held another run before."""
+    told = {"pack": pack, "pack_size": 2}
+    explain(local / "colours.xml", local / "photos", tmp_path / "out", **told)
+    explain(local / "colours.xml", local / "photos", f"{bucket}/out", targets="mixture")
+    monkeypatch.setattr(results, "SEGMENT_LINES", 2)
+    for number in (3, 1):
+        explain(local / "colours.xml", local / "photos", f"{bucket}/out", shard=f"{number}/3", **told)
+    with pytest.raises(MissingPartsError, match=r"1 of 3 shards of memory://bucket/out/plan.jsonl are not done: 2\."):
+        Engine(work_dir=f"{bucket}/out").merge()
+    with monkeypatch.context() as patch:
+        die_after(patch, 1, "pipe_file", "/.journal/")
+        with pytest.raises(Killed):
+            explain(local / "colours.xml", local / "photos", f"{bucket}/out", shard="2/3", **told)
+    assert [name for name in contents(bucket / "out/shards") if "/.journal/" in name]
+    run = explain(local / "colours.xml", local / "photos", f"{bucket}/out", shard="2/3", **told)
+    assert (run.resumed, run.explained) == (2, 4 if pack else 3)
+    with pytest.raises(ConfigError, match="is the work directory of a run in shards"):
+        explain(local / "colours.xml", local / "photos", f"{bucket}/out", **told)
+    with pytest.raises(ConfigError, match=r"is of another run\. What differs: targets"):
+        explain(local / "colours.xml", local / "photos", f"{bucket}/out", shard="2/3", targets="red", **told)
+    merged = Engine(work_dir=f"{bucket}/out").merge()
+    assert (merged.explained, str(merged.work_dir)) == (9, f"{bucket}/out")
+    here, there = files_of(tmp_path / "out"), contents(bucket / "out")
+    plan = {name for name in there if name.startswith(("parts/", "plan.jsonl"))}
+    assert len(plan) == 4
+    assert sorted(set(there) - plan) == sorted(here)
+    assert pictures(there) == pictures(here)
+    assert lines(there) == lines(here)
+
+
+def test_of_two_who_plan_at_once_the_first_one_counts(bucket: Url, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [ImageInfo(f"{bucket}/{name}", name, name) for name in "abc"]
+    told = {"fingerprint": "x", "settings": {}}
+    monkeypatch.setattr(shard_plan, "has_plan", lambda _: False)
+    first, second = (join_plan(bucket / "out", told, {}, images, 2) for _ in range(2))
+    assert first.identity == second.identity
+    with pytest.raises(ConfigError, match=r"shards \(2 before, 3 now\)"):
+        join_plan(bucket / "out", told, {}, images, 3)
+    assert [image.info for image in second.images_of(2)] == images[1:]
 
 
 def test_a_model_with_its_branch_is_saved_to_a_store(local: Path, bucket: Url) -> None:
