@@ -19,6 +19,7 @@ test: $(STAMP) ## run all tests, doctests and documented examples
 torture: $(STAMP) ## kill, starve and mislead runs at every point, and feed in broken files: tables, in some ten minutes
 	$(BIN)/python tests/torture/matrix.py
 	$(BIN)/python tests/torture/fuzzing.py --count 300
+	$(BIN)/python tests/torture/memory.py
 
 lint: $(STAMP) ## check format, style and types
 	$(BIN)/ruff format --check .

@@ -86,4 +86,11 @@ def embed_preprocessing(model: ov.Model, facts: ModelFacts) -> ov.Model:
         image.preprocess().mean(list(facts.mean))
     if facts.scale:
         image.preprocess().scale(list(facts.scale))
-    return processor.build()
+    try:
+        return processor.build()
+    except RuntimeError as error:
+        height, width = facts.geometry.size
+        raise ModelError(
+            f"The model takes images of {height}x{width} pixels, which cannot be prepared in its graph: "
+            f"{first_line(error)}. Expected a size that fits into memory; export it for another, or pass --input.size."
+        ) from error

@@ -15,12 +15,12 @@ from torture.faulty_files import Fault, FaultyFiles
 
 
 def command(
-    argv: Sequence[str], folder: str, fault: Fault | None = None, points: str = "", read: str | None = None
+    argvs: Sequence[Sequence[str]], folder: str, fault: Fault | None = None, points: str = "", read: str | None = None
 ) -> int:
-    """Run ``otx`` over files that fail.
+    """Run ``otx`` over files that fail, several times if need be, up to the first that does not end well.
 
     Args:
-        argv: its arguments.
+        argvs: its arguments, each time.
         folder: where files are watched.
         fault: what happens, where.
         points: the points that it came by are written to this file at its end.
@@ -31,7 +31,9 @@ def command(
     layer = FaultyFiles(Path(folder), fault, None if read is None else Path(read))
     write = os.open(points, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) if points else None
     layer.lay()
-    code = main(list(argv))
+    code = 0
+    for argv in argvs:
+        code = code or main(list(argv))
     if write is not None:
         os.write(write, json.dumps(layer.points).encode())
     return code

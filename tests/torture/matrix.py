@@ -108,19 +108,33 @@ class Matrix:
         for file in (self._model, self._model.with_suffix(".bin")):
             shutil.copy(file, data / file.name)
         argv = [*_EXPLAIN, "--checkpoint", str(data / self._model.name), "--data_root", str(data / "photos")]
-        job = Job(self._place / "reading", argv, data)
+        job = Job(self._place / "reading", argv, read=data)
         folder = job.folder()
         points = job.points(folder)
         trial = read_badly(job, data, content(folder))
         row = Row("vanish, shrink, change, EIO, EACCES", "images, model when read")
         return tally(row, trial, reading_faults(points)[:: self._step])
 
+    def spreading(self) -> Iterator[Row]:
+        """Pictures in tar files, and shards that are merged."""
+        shards = [self._argv("--shard", f"{number}/2") for number in (1, 2)]
+        jobs = {
+            "packed": Job(self._place / "packed", self._argv("--pack", "tar", "--pack_size", "2")),
+            "two shards and their merge": Job(self._place / "shards", *shards, ["merge", "{work_dir}"]),
+        }
+        for name, job in jobs.items():
+            points = job.points(folder := job.folder())
+            expected = content(folder)
+            for what, faults in _faults(points):
+                yield self._tally(Row(what, name), disturbed(job, expected), faults)
+
     def auditing(self) -> Iterator[Row]:
         """The evidence of an audit, and the files of its conclusions."""
         data = self._place / "sorted"
         for colour in classifiers.COLOURS:
             _save_images(data / colour, colour, 2)
-        job = Job(self._place / "audit", ["audit", "--checkpoint", str(self._model), "--data_root", str(data)])
+        argv = ["audit", "--checkpoint", str(self._model), "--data_root", str(data), "--work_dir", "{work_dir}"]
+        job = Job(self._place / "audit", argv)
         folder = job.folder()
         points = job.points(folder)
         expected = content(folder)
@@ -141,8 +155,10 @@ class Matrix:
 
     def explain(self, name: str) -> Job:
         """Return a job of pictures and numbers, in a folder of this name."""
-        argv = [*_EXPLAIN, "--checkpoint", str(self._model), "--data_root", str(self._photos)]
-        return Job(self._place / name, argv)
+        return Job(self._place / name, self._argv())
+
+    def _argv(self, *more: str) -> list[str]:
+        return [*_EXPLAIN, "--checkpoint", str(self._model), "--data_root", str(self._photos), *more]
 
     def _tally(self, row: Row, trial: Any, cases: Sequence[Any]) -> Row:
         return tally(row, trial, cases[len(cases) // 2 % self._step :: self._step], self._jobs)
@@ -163,7 +179,9 @@ def _faults(points: Sequence[Point]) -> Iterator[tuple[str, list[Fault]]]:
     yield "EACCES", errors(points, errno.EACCES)
 
 
-_EXPLAIN = ("explain", "--dump", "True", "--explain_config.content", "maps,overlays,npz")
+_EXPLAIN = ("explain", "--dump", "True", "--explain_config.content", "maps,overlays,npz", "--work_dir", "{work_dir}")
+
+_PARTS = ("explaining", "spreading", "auditing")
 
 
 def _save_images(folder: Path, colour: str = "red", count: int = 4) -> None:
@@ -177,14 +195,14 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--step", type=int, default=1, help="try every so manieth case only")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--only", choices=("explaining", "auditing"))
+    parser.add_argument("--only", choices=_PARTS)
     options = parser.parse_args()
     prepare()
     wrong = []
     with tempfile.TemporaryDirectory() as place:
         matrix = Matrix(Path(place), options.step, options.jobs)
         print(HEAD, flush=True)
-        for part in ("explaining", "auditing"):
+        for part in _PARTS:
             for row in getattr(matrix, part)() if options.only in (None, part) else ():
                 print(row.line(), flush=True)
                 wrong += row.wrong

@@ -117,8 +117,7 @@ def clock(job: Job, expected: dict[str, bytes]) -> Callable[[int], Trial]:
     def trial(seed: int) -> Trial:
         folder = job.folder()
         job.run(folder, Fault(("write", "predictions.jsonl", 1 + seed % 2), kill=True))
-        argv = [*job.argv, "--work_dir", str(folder)]
-        ended = Child(jumping, (argv, seed), Path(f"{folder}.log")).end()
+        ended = Child(jumping, (job.argvs(folder)[0], seed), Path(f"{folder}.log")).end()
         wrong = ended.fault or differences(expected, content(folder))
         shutil.rmtree(folder)
         return outcome(ended.code), wrong

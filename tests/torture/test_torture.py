@@ -37,6 +37,10 @@ def test_explaining(matrix: Matrix) -> None:
     assert not wrong(matrix.explaining())
 
 
+def test_spreading(matrix: Matrix) -> None:
+    assert not wrong(matrix.spreading())
+
+
 def test_auditing(matrix: Matrix) -> None:
     assert not wrong(matrix.auditing())
 

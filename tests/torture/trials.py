@@ -18,8 +18,8 @@ from torture.children import Child, Ended
 from torture.commands import command
 from torture.faulty_files import Fault, Point
 
-_TIMES = re.compile(rb'"(created|started|seconds)": ?("[^"]*"|[0-9.e+-]+)')
-"""What tells the time in files that are JSON, or hold some."""
+_TIMES = re.compile(rb'"(created|started|seconds|identity|plan)": ?("[^"]*"|[0-9.e+-]+)')
+"""What tells the time, or a random name of a plan, in files that are JSON or hold some."""
 
 
 @dataclass
@@ -50,12 +50,12 @@ class Job:
 
     Args:
         place: folder for all of them.
-        argv: of ``otx``, without ``--work_dir``.
+        argvs: of ``otx``, one after the other; ``{work_dir}`` stands for the folder.
         read: folder whose files are watched while they are read.
     """
 
-    def __init__(self, place: Path, argv: Sequence[str], read: Path | None = None) -> None:
-        self.place, self.argv = place, list(argv)
+    def __init__(self, place: Path, *argvs: Sequence[str], read: Path | None = None) -> None:
+        self.place, self._argvs = place, argvs
         self._read = None if read is None else str(read)
         self._numbers = itertools.count()
         place.mkdir(parents=True, exist_ok=True)
@@ -64,10 +64,14 @@ class Job:
         """Return a new folder."""
         return self.place / f"job{next(self._numbers)}"
 
+    def argvs(self, folder: Path, more: Sequence[str] = ()) -> list[list[str]]:
+        """Return the arguments in a folder, with more of them for the first command."""
+        filled = [[str(folder) if word == "{work_dir}" else word for word in argv] for argv in self._argvs]
+        return [[*filled[0], *more], *filled[1:]]
+
     def start(self, folder: Path, fault: Fault | None = None, points: str = "", more: Sequence[str] = ()) -> Child:
-        argv = [*self.argv, *more, "--work_dir", str(folder)]
         log = self.place / f"log{next(self._numbers)}"
-        return Child(command, (argv, str(folder), fault, points, self._read), log)
+        return Child(command, (self.argvs(folder, more), str(folder), fault, points, self._read), log)
 
     def run(self, folder: Path, fault: Fault | None = None, points: str = "", more: Sequence[str] = ()) -> Ended:
         """Run it once to its end."""

@@ -9,7 +9,7 @@ from doors import describe, effective_batch, fixed
 from openvino import opset13 as ops
 
 from otx_xai.errors import ModelError
-from otx_xai.model import embed_preprocessing
+from otx_xai.model import embed_preprocessing, preprocessing
 from otx_xai.model.preprocessing import fix_shapes
 from otx_xai.records import InputOptions
 
@@ -112,6 +112,17 @@ def test_embedded_preprocessing_equals_numpy(build_classifier, run, layout, mean
     np.testing.assert_allclose(run(embedded, images), expected, atol=1e-4 * np.abs(expected).max())
     assert embedded.inputs[0].element_type == ov.Type.u8
     assert embedded.inputs[0].shape == ov.Shape([2, 8, 12, 3])
+
+
+def test_what_cannot_be_prepared_in_the_graph_is_told(build_classifier, monkeypatch):
+    def fail(_self):
+        raise RuntimeError("Exception from src/core/src/runtime/allocator.cpp:79:\nstd::bad_alloc\n")
+
+    model = build_classifier()
+    facts = describe(model)
+    monkeypatch.setattr(preprocessing.PrePostProcessor, "build", fail)
+    with pytest.raises(ModelError, match=r"images of 8x12 pixels, which cannot be prepared .*: std::bad_alloc\."):
+        embed_preprocessing(model, facts)
 
 
 def test_embedding_keeps_names_order_and_rt_info(build_classifier):
