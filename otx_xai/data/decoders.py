@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from otx_xai.errors import ImageError
 from otx_xai.records import UInt8Array
 
+_RGB = 256
+"""``cv2.IMREAD_COLOR_RGB``, which OpenCV 4.10 does not know."""
+_COLOUR = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR)
 _OPENCV = ("JPEG", "PNG", "BMP", "WebP", "PNM", "JPEG 2000")
 _PILLOW = ("GIF", "AVIF", "ICO", "TGA", "DDS", "QOI")
 
@@ -37,10 +40,11 @@ def decode_picture(data: bytes, kind: str, path: str | Path) -> UInt8Array:
         ImageError: it is broken, cut short, or of a kind that nothing here decodes.
     """
     if kind in _OPENCV:
-        image = by_opencv(checked(data, kind, path), cv2.IMREAD_COLOR, path)
+        image = by_opencv(checked(data, kind, path), _COLOUR, path)
         if image is None:
             raise ImageError(broken_text(path, kind, "its content cannot be decoded"))
-        rgb: UInt8Array = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+        # Turned in place, channels of large pictures cost a third of their decoding
+        rgb: UInt8Array = image if _COLOUR == _RGB else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         return rgb
     if kind in _PILLOW:
         return np.array(by_pillow(data, kind, path).convert("RGB"))
