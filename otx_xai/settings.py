@@ -21,6 +21,7 @@ from otx_xai.records import (
     SPREAD,
     WRITTEN,
     AuditReport,
+    Decode,
     ExplainConfig,
     ExplainMode,
     InputOptions,
@@ -205,6 +206,7 @@ class ExplainSettings(RunSettings):
         f"{words(ExplainMode)}: white box where the graph allows it, else perturbed images",
         _BLACK_BOX,
     )
+    decode: Decode = option(Decode.EXACT, "WORD", f"{words(Decode)}: JPEGs no larger than needed", EXPLAINED)
     dump: bool = option(False, "BOOL", "write pictures, not only predictions.jsonl", WRITTEN)
     explain_config: ExplainConfig = section(ExplainConfig)
     pack: Pack | None = option(
@@ -230,7 +232,7 @@ class ExplainSettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        read_words(self, explain_mode=ExplainMode, pack=Pack)
+        read_words(self, decode=Decode, explain_mode=ExplainMode, pack=Pack)
         if self.shard is not None:
             read_shard(self.shard)
         if self.pack_size < 1:

@@ -42,7 +42,11 @@ def read_image(path: str | Path, channels: int = 3) -> UInt8Array:
         ImageError: the file is missing, no regular file, unreadable, empty, no image, cut short, has another number of
             channels, or holds values that have no agreed range (signed or 32-bit whole numbers).
     """
-    data = _read_bytes(path)
+    return decode_image(read_file(path), path, channels)
+
+
+def decode_image(data: bytes, path: str | Path, channels: int = 3) -> UInt8Array:
+    """Decode the content of an image file; see :func:`read_image`."""
     kind = kind_of(data) or ("TGA" if suffix_of(str(path)) == ".tga" else "")
     if kind == "NumPy":
         return as_channels(decode_array(data, path), channels, _called(path))
@@ -58,7 +62,12 @@ def read_image(path: str | Path, channels: int = 3) -> UInt8Array:
     return decode_picture(data, kind, path)
 
 
-def _read_bytes(path: str | Path) -> bytes:
+def read_file(path: str | Path) -> bytes:
+    """Return the content of an image file.
+
+    Raises:
+        ImageError: it is missing, no regular file, unreadable or empty.
+    """
     if not is_url(path) and (what := irregular(str(path))):
         raise ImageError(f"The image {str(path)!r} is {what}. Expected a regular file; remove it from the data.")
     try:

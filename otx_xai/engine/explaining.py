@@ -25,7 +25,8 @@ from otx_xai.methods.spec import Order
 from otx_xai.methods.table import find_method
 from otx_xai.model import Model, ModelOptions, open_for_insertion
 from otx_xai.openvino_core import first_line
-from otx_xai.records import ExplainMode, ImageInfo, Method, Precision, Size, TargetExplainGroup, Targets
+from otx_xai.postprocess.geometry import spares_size
+from otx_xai.records import Decode, ExplainMode, ImageInfo, Method, Precision, Size, TargetExplainGroup, Targets
 from otx_xai.report.manifest import Manifest, write_config
 from otx_xai.report.tar_shelf import Packing
 from otx_xai.runtime import Session
@@ -218,7 +219,19 @@ def begin_run(work_dir: Place, opened: Opened, *, keep: bool) -> tuple[Run, Sess
     manifest, config, dump = manifest_of(work_dir, opened), settings.explain_config, settings.dump
     places = {image.name: place for place, image in enumerate(data.images)}
     packing = Packing(settings.pack_size, places) if settings.pack is not None else None
-    run = Run(work_dir, manifest, plan, config, data.images, dump=dump, keep=keep, loader=data.loader, packing=packing)
+    run = Run(
+        work_dir,
+        manifest,
+        plan,
+        config,
+        data.images,
+        dump=dump,
+        keep=keep,
+        loader=data.loader,
+        packing=packing,
+        decode=settings.decode,
+    )
+    tell_decoding(plan, settings.decode)
     return run, settled(
         opened.session,
         plan,
@@ -230,6 +243,19 @@ def begin_run(work_dir: Place, opened: Opened, *, keep: bool) -> tuple[Run, Sess
         normalised=data.normalised,
         resume=settings.resume and not keep,
     )
+
+
+def tell_decoding(plan: Plan, decode: Decode) -> None:
+    """Say where images are decoded in full size, although less was asked for."""
+    facts = plan.facts
+    if decode is Decode.FAST and facts.tiling is not None:
+        logger.info("--decode fast: images are decoded in full size, since they are cut into tiles.")
+    elif decode is Decode.FAST and not spares_size(facts.geometry):
+        logger.info(
+            "--decode fast: images are decoded in full size, since %s is how they are resized, which would give others "
+            "from smaller ones. Pass --input.interpolation bilinear where the model was trained so.",
+            facts.geometry.interpolation,
+        )
 
 
 def _found_out(plan: Plan, session: Session) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from otx_xai.methods.table import method_name
 from otx_xai.model import open_model
 from otx_xai.options import read_word
 from otx_xai.records import (
+    Decode,
     ExplainConfig,
     ExplainMode,
     InputOptions,
@@ -77,6 +78,7 @@ class ExplainingJobs(EngineState):
         tolerance: float | None = None,
         precision: Precision | str = Precision.F32,
         batch_size: int = 1,
+        decode: Decode | str = Decode.EXACT,
         output_model: str | Path | None = None,
         pack: Pack | str | None = None,
         pack_size: int = 512,
@@ -134,6 +136,8 @@ class ExplainingJobs(EngineState):
                 16 images both ways, and takes fewer bits where every map correlates to 0.99 with that of float32, every
                 best class is the same, and it is faster. ``run.json`` tells what was measured.
             batch_size: images an inference, where the model leaves its batch open.
+            decode: ``exact``, or ``fast``: JPEGs of which network and pictures need a half, a quarter or an eighth at
+                most are decoded in that size, where the network's resize averages (bilinear, bicubic, …).
             output_model: also save the model with its ``saliency_map`` output (all classes) to this ``.xml``.
             pack: ``tar``: with ``dump``, put the pictures of every ``pack_size`` images into one file, which WebDataset
                 reads; its lines in the journal tell which (``pack``).
@@ -170,6 +174,7 @@ class ExplainingJobs(EngineState):
             labels=labels,
             precision=Precision(precision),
             batch_size=batch_size,
+            decode=Decode(decode),
             output_model=output_model,
             data_root=data_root,
             targets=targets,

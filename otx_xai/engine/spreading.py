@@ -65,4 +65,4 @@ def workplace(opened: Opened, work_dir: Place, shards: int) -> Workplace:
         make(work_dir)
     told, settings = manifest_of(work_dir, opened).told, opened.settings
     plan = join_plan(work_dir, told, plain(settings.arguments()), opened.data.images, shards)
-    return Workplace(plan, opened.planned, opened.session, settings.explain_config, settings.dump)
+    return Workplace(plan, opened.planned, opened.session, settings.explain_config, settings.dump, settings.decode)

@@ -23,9 +23,10 @@ from otx_xai.explain.targets import Choice
 from otx_xai.perturb import Progress, Watch
 from otx_xai.postprocess import to_uint8
 from otx_xai.process import interruptible, one_thread_each, progress
-from otx_xai.records import ExplainConfig, ImageInfo
+from otx_xai.records import Decode, ExplainConfig, ImageInfo
 from otx_xai.report import JOURNAL, ExplainedImage, Line, PlacedMaps, Results
 from otx_xai.report.manifest import Manifest
+from otx_xai.report.picture_writer import needed_side
 from otx_xai.report.results import Recorder
 from otx_xai.report.tar_shelf import Packing
 from otx_xai.runtime import Arrays, Session
@@ -104,6 +105,7 @@ class Run:
         recorder: keeps more of each image than the journal.
         root: folder that the files of images go into; ``work_dir`` by default.
         packing: which images share a tar file; by default each file lies by itself.
+        decode: how files of images are decoded.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class Run:
         recorder: Recorder | None = None,
         root: Place | None = None,
         packing: Packing | None = None,
+        decode: Decode = Decode.EXACT,
     ) -> None:
         self._work_dir = work_dir
         self._manifest = manifest
@@ -133,8 +136,8 @@ class Run:
         self._suspicion = Suspicion(plan.facts)
         self._explained = self._files = self._warned = self._found = 0
         self._failures: dict[str, str] = {}
-        longest = config.max_size if dump else 0
-        self._sources = Sources(plan, loader, self._failures.__contains__, longest)
+        longest = needed_side(config) if dump else 0 if recorder is not None else None
+        self._sources = Sources(plan, loader, self._failures.__contains__, longest, decode)
         self._explanations: list[Explanation] = []
 
     def execute(self, session: Session, *, resume: bool, only: Container[str] | None = None) -> ExplainRun:

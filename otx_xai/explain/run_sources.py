@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 from otx_xai.data import read_image
 from otx_xai.data.arrays import as_channels
 from otx_xai.data.loaders import LoadedImage, loaded_images, recover_image
+from otx_xai.data.reduced import read_reduced
 from otx_xai.errors import ImageError, OtxXaiError
 from otx_xai.explain.look import as_picture
 from otx_xai.explain.plan import Plan
 from otx_xai.explain.tiled import TiledImage, read_ahead
 from otx_xai.perturb import Subject, image_subject
 from otx_xai.postprocess import fit
-from otx_xai.records import ImageInfo, ModelFacts, Size, UInt8Array
-from otx_xai.report.pictures import limited
+from otx_xai.postprocess.geometry import spare_size
+from otx_xai.records import Decode, ImageInfo, ModelFacts, Size, UInt8Array
+from otx_xai.report.pictures import limited, limited_size
 
 Source = ImageInfo | LoadedImage
 
@@ -65,14 +67,24 @@ class Sources:
         plan: what explains.
         loader: gives the pixels of the images, in their order; they are read from their files where it is ``None``.
         has_failed: whether an image of this name has failed, so that no more of it is wanted.
-        longest: pixels that the longer side of pictures has at most, so that large images need not be kept; 0: all.
+        longest: pixels that the longer side of pictures has at most, so that large images need not be kept; 0: as many
+            as the image; ``None``: no picture is drawn, and a single pixel stands for it.
+        decode: how files are decoded.
     """
 
-    def __init__(self, plan: Plan, loader: Any, has_failed: Callable[[str], bool], longest: int = 0) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        loader: Any,
+        has_failed: Callable[[str], bool],
+        longest: int | None = 0,
+        decode: Decode = Decode.EXACT,
+    ) -> None:
         self._plan = plan
         self._loader = loader
         self._has_failed = has_failed
         self._longest = longest
+        self._is_fast = decode is Decode.FAST and plan.facts.tiling is None
 
     def of(self, todo: Sequence[ImageInfo]) -> Generator[Source | Tile, None, None]:
         """Yield the images; the tiles of each where the model wants tiles, until one fails."""
@@ -105,19 +117,35 @@ class Sources:
         began = time.monotonic()
         info = source if isinstance(source, ImageInfo) else source.info
         with image_errors(info):
+            reduced = 1
             if isinstance(source, LoadedImage):
                 tensor, image = self._fed(source)
             else:
-                image = read_image(info.file, self._plan.facts.channels)
-                tensor = fit(image, self._plan.facts.geometry)
-            size = image.shape[0], image.shape[1]
-            return tensor, ReadImage(info, self._kept(image), size, began)
+                image, reduced = self._decoded(info.file)
+                tensor = fit(image, self._plan.facts.geometry, reduced)
+            size = image.shape[0] * reduced, image.shape[1] * reduced
+            return tensor, ReadImage(info, self._kept(image, size), size, began)
 
-    def _kept(self, image: UInt8Array) -> UInt8Array:
+    def _decoded(self, file: str) -> tuple[UInt8Array, int]:
+        """Return an image, and how much smaller it is than its file says."""
+        channels = self._plan.facts.channels
+        return read_reduced(file, channels, self._most) if self._is_fast else (read_image(file, channels), 1)
+
+    def _most(self, size: Size) -> float:
+        """Return how much smaller an image of this size may be, for the network and for the pictures."""
+        spare = spare_size(size, self._plan.facts.geometry)
+        if self._longest is None:
+            return spare
+        return min(spare, max(size) / self._longest) if self._longest else 1.0
+
+    def _kept(self, image: UInt8Array, size: Size) -> UInt8Array:
         """Return what is kept of an image until its pictures are drawn: all of it where it is yet to be tiled."""
         if self._plan.facts.tiling is not None:
             return image
-        return limited(as_picture(image, self._plan.facts.channels), self._longest)
+        picture = as_picture(image, self._plan.facts.channels)
+        if self._longest is None:
+            return picture[:1, :1].copy()
+        return limited(picture, limited_size(size, self._longest))
 
     def _fed(self, source: LoadedImage) -> tuple[NDArray[Any], UInt8Array]:
         """Return what the network is fed of an image that a loader gave, and the image to lay maps over."""

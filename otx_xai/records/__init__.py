@@ -46,6 +46,7 @@ from otx_xai.records.vocabulary import (
 from otx_xai.records.words import (
     AuditReport,
     Colormap,
+    Decode,
     DumpContent,
     ExplainMode,
     ImageFormat,
@@ -76,6 +77,7 @@ __all__ = [
     "AuditReport",
     "ClassAnswer",
     "Colormap",
+    "Decode",
     "Detections",
     "DumpContent",
     "ExplainConfig",

@@ -101,6 +101,14 @@ class Interpolation(Word):
     LANCZOS = "lanczos"
 
 
+class Decode(Word):
+    """How images are decoded."""
+
+    EXACT = "exact"
+    FAST = "fast"
+    """JPEGs at a half, a quarter or an eighth of their size, where network and pictures need no more."""
+
+
 class TargetExplainGroup(Word):
     """Which maps of an image are wanted: one a class, one a predicted class, one a box, or one for the image."""
 

@@ -13,8 +13,16 @@ from otx_xai.report.files import MAP_FOLDER, encode, write_file
 from otx_xai.report.names import slugs
 from otx_xai.report.overlays import caption, overlay_of
 from otx_xai.report.pictures import annotate, limited, limited_size
+from otx_xai.report.sheet_writer import LARGEST_TILE
 
 _PICTURES = frozenset({DumpContent.MAPS, DumpContent.OVERLAYS})
+
+
+def needed_side(config: ExplainConfig) -> int | None:
+    """Return how long the longer side of an image must be for its pictures; 0: all of it, ``None``: none is drawn."""
+    if DumpContent.OVERLAYS in config.contents:
+        return config.max_size
+    return LARGEST_TILE if DumpContent.SHEET in config.contents else None
 
 
 def size_of_pictures(image_size: Size, config: ExplainConfig) -> Size | None:
@@ -48,7 +56,8 @@ class PictureWriter:
 
     def write(self, explained: ExplainedImage) -> tuple[str, ...]:
         """Render and write the pictures of one image; see :class:`~otx_xai.report.writer.Writer`."""
-        small = limited(explained.image, self._config.max_size) if self._wants_overlay else None
+        size = limited_size(explained.placed.image_size, self._config.max_size)
+        small = limited(explained.image, size) if self._wants_overlay else None
         return tuple(
             self._write_picture(name, picture)
             for number in range(len(explained.targets))

@@ -204,19 +204,19 @@ def limited_size(image_size: Size, longest: int) -> Size:
     return height, width
 
 
-def limited(picture: UInt8Array, longest: int) -> UInt8Array:
-    """Make a picture smaller whose longer side is more than ``longest`` pixels; 0 is no limit.
+def limited(picture: UInt8Array, size: Size) -> UInt8Array:
+    """Make a picture smaller.
 
     It is halved as often as it stays large enough, which OpenCV is fastest at, and only then brought to its size.
 
     Args:
         picture: RGB ``uint8`` ``(H, W, 3)``.
-        longest: pixels of its longer side.
+        size: ``(height, width)`` that it gets; see :func:`limited_size`.
 
     Returns:
-        The picture, itself where it is small enough.
+        The picture, itself where it has this size.
     """
-    height, width = limited_size((picture.shape[0], picture.shape[1]), longest)
+    height, width = size
     while picture.shape[0] >= 2 * height and picture.shape[1] >= 2 * width:
         halves = picture.shape[1] // 2, picture.shape[0] // 2
         even = picture[: 2 * halves[1], : 2 * halves[0]]

@@ -10,7 +10,9 @@ from otx_xai.report.files import MAP_FOLDER, encode, write_file
 from otx_xai.report.overlays import WHOLE_IMAGE, caption, draw_detections, overlay_of
 from otx_xai.report.pictures import TILE_SIZE, sheet, shrink
 
-_LARGER = ((2, 480), (4, 400), (9, 320))
+LARGEST_TILE = 480
+"""Pixels of the sides of a picture on a page at most."""
+_LARGER = ((2, LARGEST_TILE), (4, 400), (9, 320))
 """Pictures on a page up to which each is so many pixels high and wide at most; on others it is ``TILE_SIZE``."""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from otx_xai.errors import OutputError
 from otx_xai.explain.plan import Plan
 from otx_xai.explain.run import ExplainRun, Run
-from otx_xai.records import ExplainConfig
+from otx_xai.records import Decode, ExplainConfig
 from otx_xai.report import JOURNAL, locked, read_journal, write_json
 from otx_xai.report.files import unwritable_text
 from otx_xai.report.lock import LOCK
@@ -41,6 +41,7 @@ class Workplace:
         session: it, compiled.
         config: which files of an image to write.
         dump: write them.
+        decode: how files of images are decoded.
     """
 
     plan: ShardPlan
@@ -48,6 +49,7 @@ class Workplace:
     session: Session
     config: ExplainConfig
     dump: bool
+    decode: Decode = Decode.EXACT
 
 
 def explain_shard(
@@ -92,6 +94,7 @@ def explain_shard(
             keep=False,
             root=plan.work_dir,
             packing=_packing(plan, number, images),
+            decode=place.decode,
         )
         wanted = None if only is None else {image.info.name for image in images[slice(*only)]}
         done = run.execute(place.session, resume=resume, only=wanted)

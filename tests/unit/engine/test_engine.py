@@ -22,6 +22,7 @@ from otx_xai import cli as command_line
 from otx_xai.errors import ConfigError, ModelError, OutputError
 from otx_xai.explain.run import ExplainRun
 from otx_xai.openvino_core import core
+from otx_xai.postprocess import fit
 from otx_xai.report import Journal
 from otx_xai.runtime import Session
 
@@ -343,6 +344,9 @@ def test_images_and_pictures_that_are_gone(
         {"explain_config": ExplainConfig(predicted_maps_conf_thr=0.9)},
         {"input": InputOptions(mean=1)},
         {"labels": ("r", "g", "b", "m")},
+        {"decode": "fast"},
+        {"explain_config": ExplainConfig(colormap="inferno")},
+        {"explain_config": ExplainConfig(max_size=100)},
     ],
     ids="-".join,
 )
@@ -353,6 +357,59 @@ def test_another_setting_begins_anew(
     run = explain(model, photos, tmp_path / "out", **change)
     assert (run.resumed, run.explained) == (0, 9)
     assert names(tmp_path / "out") == IN_ORDER
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "linear"])
+@pytest.mark.parametrize("dump", [False, True])
+def test_fast_decoding_tells_the_same_of_large_images(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    interpolation: str,
+    dump: bool,
+) -> None:
+    """Read are 1200 x 1600 pixels for a small network: a quarter is enough, a half where pictures are of 800."""
+    rng = np.random.default_rng(0)
+    colours = cv2.resize(rng.integers(0, 256, (6, 8, 3), np.uint8), (1600, 1200), interpolation=cv2.INTER_CUBIC)
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos" / "a.jpg"), colours)
+    decoded: list[int] = []
+
+    def fitted(image: np.ndarray, geometry: object, reduced: int = 1) -> np.ndarray:
+        decoded.append(reduced)
+        return fit(image, geometry, reduced)
+
+    monkeypatch.setattr("otx_xai.explain.run_sources.fit", fitted)
+    rows = []
+    caplog.set_level("INFO", "otx_xai")
+    for decode in ("exact", "fast"):
+        out = tmp_path / decode
+        config = ExplainConfig(max_size=800)
+        told = InputOptions(interpolation=interpolation)
+        Engine(work_dir=out).explain(
+            model,
+            data_root=tmp_path / "photos",
+            dump=dump,
+            decode=decode,
+            labels=LABELS,
+            input=told,
+            explain_config=config,
+        )
+        rows.append(json.loads((out / "predictions.jsonl").read_text()))
+        assert manifest(out)["settings"]["decode"] == decode
+    exact, fast = rows
+    assert decoded == [1, 1 if interpolation == "linear" else 2 if dump else 4]
+    assert ("images are decoded in full size, since linear" in caplog.text) is (interpolation == "linear")
+    assert fast["size"] == exact["size"] == [1200, 1600]
+    assert fast.get("picture_size") == exact.get("picture_size") == ([600, 800] if dump else None)
+    for one, other in zip(exact["predictions"], fast["predictions"], strict=True):
+        assert one["label"] == other["label"]
+        assert abs(one["score"] - other["score"]) < 0.01
+    for file in exact["files"]:
+        one, other = (cv2.imread(str(tmp_path / decode / file)).astype(int) for decode in ("exact", "fast"))
+        assert one.shape == other.shape == (600, 800, 3)
+        assert np.abs(one - other).mean() < 2
 
 
 def test_another_model_of_the_same_name_begins_anew(

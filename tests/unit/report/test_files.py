@@ -275,7 +275,7 @@ class TestWriters:
     @pytest.mark.parametrize("as_read", [False, True], ids=["whole", "made smaller while it was read"])
     def test_pictures_are_limited(self, tmp_path, as_read):
         item = explained(size=(300, 401))
-        small = limited(item.image, 100)
+        small = limited(item.image, (75, 100))
         files = self.write(tmp_path, replace(item, image=small) if as_read else item, max_size=100)
         for file in files:
             assert read(tmp_path / file).shape[:2] == (75, 100)

@@ -88,7 +88,7 @@ def test_a_map_that_says_nothing_leaves_the_image_as_it_is(weight):
 def test_pictures_are_limited_by_their_longer_side(size, longest, expected):
     rows, columns = (np.linspace(0, 255, side) for side in size)
     picture = np.stack(np.broadcast_arrays(rows[:, None], columns, 7.0), -1).astype(np.uint8)
-    small = pictures.limited(picture, longest)
+    small = pictures.limited(picture, pictures.limited_size(size, longest))
     assert small.shape == (*expected, 3)
     assert pictures.limited_size(size, longest) == expected
     if size == expected:
@@ -101,7 +101,7 @@ def test_pictures_are_limited_by_their_longer_side(size, longest, expected):
 def test_a_smaller_picture_is_a_mean_of_its_pixels():
     """Of black and white pixels in turn no limit makes white, as nearest pixels would."""
     board = np.indices((1200, 1600)).sum(axis=0) % 2 * np.uint8(255)
-    small = pictures.limited(np.repeat(board[..., None], 3, axis=2).astype(np.uint8), 400)
+    small = pictures.limited(np.repeat(board[..., None], 3, axis=2).astype(np.uint8), (300, 400))
     assert np.abs(small.astype(int) - 128).max() <= 1
 
 
