@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from openvino import opset13 as ops
 from otx_xai import Engine, ExplainConfig
 from otx_xai.cli import main
 from otx_xai.errors import ConfigError, ModelError
-from otx_xai.model import open_model
+from otx_xai.graph.view import View
+from otx_xai.model import identity, open_model
 from otx_xai.model.formats import choice, queries
 from otx_xai.model.formats.box_format import DetectorOutputs, Match
 
@@ -194,3 +196,40 @@ def test_a_row_is_enough_for_a_format(scene: Path, tmp_path: Path, monkeypatch: 
         assert json.loads((work / "run.json").read_text())["settings"]["facts"]["box_format"] == "made_up"
     with pytest.raises(ConfigError, match=r"--format is 'nonsense'; expected one of.*made_up"):
         Engine(work_dir=tmp_path / "x").explain(path, data_root=scene, labels="red,green", format="nonsense")
+
+
+# --- every fact once --------------------------------------------------------------------------------------------------
+
+
+def test_a_graph_is_looked_at_once(
+    two_heads: Path, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither class scores nor the format of boxes are found a second time, whatever a run does."""
+    seen: Counter[str] = Counter()
+    for name in ("find_class_scores", "find_format"):
+        found = getattr(identity, name)
+
+        def counted(*args, found=found, name=name, **more):
+            seen[name] += 1
+            return found(*args, **more)
+
+        monkeypatch.setattr(identity, name, counted)
+    analysed = View.__init__
+
+    def view(self: View, *args, **more) -> None:
+        seen["View"] += 1
+        analysed(self, *args, **more)
+
+    monkeypatch.setattr(View, "__init__", view)
+    cells = toy_boxes.Cells()
+    detector = with_outputs(cells.image, tmp_path / "m.xml", boxes=cells.corners, scores=cells.scores)
+    runs = {"classifier": (two_heads, {"output": "age"}), "detector": (detector, {"labels": "red,green"})}
+    counts = {}
+    for name, (path, options) in runs.items():
+        Engine(work_dir=tmp_path / name).explain(path, data_root=scene, dump=True, **options)
+        counts[name] = dict(seen)
+        seen.clear()
+    print(counts)
+    # the graph as it is read, with pre-processing in it, and with its branch
+    assert counts["classifier"] == {"find_class_scores": 1, "View": 3}
+    assert counts["detector"] == {"find_format": 1, "View": 3}

@@ -1,4 +1,4 @@
-"""What is looked at where somebody has time: a map of each box of a detector, and one 8-bit model of each package."""
+"""What is looked at where somebody has time: each box and D-RISE of detectors, and one 8-bit model of each package."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from table import Result
 PICTURES = 8
 """That quantisation looks at."""
 
+MASKS = 60
+"""Of D-RISE."""
+
 
 def boxes(model: Stored, root: Path, runs: Path) -> Result:
     """Explain each box of a detector by itself: every box that is listed has a map."""
@@ -29,6 +32,13 @@ def boxes(model: Stored, root: Path, runs: Path) -> Result:
         replace(model, name=f"{model.name}, each box"), run, [f"boxes without a map: {without}"] * bool(without)
     )
     return found
+
+
+def perturbed(model: Stored, root: Path, runs: Path) -> Result:
+    """Explain a detector by D-RISE, with few masks: proposals are read, too."""
+    options = ("--explain_method", "drise", "--num_masks", str(MASKS))
+    run = _explained(model, root / model.checkpoint, root, runs / f"{model.name}.drise", *options)
+    return result_of(replace(model, name=f"{model.name}, D-RISE"), run, [])
 
 
 def first_of_packages(models: Sequence[Stored], root: Path) -> list[Stored]:
@@ -52,7 +62,7 @@ def in_8_bits(model: Stored, root: Path, runs: Path) -> Result | None:
 
     graph = ov.Core().read_model(file)
     graph.reshape([1, 3, *_sides(graph)])
-    images = nncf.Dataset(range(PICTURES), partial(_image, size=_sides(graph)))
+    images = nncf.Dataset(range(PICTURES), partial(_image, size=_sides(graph), options=model.options))
     try:
         quantised = nncf.quantize(graph, images, subset_size=PICTURES)
     except (RuntimeError, ValueError, nncf.ValidationError) as error:
@@ -85,5 +95,11 @@ def _sides(graph: ov.Model) -> tuple[int, int]:
     return tuple(256 if side.is_dynamic else side.get_length() for side in (height, width))  # type: ignore[return-value]
 
 
-def _image(number: int, size: tuple[int, int]) -> Any:
-    return (draw(size, 200 + number).transpose(2, 0, 1)[None] / 255).astype(np.float32)
+def _image(number: int, size: tuple[int, int], options: Sequence[str]) -> Any:
+    """Draw an image as the network wants it, where options tell; else it is about from 0 to 1."""
+    told = dict(zip(options[::2], options[1::2], strict=True))
+    mean, scale = (
+        np.array(told.get(f"--input.{word}", usual).split(","), np.float32)
+        for word, usual in (("mean", "0"), ("scale", "255"))
+    )
+    return ((draw(size, 200 + number) - mean) / scale).transpose(2, 0, 1)[None].astype(np.float32)

@@ -40,7 +40,9 @@ def main() -> int:
     parser.add_argument("--only", default="*", help="names of models, such as 'timm-*'")
     parser.add_argument("--made", action="store_true", help="take the models that are there already")
     parser.add_argument("--no-judging", action="store_true", help="only make the models")
-    parser.add_argument("--deep", action="store_true", help="also each box of detectors, and an 8-bit model a package")
+    parser.add_argument(
+        "--deep", action="store_true", help="also each box of detectors, D-RISE, and an 8-bit model a package"
+    )
     options = parser.parse_args()
     os.environ.update(OFFLINE)
     root = (options.out / "zoo").resolve()
@@ -54,6 +56,7 @@ def main() -> int:
         results.append(_said(judge(model, root, options.out / "runs")))
         if options.deep and model.kind == "detector":
             results.append(_said(deepening.boxes(model, root, options.out / "runs")))
+            results.append(_said(deepening.perturbed(model, root, options.out / "runs")))
         (options.out / "table.md").write_text(table.markdown(results))  # as far as it is known
     for model in deepening.first_of_packages(models, root) if options.deep else []:
         quantised = deepening.in_8_bits(model, root, options.out / "runs")
