@@ -84,11 +84,12 @@ class Explainer:
         target_layer: layer whose features are perturbed, by name; the last one that has places by default. Of a
             one-stage detector its class heads, ``"a,b,c"``.
         embed_scaling: scale maps in the graph rather than on the host; the result is the same.
-        device_name: OpenVINO device: ``CPU``, ``GPU``, ``NPU``, ``AUTO``, …
+        device_name: older name of ``device``.
         labels: class names: a file with one a line, ``"a,b"``, or a sequence; those in the model when ``None``.
         input: normalisation and resizing where the model does not tell.
         output: the output that is explained, by name or number, where a classifier has several.
         format: how the outputs of a detector spell boxes, where the graph leaves it open; the error lists the names.
+        device: OpenVINO device: ``CPU`` by default, ``GPU``, ``NPU``, ``AUTO``, …
         input_options: older name of ``input``.
         preset: effort where no method is named: ``speed`` takes one pass, ``balance`` about two, with a finer map,
             ``quality`` about sixty; of a named black-box method its own preset. By default a classifier is explained
@@ -123,6 +124,7 @@ class Explainer:
         input: InputOptions | None = None,
         output: str | None = None,
         format: str | None = None,
+        device: str | None = None,
         input_options: InputOptions | None = None,
         preset: Preset | str | None = None,
         precision: Precision | str = Precision.F32,
@@ -131,13 +133,13 @@ class Explainer:
         self._task = None if task is None else Task(task)
         self._preprocess_fn = preprocess_fn
         self._postprocess_fn = postprocess_fn
-        self._device = device_name
+        self._device = device or device_name
         self._labels = labels
         self._input_options = input or input_options
         self._output, self._format = output, format
         method = method_name(explain_method)
         self._how = How(ExplainMode(explain_mode), method, target_layer, _effort(preset), embed_scaling)
-        self._trial = PrecisionTrial(Precision(precision), device_name)
+        self._trial = PrecisionTrial(Precision(precision), self._device)
         self._opened: Model | None = None
         self._plans: Recent[_Key, Plan] = Recent(_KEPT)
         self._sessions: Recent[tuple[_Compiled, bool], Session] = Recent(_KEPT)

@@ -343,9 +343,10 @@ def test_broken_files(tmp_path: Path):
         Explainer(tmp_path / "none.xml")
 
 
-def test_an_unknown_device(model: ov.Model):
+@pytest.mark.parametrize("word", ["device", "device_name"])
+def test_an_unknown_device(model: ov.Model, word: str):
     with pytest.raises(ConfigError, match="NOPE"):
-        Explainer(model, device_name="NOPE")(image())
+        Explainer(model, **{word: "NOPE"})(image())
 
 
 @pytest.mark.parametrize("half", [True, False])
