@@ -51,9 +51,9 @@ def _read_file(path: Path) -> ov.Model:
     try:
         model = core().read_model(path)
         _read_names(model)
+        _adopt_onnx_metadata(model)
     except (RuntimeError, UnicodeDecodeError) as error:
         raise ModelError(_why_unreadable(path, error)) from error
-    _adopt_onnx_metadata(model)
     return model
 
 

@@ -108,7 +108,7 @@ def _watch(child: Child, record: Path) -> bool:
         now = record.stat().st_size if record.exists() else 0
         if now != size:
             size, since = now, time.monotonic()
-        if time.monotonic() - since > 6 * LIMIT:
+        if time.monotonic() - since > (6 if size > 0 else 30) * LIMIT:  # the first files load what all need
             os.kill(child.pid, signal.SIGKILL)
             return True
         time.sleep(0.02)

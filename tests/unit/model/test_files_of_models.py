@@ -96,8 +96,8 @@ def test_wrong_suffix(ir):
     [
         (b"", "is empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
-        (b"<!DOCTYPE html><html>not found</html>", "no OpenVINO IR|no TensorFlow Lite|cannot be read"),
-        (b"0000TFL3" + b"\xff" * 64, "no OpenVINO IR|cannot be read"),
+        (b"<!DOCTYPE html><html>not found</html>", "no OpenVINO IR|no TensorFlow Lite|no ONNX model"),
+        (b"0000TFL3" + b"\xff" * 64, "no OpenVINO IR|no ONNX model|cannot be read"),
     ],
 )
 def test_files_that_are_no_model(tmp_path, suffix, content, words):
@@ -120,6 +120,14 @@ def test_names_that_are_no_text(tmp_path, ir, onnx_model):
     path = tmp_path / "model.onnx"
     path.write_bytes(onnx_model.SerializeToString().replace(b"Flatten", b"Fl\xfftten"))
     with pytest.raises(ModelError, match=r"cannot be read: it holds names that are no UTF-8 text\. The file is broken"):
+        read_model(path)
+
+
+def test_metadata_that_is_no_text(tmp_path, onnx_model):
+    helper.set_model_props(onnx_model, {"model_info labels": "a b"})
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx_model.SerializeToString().replace(b"a b", b"a\xffb"))
+    with pytest.raises(ModelError, match="holds names that are no UTF-8 text"):
         read_model(path)
 
 
