@@ -91,7 +91,7 @@ clean: ## remove what the targets made, except environments
 .venv-models/.installed: pyproject.toml
 	test -x .venv-models/bin/python || $(PYTHON) -m venv .venv-models
 	.venv-models/bin/python -m pip install --quiet --editable ".[train]" \
-		ultralytics transformers timm onnx onnxscript safetensors nncf
+		ultralytics transformers timm onnx onnxscript safetensors nncf ai-edge-litert
 	.venv-models/bin/python -m pip uninstall --quiet --yes opencv-python opencv-python-headless
 	.venv-models/bin/python -m pip install --quiet opencv-python-headless
 	@touch $@

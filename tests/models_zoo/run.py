@@ -29,6 +29,7 @@ FAMILIES = (
     "transformers_detectors",
     "torchvision_detectors",
     "undecoded_detectors",
+    "tflite_detectors",
 )
 ENOUGH = 0.95
 OFFLINE = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "HF_HUB_OFFLINE": "1", "CI": "true"}
