@@ -84,6 +84,7 @@ def staged_classifier(classes: int) -> ov.Model:
 @pytest.mark.parametrize(
     ("classes", "said", "branch", "maps"),
     [
+        (5, {}, "reciprocam", 5),
         (150, {"preset": "balance"}, "reciprocam", 150),
         (5, {"explain_method": "multistridecam"}, "multistridecam", 5),
         (150, {"explain_method": "multistridecam"}, "multistridecam", 1),
