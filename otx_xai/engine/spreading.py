@@ -64,5 +64,5 @@ def workplace(opened: Opened, work_dir: Place, shards: int) -> Workplace:
     if isinstance(work_dir, Path):
         make(work_dir)
     told, settings = manifest_of(work_dir, opened).told, opened.settings
-    plan = join_plan(work_dir, told, plain(settings.arguments()), opened.data.images, shards)
+    plan = join_plan(work_dir, told, plain(settings.arguments()), opened.data.images, shards, opened.data.root)
     return Workplace(plan, opened.planned, opened.session, settings.explain_config, settings.dump, settings.decode)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from otx_xai.records import ImageInfo
 from otx_xai.report import locked
 from otx_xai.report.files import unwritable_text, utf8, write_lines
 from otx_xai.report.manifest import differences
-from otx_xai.storage import Place, Url, exists
+from otx_xai.shards.file_marks import NO_MARK, Mark, planned_marks, present_marks
+from otx_xai.storage import Place, Url, exists, is_url
 from otx_xai.storage.fetching import file_here
 from otx_xai.storage.objects import write_object
 
@@ -42,13 +42,11 @@ class PlannedImage:
 
     Args:
         info: the image.
-        size: of its file, in bytes; ``None`` of one that could not be found.
-        changed: when it was last written, in microseconds; ``None`` likewise.
+        mark: of its file.
     """
 
     info: ImageInfo
-    size: int | None
-    changed: int | None
+    mark: Mark
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ class ShardPlan:
             with open(self.file, "rb") as file:
                 file.seek(self.offsets[number - 1])
                 rows = json.loads(file.readline())["images"]
-            return tuple(PlannedImage(ImageInfo(*row[:3]), row[3], row[4]) for row in rows)
+            return tuple(PlannedImage(ImageInfo(*row[:3]), (row[3], row[4])) for row in rows)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _broken(self.work_dir / PLAN, error) from error
 
@@ -113,7 +111,12 @@ class ShardPlan:
 
 
 def join_plan(
-    work_dir: Place, told: Mapping[str, Any], arguments: Mapping[str, Any], images: Sequence[ImageInfo], shards: int
+    work_dir: Place,
+    told: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    images: Sequence[ImageInfo],
+    shards: int,
+    root: str = "",
 ) -> ShardPlan:
     """Read the plan of a run, or write it where nobody has yet.
 
@@ -123,13 +126,15 @@ def join_plan(
         arguments: what ``config.yaml`` tells.
         images: all images, in order.
         shards: number of shards; where there are fewer images, some are empty.
+        root: what the images were found by.
 
     Raises:
+        DataError: a store cannot be read.
         ConfigError: there is a plan already, and settings, model, images or number of shards differ.
         OutputError: the plan cannot be written or read.
     """
     if not has_plan(work_dir):
-        content = _content(told, arguments, images, shards)
+        content = _content(told, arguments, images, shards, root)
         if isinstance(work_dir, Url):
             _put_plan(work_dir / PLAN, content)
         else:
@@ -215,13 +220,17 @@ def _packed(arguments: Mapping[str, Any]) -> int:
     return int(arguments["pack_size"]) if arguments.get("pack") else 0
 
 
-def changed_images(images: Iterable[PlannedImage]) -> list[str]:
-    """Say which files are no longer what they were when the plan was made, and how."""
+def changed_images(images: Sequence[PlannedImage]) -> list[str]:
+    """Say which files are no longer what they were when the plan was made, and how.
+
+    Raises:
+        DataError: a store cannot be read.
+    """
+    known = [image for image in images if image.mark != NO_MARK or not is_url(image.info.file)]
     changes = []
-    for image in images:
-        now = _looked_at(image.info)
-        if now != (image.size, image.changed):
-            was, is_now = (f"{size} bytes" if size is not None else "missing" for size in (image.size, now[0]))
+    for image, now in zip(known, present_marks([image.info for image in known]), strict=True):
+        if now != image.mark:
+            was, is_now = (f"{size} bytes" if size is not None else "missing" for size in (image.mark[0], now[0]))
             changes.append(f"{image.info.name} ({was} before, {is_now} now)" if was != is_now else image.info.name)
     return changes
 
@@ -261,12 +270,13 @@ def _refuse_others(plan: ShardPlan, told: Mapping[str, Any], images: Sequence[Im
 
 
 def _content(
-    told: Mapping[str, Any], arguments: Mapping[str, Any], images: Sequence[ImageInfo], shards: int
+    told: Mapping[str, Any], arguments: Mapping[str, Any], images: Sequence[ImageInfo], shards: int, root: str
 ) -> list[bytes]:
-    lines = []
+    lines, marks = [], planned_marks(images, root)
     for number in range(1, shards + 1):
         first, behind = bounds(shards, number, len(images), _packed(arguments) or 1)
-        rows = [[image.file, image.name, image.stem, *_looked_at(image)] for image in images[first:behind]]
+        pairs = zip(images[first:behind], marks[first:behind], strict=True)
+        rows = [[image.file, image.name, image.stem, *mark] for image, mark in pairs]
         lines.append(_line({"shard": number, "images": rows}))
     head = {
         "plan": _FORMAT,
@@ -284,15 +294,6 @@ def _content(
 
 def _line(record: Mapping[str, Any]) -> bytes:
     return utf8(json.dumps(record, ensure_ascii=False) + "\n")
-
-
-def _looked_at(image: ImageInfo) -> tuple[int | None, int | None]:
-    """Return size and time of change of a file; of one that is not there, or hidden, a run tells when it reads it."""
-    try:
-        status = os.stat(image.file)
-    except OSError:
-        return None, None
-    return status.st_size, status.st_mtime_ns // 1000
 
 
 def _digest(names: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -196,7 +197,8 @@ def objects_in(url: Url) -> dict[str, Entry]:
 
 
 def _entry(info: Mapping[str, Any]) -> Entry:
-    tag = next((str(info[name]) for name in _TAGS if info.get(name)), "")
+    told = next((info[name] for name in _TAGS if info.get(name)), "")
+    tag = str(told.timestamp() if isinstance(told, datetime) else told)  # listings may tell a number instead
     return Entry(int(info.get("size") or 0), tag)
 
 

@@ -16,6 +16,7 @@ import detectors
 import openvino as ov
 import pytest
 from shard_runs import LABELS, differing, left_by, write_photos
+from stores import memory_store, upload
 
 from otx_xai import Engine, ExplainConfig, ExplainRun, InputOptions
 from otx_xai.cli import main
@@ -24,6 +25,7 @@ from otx_xai.report import Journal, locked
 from otx_xai.runtime import Session
 from otx_xai.shards import shard_run
 from otx_xai.shards.shard_plan import bounds, read_plan
+from otx_xai.storage import write_whole
 
 COUNT = 23
 BROKEN = (4, 20)
@@ -49,7 +51,7 @@ def single(model: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) 
     return left_by(work_dir)
 
 
-def explain(model: Path, photos: Path, work_dir: Path, shard: str | None = None, **options: Any) -> ExplainRun:
+def explain(model: Path, photos: Path | str, work_dir: Path, shard: str | None = None, **options: Any) -> ExplainRun:
     options = {"dump": True, "labels": LABELS, "keep_explanations": False} | options
     return Engine(work_dir=work_dir).explain(model, data_root=photos, shard=shard, **options)
 
@@ -252,6 +254,24 @@ def test_a_run_of_another_model_or_other_images_is_refused(model: Path, tmp_path
     (photos / "b" / "0007.png").unlink()
     with pytest.raises(ConfigError, match=r"images \(6 before, 5 now\)"):
         explain(model, photos, out, "2/2")
+
+
+def test_images_in_a_store_are_explained_in_shards_until_they_change(model: Path, tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", 6)
+    with memory_store(tmp_path / "cache") as url:
+        upload(photos, url / "photos")
+        for work_dir, shards in ((tmp_path / "single", [None]), (tmp_path / "shards", ["1/2", "2/2"])):
+            for shard in shards:
+                explain(model, f"{url}/photos", work_dir, shard)
+        Engine(work_dir=tmp_path / "shards").merge()
+        assert not differing(left_by(tmp_path / "shards"), left_by(tmp_path / "single"))
+        explain(model, f"{url}/photos", tmp_path / "other", "1/2")
+        write_whole(url / "photos/b/0003.png", (photos / "b" / "0003.png").read_bytes())
+        with pytest.raises(ConfigError, match=r"1 of 3 images of shard 2 have changed .*: b/0003.png\."):
+            explain(model, f"{url}/photos", tmp_path / "other", "2/2")
+        explain(model, f"{url}/photos/*/*.png", tmp_path / "pattern", "1/2")
+        write_whole(url / "photos/b/0005.png", (photos / "b" / "0003.png").read_bytes())
+        assert explain(model, f"{url}/photos/*/*.png", tmp_path / "pattern", "2/2").explained == 3, "not known"
 
 
 def test_what_does_not_go_with_shards_is_refused(model: Path, photos: Path, tmp_path: Path) -> None:
