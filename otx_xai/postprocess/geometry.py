@@ -166,7 +166,7 @@ def spare_size(image_size: Size, geometry: InputGeometry) -> float:
     """Return how much smaller an image may be before it is fitted in, without a change that counts.
 
     A filter that averages over the pixels that become one does not see whether some of them were averaged before, as
-    long as three are left each way. On photographs of 12 megapixels (``benchmarks/end_to_end.py --decode``) the
+    long as three are left each way. On photographs of 12 megapixels (``benchmarks/decoding.py``) the
     input then differs by 0.2 grey levels on average, and 99.9 % of its values by 2 at most.
 
     Args:
