@@ -39,7 +39,18 @@ FLOORS = (
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "core", "misc", "types"}
-HEAVY = ("torch", "torchvision", "lightning", "lightning_fabric", "pytorch_lightning", "matplotlib", "timm", "nncf")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "lightning",
+    "lightning_fabric",
+    "pytorch_lightning",
+    "matplotlib",
+    "timm",
+    "nncf",
+    "fsspec",
+    "ray",
+)
 INFERENCE = {"compile_model", "infer", "infer_new_request", "start_async", "create_infer_request", "AsyncInferQueue"}
 
 # In two parts, so that this file does not contain what it forbids.
