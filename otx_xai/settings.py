@@ -151,6 +151,9 @@ class RunSettings:
         """
         makers: dict[str, Any] = {own.name: own.default_factory for own in fields(cls)}
         inner = [name for name, maker in makers.items() if is_dataclass(maker) and options.get(name) is not None]
+        for name in inner:
+            if not isinstance(options[name], Mapping):
+                raise ConfigError(f"--{name} is {options[name]!r}; expected names and values below it.")
         made = {name: makers[name](**options[name]) for name in inner}
         return cls(**{**options, **made})
 

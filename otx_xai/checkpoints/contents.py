@@ -35,7 +35,10 @@ _LFS_POINTER = b"version https://git-lfs"
 _MAGIC = (b"PK\x03\x04", b"\x80\x02")
 """How files of ``torch.save`` begin: a zip archive, or (until torch 1.5) a pickle of protocol 2."""
 
-_BROKEN = (EOFError, OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError, struct.error)
+_BROKEN = (
+    *(EOFError, OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError, struct.error),
+    MemoryError,  # of a length that is none
+)
 """What torch raises for broken files, beside RuntimeError."""
 
 _GLOBAL = re.compile(r"(?:GLOBAL|class) ([\w.]+)")

@@ -138,6 +138,16 @@ def test_every_beginning_of_an_old_file_is_refused(tmp_path):
             read_checkpoint(path)
 
 
+def test_a_length_that_fits_no_memory_is_refused(tmp_path, network, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    torch.save(network.state_dict(), tmp_path / "model.pth")
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(CheckpointError, match=r"cannot be read: MemoryError\. The file is broken"):
+        read_checkpoint(tmp_path / "model.pth")
+
+
 def test_other_archives(tmp_path):
     with zipfile.ZipFile(tmp_path / "other.pth", "w") as archive:
         archive.writestr("a.txt", "x")

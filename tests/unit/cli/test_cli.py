@@ -151,7 +151,17 @@ def test_a_wrong_option_is_refused_before_the_model_is_read(
 
 
 @pytest.mark.parametrize(
-    "text", ["dump: [\n  a", "just text", "foo: 3", "batch_size: many", "- 1\n- 2", "a: b: c", "config: {}"]
+    "text",
+    [
+        "dump: [\n  a",
+        "just text",
+        "foo: 3",
+        "batch_size: many",
+        "- 1\n- 2",
+        "a: b: c",
+        "config: {}",
+        "explain_config: a",
+    ],
 )
 def test_a_broken_recipe_ends_with_2_and_one_line(
     calls: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str
