@@ -19,7 +19,8 @@ import numpy as np
 
 from otx_xai import Engine
 from otx_xai.data.shapes import SHAPE_LABELS, draw_shape, draw_size
-from otx_xai.demo.class_demo import export_network, train_network
+from otx_xai.demo import demonstrate_task
+from otx_xai.records import Task
 
 
 def draw_pictures(folder: Path, count: int) -> Path:
@@ -29,7 +30,7 @@ def draw_pictures(folder: Path, count: int) -> Path:
     images, annotations = [], []
     for number in range(count):
         label = number % len(SHAPE_LABELS)
-        shape = draw_shape(rng, draw_size(rng, 112), label)
+        shape = draw_shape(rng, draw_size(rng, 72), label, radius=(0.2, 0.32), patterned=True)
         rows, columns = np.flatnonzero(shape.mask.any(axis=1)), np.flatnonzero(shape.mask.any(axis=0))
         sides = [len(range(edge[0], edge[-1] + 1)) for edge in (columns, rows)]
         box = [int(columns[0]), int(rows[0]), *sides]
@@ -53,7 +54,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
-        model = export_network(train_network(), Path(folder) / "exported_model.xml")
+        model = demonstrate_task(Path(folder) / "demo", Task.CLASSIFICATION, test_images=1).checkpoint
         photos = draw_pictures(Path(folder) / "photos", arguments.images)
         judgement = Engine(work_dir=arguments.out or folder).judge(
             model,

@@ -24,7 +24,6 @@ import torch
 
 from otx_xai import insert_xai
 from otx_xai.data.planted import PLANTED_LABELS, draw_planted
-from otx_xai.demo.shape_training import MEAN, SCALE, Batches, classroom, fit
 from otx_xai.errors import ConfigError, GraphError
 from otx_xai.metrics import Case, Scores, function_scores, judge, table, white_box
 from otx_xai.model import embed_preprocessing
@@ -34,6 +33,7 @@ from otx_xai.records import InputOptions, Task
 from otx_xai.runtime import Session
 
 SIDE, PATCH = 64, 8
+MEAN, SCALE, BATCH = 127.5, 64, 16
 METHODS = ("vitreciprocam", "reciprocam", "layercam", "gradcam", "hirescam", "multistridecam", "activationmap")
 
 
@@ -58,14 +58,28 @@ class ConvolutionalStem(torch.nn.Module):
 def trained(pool: str, seed: int, epochs: int) -> Any:
     """Train a transformer whose head reads the class token (``token``) or the mean of all tokens (``avg``)."""
     data = draw_planted(1500, "clean", seed=seed, side=SIDE)
-    pixels = np.ascontiguousarray(data.images.transpose(0, 3, 1, 2))
-    with classroom(seed):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
         network = timm.models.VisionTransformer(
             img_size=SIDE, patch_size=PATCH, embed_dim=96, depth=4, num_heads=4, num_classes=len(PLANTED_LABELS),
             global_pool=pool, embed_layer=ConvolutionalStem,
         )  # fmt: skip
-        fit(network, Batches(pixels, data.targets, turns=False), peak_rate=1e-3, passes=epochs)
-    return network.cpu().eval()
+        fit(network, normalised(data.images), torch.from_numpy(data.targets), epochs)
+    return network.eval()
+
+
+def fit(network: Any, images: torch.Tensor, targets: torch.Tensor, epochs: int) -> None:
+    """Train with one cycle of the learning rate."""
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
+    steps = epochs * -(-len(targets) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
+    for _ in range(epochs):
+        for chosen in torch.randperm(len(targets)).split(BATCH):
+            found = network(images[chosen])
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(found, targets[chosen], label_smoothing=0.05).backward()
+            optimizer.step()
+            schedule.step()
 
 
 def normalised(images: np.ndarray) -> torch.Tensor:

@@ -27,6 +27,15 @@ else:
     collect_ignore.append("object_stores")  # needs s3fs and moto: make stores
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tell what lasts to make, such as trained networks, where the processes of this session can share it."""
+    base = tmp_path_factory.getbasetemp()
+    os.environ["OTX_XAI_SHARED_BY_TESTS"] = str(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+    yield
+    del os.environ["OTX_XAI_SHARED_BY_TESTS"]
+
+
 @pytest.fixture
 def ctrl_c() -> Iterator[None]:
     """Let Ctrl-C interrupt a test and the processes it starts: a shell may have started the suite deaf to it."""

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from otx_xai.audit.evidence_table import BoxTable, Evidence, MapTable, no_maps
 from otx_xai.data.planted import PLANTED_LABELS, Fault, Planted, draw_planted
-from otx_xai.demo.audit_demo import small_network
 from otx_xai.metrics import Forward
 from otx_xai.metrics.stream import function_scores
+from otx_xai.models.slim_classifier import conv_slim
 from otx_xai.records import InputGeometry, Task
 
 SIDE = 64
 CELLS = 16
 TRAINED = 600
+SHARED = "OTX_XAI_SHARED_BY_TESTS"
+"""Variable that names a folder which all processes of a session of tests have in common."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +45,7 @@ def train(data: Planted, seed: int = 0, epochs: int = 8) -> Any:
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = small_network(len(PLANTED_LABELS))
+        net = conv_slim(len(PLANTED_LABELS))
         images, targets = _pixels(data.images), torch.from_numpy(data.targets)
         optimizer = torch.optim.AdamW(net.parameters(), weight_decay=1e-2)
         steps = epochs * -(-len(targets) // 32)
@@ -121,8 +126,18 @@ def _maps(net: Any, data: Planted, predicted: np.ndarray) -> MapTable:
 
 @cache
 def trained(fault: Fault, seed: int = 0) -> Any:
-    """Train on data with a fault, once a process."""
-    return train(draw_planted(TRAINED, fault, seed=1000 + seed, side=SIDE), seed)
+    """Train on data with a fault: once a session of tests, in whichever of its processes, else once a process."""
+    import torch
+
+    if SHARED not in os.environ:
+        return train(draw_planted(TRAINED, fault, seed=1000 + seed, side=SIDE), seed)
+    path = Path(os.environ[SHARED], f"planted_{fault}_{seed}.pth")
+    with FileLock(f"{path}.lock"):
+        if not path.is_file():
+            torch.save(train(draw_planted(TRAINED, fault, seed=1000 + seed, side=SIDE), seed).state_dict(), path)
+        net = conv_slim(len(PLANTED_LABELS))
+        net.load_state_dict(torch.load(path, weights_only=True))
+    return net.eval()
 
 
 @cache

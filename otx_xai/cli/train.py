@@ -42,7 +42,7 @@ def _with_data(verb: str, argv: list[str]) -> int:
         trainer["max_epochs"] = options["max_epochs"]
     engine = Engine(options["model"], data, options["task"], options["work_dir"], options["checkpoint"], **trainer)
     if verb == "train":
-        _report(engine.train(checkpoint=options["checkpoint"], seed=options["seed"]))
+        _report(engine.train(checkpoint=options["checkpoint"], start_from=options["start_from"], seed=options["seed"]))
     elif verb == "test":
         _report(engine.test())
     else:
@@ -65,6 +65,7 @@ def data_parser(verb: str) -> Any:
     add(parser, "work_dir", "FOLDER", "folder of runs; otx-workspace by default")
     add(parser, "seed", "N", "of weights, order and augmentation", 0)
     if verb == "train":
+        add(parser, "start_from", "FILE", ".ckpt or .pth of another model to begin with, where names and shapes fit")
         add(parser, "max_epochs", "N", "epochs of training; short for --trainer.max_epochs", kind=int)
     parser.add_subclass_arguments(OTXModel, "model", required=False, instantiate=False)
     parser.add_class_arguments(OTXDataModule, "data", instantiate=False, skip={"data_root", "task"})

@@ -47,6 +47,8 @@ def write_image_folder(
     labels: Sequence[str] = SHAPE_LABELS,
     seed: int = 0,
     size: int = 96,
+    radius: tuple[float, float] = (0.2, 0.32),
+    patterned: bool = False,
 ) -> tuple[SceneFile, ...]:
     """Write an ImageFolder, ``[<split>/]<label>/<nnnn>.jpg``: one shape a picture, the classes take turns.
 
@@ -56,6 +58,8 @@ def write_image_folder(
         labels: which shapes, a part of :data:`SHAPE_LABELS` in its order.
         seed: the same arguments give the same files.
         size: typical side in pixels.
+        radius: smallest and largest radius of a shape, as a part of the picture's shorter side.
+        patterned: give each class a pattern of its own.
 
     Returns:
         What was written, in order.
@@ -66,7 +70,7 @@ def write_image_folder(
     """
     files = []
     for split, number, rng in _turns(counts, labels, seed):
-        scene = _scene(rng, size, [number % len(labels)], labels, radius=(0.2, 0.32))
+        scene = _scene(rng, size, [number % len(labels)], labels, radius, patterned)
         path = Path(folder, split, labels[number % len(labels)], f"{number:04d}.jpg")
         files.append(_save(path, split, scene))
     return tuple(files)
@@ -81,13 +85,15 @@ def write_coco(
     masks: str = "polygon",
     seed: int = 0,
     size: int = 96,
+    radius: tuple[float, float] = (0.12, 0.22),
+    patterned: bool = False,
 ) -> tuple[SceneFile, ...]:
     """Write a COCO data set: ``images[/<split>]/<nnnn>.jpg`` and ``annotations/instances_<split>.json``.
 
     Without splits the file is called ``instances_default.json``. Ids of categories begin at 1.
 
     Args:
-        folder, counts, labels, seed, size: see :func:`write_image_folder`.
+        folder, counts, labels, seed, size, radius, patterned: see :func:`write_image_folder`.
         shapes: smallest and largest number of shapes a picture.
         masks: ``polygon``, ``rle``, or ``none``.
 
@@ -100,7 +106,7 @@ def write_coco(
     """
     if masks not in ("polygon", "rle", "none"):
         raise ConfigError(f"masks is {masks!r}; expected polygon, rle or none.")
-    files = tuple(_write_scenes(Path(folder, "images"), counts, labels, shapes, seed, size))
+    files = tuple(_write_scenes(Path(folder, "images"), counts, labels, shapes, seed, size, radius, patterned))
     for split in dict.fromkeys(file.split for file in files):
         part = [file for file in files if file.split == split]
         content = json.dumps(_coco(part, labels, masks))
@@ -236,10 +242,17 @@ def write_multilabel_csv(
 
 
 def _write_scenes(
-    folder: Path, counts: Counts, labels: Sequence[str], shapes: tuple[int, int], seed: int, size: int
+    folder: Path,
+    counts: Counts,
+    labels: Sequence[str],
+    shapes: tuple[int, int],
+    seed: int,
+    size: int,
+    radius: tuple[float, float] = (0.12, 0.22),
+    patterned: bool = False,
 ) -> Iterator[SceneFile]:
     for split, number, rng in _turns(counts, labels, seed):
-        scene = _scene(rng, size, _draw_targets(rng, labels, shapes), labels)
+        scene = _scene(rng, size, _draw_targets(rng, labels, shapes), labels, radius, patterned)
         yield _save(folder / split / f"{number:04d}.jpg", split, scene)
 
 
@@ -269,9 +282,11 @@ def _scene(
     targets: Sequence[int],
     labels: Sequence[str],
     radius: tuple[float, float] = (0.12, 0.22),
+    patterned: bool = False,
 ) -> Scene:
     """Draw a scene whose targets are indices into ``labels``."""
-    scene = draw_scene(rng, draw_size(rng, size), [SHAPE_LABELS.index(labels[t]) for t in targets], radius=radius)
+    kinds = [SHAPE_LABELS.index(labels[target]) for target in targets]
+    scene = draw_scene(rng, draw_size(rng, size), kinds, radius=radius, patterned=patterned)
     numbers = tuple(list(labels).index(SHAPE_LABELS[target]) for target in scene.targets)
     return Scene(scene.image, scene.masks, scene.outlines, numbers)
 

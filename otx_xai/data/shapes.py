@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otx_xai.data.clutter import draw_background, noise, ramp
+from otx_xai.data.patterns import draw_pattern
 from otx_xai.errors import ConfigError, OutputError
 from otx_xai.records import FloatArray, Size, UInt8Array
 
@@ -65,7 +66,12 @@ class ShapeFile:
 
 
 def draw_shape(
-    rng: np.random.Generator, size: Size, target: int, *, radius: tuple[float, float] = (0.18, 0.30)
+    rng: np.random.Generator,
+    size: Size,
+    target: int,
+    *,
+    radius: tuple[float, float] = (0.18, 0.30),
+    patterned: bool = False,
 ) -> Shape:
     """Draw one shape of random size, place, rotation and colour on a cluttered background.
 
@@ -76,6 +82,7 @@ def draw_shape(
         size: ``(height, width)`` of the picture, at least 24 pixels each.
         target: index into :data:`SHAPE_LABELS`.
         radius: smallest and largest radius of the shape, as a part of the picture's shorter side, in (0, 0.5].
+        patterned: give each class a pattern of its own (:mod:`otx_xai.data.patterns`), which is learned in seconds.
 
     Returns:
         The picture, the mask of the shape, and the target.
@@ -88,6 +95,8 @@ def draw_shape(
     outline = _draw_outline(rng, size, SHAPE_LABELS[target], rng.uniform(*radius) * min(size))
     coverage = _cover(size, outline)
     paint = _paint(rng, size, _pick_colour(rng, background, coverage))
+    if patterned:
+        paint = paint + draw_pattern(rng, size, SHAPE_LABELS[target])[..., None]
     blended = background + coverage[..., None] * (paint - background)
     noisy = blended + noise(rng, rng.uniform(1, 6), (*size, 3))
     return Shape(image=np.clip(noisy, 0, 255).astype(np.uint8), mask=coverage >= 0.5, target=target)
@@ -120,7 +129,12 @@ class Scene:
 
 
 def draw_scene(
-    rng: np.random.Generator, size: Size, targets: Sequence[int], *, radius: tuple[float, float] = (0.12, 0.22)
+    rng: np.random.Generator,
+    size: Size,
+    targets: Sequence[int],
+    *,
+    radius: tuple[float, float] = (0.12, 0.22),
+    patterned: bool = False,
 ) -> Scene:
     """Draw shapes that do not touch on one cluttered background.
 
@@ -129,6 +143,7 @@ def draw_scene(
         size: ``(height, width)`` of the picture, at least 24 pixels each.
         targets: one a shape: index into :data:`SHAPE_LABELS`.
         radius: smallest and largest radius of a shape, as a part of the picture's shorter side, in (0, 0.5].
+        patterned: give each class a pattern of its own.
 
     Returns:
         The picture. A shape for which no room is found in 50 attempts is left out; the first one always has room.
@@ -150,6 +165,8 @@ def draw_scene(
         else:
             continue
         paint = _paint(rng, size, _pick_colour(rng, canvas, coverage))
+        if patterned:
+            paint = paint + draw_pattern(rng, size, SHAPE_LABELS[target])[..., None]
         canvas = canvas + coverage[..., None] * (paint - canvas)
         taken |= cv2.dilate((coverage > 0).astype(np.uint8), np.ones((5, 5), np.uint8))
         masks.append(coverage >= 0.5)

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from otx_xai.demo.audit_demo import AuditDemo, demonstrate_audit
-from otx_xai.demo.box_demo import demonstrate_boxes
-from otx_xai.demo.class_demo import demonstrate_classification
 from otx_xai.demo.result import DemoResult
+from otx_xai.demo.task_demo import demonstrate_task
+from otx_xai.engine.workspace import newest_checkpoint
 from otx_xai.errors import ConfigError
 from otx_xai.records import Task
 
@@ -22,8 +22,7 @@ __all__ = [
     "AuditDemo",
     "DemoResult",
     "demonstrate_audit",
-    "demonstrate_boxes",
-    "demonstrate_classification",
+    "demonstrate_task",
     "run_demo",
 ]
 
@@ -37,9 +36,10 @@ def run_demo(
 ) -> Iterator[DemoResult | AuditDemo]:
     """Run the demo of one task, or of all three one after the other, and of the audit at the end.
 
-    Each draws shapes, trains a small network on them, exports it, explains new pictures, and measures the maps. The one
-    of the audit plants a mark in its pictures, and tells whether the audit finds it. Training runs on whatever
-    accelerator Lightning finds, explaining on the CPU.
+    Each draws shapes, trains a slim network on them by a recipe, exports it, explains new pictures, and measures the
+    maps; the detectors begin with the body of the classifier where that was trained before. The one of the audit
+    plants a mark in its pictures, and tells whether the audit finds it. Training runs on whatever accelerator
+    Lightning finds, explaining on the CPU.
 
     Args:
         work_dir: folder of results; each task gets one of its own in it.
@@ -59,11 +59,11 @@ def run_demo(
     chosen: tuple[Task, ...] = TASKS if task is None else () if only_audit else (Task(task),)
     if not set(chosen) <= set(TASKS):
         raise ConfigError(f"There is no demo of {chosen[0]}; expected one of {', '.join(TASKS)} or {AUDIT}.")
+    classifier = None
     for each in chosen:
         folder = Path(work_dir) / each.value
+        yield demonstrate_task(folder, each, seed=seed, start_from=classifier)
         if each is Task.CLASSIFICATION:
-            yield demonstrate_classification(folder, seed=seed)
-        else:
-            yield demonstrate_boxes(folder, each, seed=seed)
+            classifier = newest_checkpoint(folder)
     if task is None or only_audit:
         yield demonstrate_audit(Path(work_dir) / AUDIT, seed=seed)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from otx_xai.audit.audit_result import Audit
 from otx_xai.audit.findings import FindingKind, FindingState
-from otx_xai.data.planted import PLANTED_LABELS, Fault, draw_planted, write_planted
-from otx_xai.demo.class_demo import export_network
-from otx_xai.demo.shape_training import Batches, classroom, fit
+from otx_xai.data.planted import Fault, draw_planted, write_planted
+from otx_xai.demo.classroom import QUIET, classroom
 from otx_xai.engine import Engine
+
+logger = logging.getLogger("otx_xai")
 
 SIDE = 64
 """Of the pictures, in pixels."""
 
+_RECIPE = "conv_slim"
+_OPTIONS = {"data.augment": False}
+"""Pictures stay as they are, since a crop would cut the mark off."""
 _PASSES = 6
-_PEAK_RATE = 1e-2
+_VALIDATED = 30
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def demonstrate_audit(
     Args:
         work_dir: folder for pictures, networks and audits; created if it is missing.
         seed: of the pictures and of the training.
-        train_images: number of pictures to train on; they stay in memory.
+        train_images: number of pictures to train on, below ``<work_dir>/<fault>/data``.
         test_images: number of pictures to audit on, below ``<work_dir>/<fault>/test``.
 
     Raises:
@@ -79,54 +81,34 @@ def demonstrate_audit(
         KeyboardInterrupt: Ctrl-C.
     """
     start = time.monotonic()
-    checkpoints = {
-        fault: _train(Path(work_dir) / str(fault), fault, seed, train_images)
-        for fault in (Fault.WATERMARK, Fault.CLEAN)
-    }
+    checkpoints = {}
+    for step, fault in enumerate((Fault.WATERMARK, Fault.CLEAN), start=1):
+        marked = "with a mark on nine of ten circles" if fault is Fault.WATERMARK else "without marks"
+        _tell(step, f"drawing pictures of shapes {marked}, and training a slim network on them by recipe {_RECIPE}.")
+        checkpoints[fault] = _train(Path(work_dir) / str(fault), fault, seed, train_images)
     train_seconds = time.monotonic() - start
+    _tell(3, f"auditing both on {test_images} new pictures, as `otx audit` does: what do they decide by?")
     audits = {}
     for fault, checkpoint in checkpoints.items():
-        folder = checkpoint.parent
+        folder = Path(work_dir) / str(fault)
         write_planted(draw_planted(test_images, fault, seed=seed + 1, side=SIDE), folder / "test")
         audits[fault] = Engine(work_dir=folder).audit(checkpoint, data_root=folder / "test")
         if audits[fault].interrupted:
             raise KeyboardInterrupt
+    _tell(4, f"look at {audits[Fault.WATERMARK].page} in a browser: its first finding should be the mark.")
     return AuditDemo(audits[Fault.WATERMARK], audits[Fault.CLEAN], train_seconds)
 
 
+def _tell(step: int, what: str) -> None:
+    logger.info("Audit %d/4: %s", step, what)
+
+
 def _train(folder: Path, fault: Fault, seed: int, images: int) -> Path:
-    """Train on pictures with a fault, and export."""
-    planted = draw_planted(images, fault, seed=seed, side=SIDE)
-    pixels = np.ascontiguousarray(planted.images.transpose(0, 3, 1, 2))
-    with classroom(seed):
-        network = small_network(len(PLANTED_LABELS))
-        fit(network, Batches(pixels, planted.targets, turns=False), peak_rate=_PEAK_RATE, passes=_PASSES)
-    return export_network(network.cpu().eval(), folder / "model.xml", labels=PLANTED_LABELS, side=SIDE)
-
-
-def small_network(classes: int) -> Any:
-    """Return a network of stride 4, one cell of which sees about 28 pixels: it learns a mark in seconds.
-
-    Args:
-        classes: number of classes.
-
-    Returns:
-        A ``torch.nn.Sequential`` from normalised ``float32`` ``(N, 3, H, W)`` to logits ``(N, classes)``.
-    """
-    import torch
-    from torch import nn
-
-    def block(channels: int, width: int, kernel: int, stride: int, padding: int) -> list[nn.Module]:
-        convolution = nn.Conv2d(channels, width, kernel, stride, padding, bias=False)
-        return [convolution, nn.BatchNorm2d(width), nn.ReLU()]
-
-    return nn.Sequential(
-        *block(3, 12, 4, 2, 1),
-        *block(12, 24, 2, 2, 0),
-        *block(24, 48, 3, 1, 1),
-        nn.AvgPool2d(3, 1, 1),
-        *block(48, 48, 1, 1, 0),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(48, classes),
-    ).to(memory_format=torch.channels_last)
+    """Train on pictures with a fault by a recipe, and export."""
+    data = folder / "data"
+    write_planted(draw_planted(images, fault, seed=seed, side=SIDE), data / "train")
+    write_planted(draw_planted(_VALIDATED, fault, seed=seed + 2, side=SIDE), data / "val")
+    with classroom():
+        engine = Engine.from_config(_RECIPE, data_root=data, work_dir=folder, max_epochs=_PASSES, **QUIET, **_OPTIONS)
+        engine.train(seed=seed, check_val_every_n_epoch=_PASSES)
+    return engine.export().path

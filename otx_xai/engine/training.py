@@ -25,7 +25,11 @@ except ImportError as error:
         f"Training needs torch and lightning, and {error.name} is not installed. Run: pip install otx-xai[train]"
     ) from error
 
+from otx_xai.checkpoints import read_checkpoint
 from otx_xai.models import MODEL_CLASSES, OTXModel
+from otx_xai.models.architectures import load_matching
+
+logger = logging.getLogger("otx_xai")
 
 ModelSpec = OTXModel | Mapping[str, Any] | str
 """A model, what a recipe says of one (``class_path``, ``init_args``), or the name of an architecture."""
@@ -90,6 +94,37 @@ def _construct(kind: str, arguments: dict[str, Any], labels: Sequence[str]) -> O
             f"The arguments of model {kind} do not fit: {error}. `otx train --help` lists them."
         ) from error
     return model
+
+
+def take_over(model: OTXModel, path: str | Path) -> None:
+    """Give a model the weights of a checkpoint that have the name and shape of its own.
+
+    The backbone of a detector is named as a classifier of its architecture is, apart from the words before it.
+
+    Args:
+        model: changed in place.
+        path: ``.ckpt`` or ``.pth``.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+        ConfigError: none of its weights fits.
+    """
+    stored = {_own_name(name): tensor for name, tensor in read_checkpoint(path).state.items()}
+    state = model.network.state_dict()
+    fitting = {name: stored[_own_name(name)] for name in state if _own_name(name) in stored}
+    left = load_matching(model.network, fitting)
+    weights = [name for name in state if not name.endswith("num_batches_tracked")]
+    if len(left) == len(weights):
+        raise ConfigError(
+            f"No weight of {path} has the name and shape of one of {model.architecture}. Expected a checkpoint of the "
+            "same architecture, or of the classifier that is its backbone; leave start_from out to begin at random."
+        )
+    logger.info("Begins with %d of %d weights of %s.", len(weights) - len(left), len(weights), path)
+
+
+def _own_name(name: str) -> str:
+    """Return what a weight is called in a classifier."""
+    return name.removeprefix("network.").removeprefix("backbone.").removeprefix("body.")
 
 
 def seed_everything(seed: int) -> None:

@@ -35,6 +35,7 @@ class TrainingJobs(EngineState):
         *,
         data_root: str | Path | None = None,
         checkpoint: str | Path | None = None,
+        start_from: str | Path | None = None,
         seed: int = 0,
         **trainer_arguments: Any,
     ) -> dict[str, float]:
@@ -47,6 +48,8 @@ class TrainingJobs(EngineState):
             datamodule: images and annotations.
             data_root: or where they are, in any layout that :class:`otx_xai.OTXDataModule` recognises.
             checkpoint: a Lightning checkpoint to go on from.
+            start_from: ``.ckpt`` or ``.pth`` of another model, such as the classifier that a detector's backbone is: a
+                new run begins with its weights where name and shape fit.
             seed: of weights, order and augmentation.
             trainer_arguments: override those of the engine.
 
@@ -63,6 +66,8 @@ class TrainingJobs(EngineState):
         data = self._annotated(datamodule, data_root)
         model = training.build(self._specified(), self.task, data.labels)
         check_labels(model.labels, data.labels)
+        if start_from is not None:
+            training.take_over(model, start_from)
         data.fit_to(model.geometry)
         run = new_run(self.work_dir, "train")
         arguments = self.trainer_arguments | trainer_arguments

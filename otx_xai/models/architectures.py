@@ -21,6 +21,7 @@ from torchvision.models import detection
 from otx_xai.errors import ConfigError, ModelError
 from otx_xai.models import box_models as boxes
 from otx_xai.models import slim
+from otx_xai.models.slim_classifier import conv_slim, resnet_slim
 from otx_xai.records import Size, Task
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -57,13 +58,15 @@ class _BoxArchitecture:
         build: takes ``num_classes``, which includes the background if there is one.
         defaults: what its published weights expect.
         background: number of background classes, 0 or 1.
-        is_slim: whether it is one of :mod:`otx_xai.models.slim`, of which only the backbone has published weights.
+        is_slim: whether it is one of :mod:`otx_xai.models.slim`.
+        body: torchvision's name of what a slim one stands on, which has published weights; empty where none has.
     """
 
     build: Callable[..., nn.Module]
     defaults: InputDefaults
     background: int = 1
     is_slim: bool = False
+    body: str = "resnet18"
 
 
 _SLIM_INPUT = InputDefaults((128, 128))
@@ -81,6 +84,7 @@ _DETECTORS: dict[str, _BoxArchitecture] = {
     "fasterrcnn_resnet50_fpn": _BoxArchitecture(detection.fasterrcnn_resnet50_fpn, _LARGE_INPUT),
     "fasterrcnn_resnet50_fpn_v2": _BoxArchitecture(detection.fasterrcnn_resnet50_fpn_v2, _LARGE_INPUT),
     "fcos_resnet18": _BoxArchitecture(slim.fcos_resnet18, _SLIM_INPUT, background=0, is_slim=True),
+    "fcos_slim": _BoxArchitecture(slim.fcos_slim, _SLIM_INPUT, background=0, is_slim=True, body=""),
     "fcos_resnet50_fpn": _BoxArchitecture(detection.fcos_resnet50_fpn, _LARGE_INPUT, background=0),
     "retinanet_resnet18": _BoxArchitecture(slim.retinanet_resnet18, _SLIM_INPUT, background=0, is_slim=True),
     "retinanet_resnet50_fpn": _BoxArchitecture(detection.retinanet_resnet50_fpn, _LARGE_INPUT, background=0),
@@ -94,9 +98,12 @@ _DETECTORS: dict[str, _BoxArchitecture] = {
 _INSTANCE_SEGMENTERS: dict[str, _BoxArchitecture] = {
     "maskrcnn_resnet18": _BoxArchitecture(slim.maskrcnn_resnet18, _SLIM_INPUT, is_slim=True),
     "maskrcnn_resnet50_fpn": _BoxArchitecture(detection.maskrcnn_resnet50_fpn, _LARGE_INPUT),
+    "maskrcnn_slim": _BoxArchitecture(slim.maskrcnn_slim, _SLIM_INPUT, is_slim=True, body=""),
     "maskrcnn_resnet50_fpn_v2": _BoxArchitecture(detection.maskrcnn_resnet50_fpn_v2, _LARGE_INPUT),
 }
 _SMALLEST_SSD300 = 300
+_SLIM_CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {"conv_slim": conv_slim, "resnet_slim": resnet_slim}
+_SLIM_CLASSIFIER_INPUT = InputDefaults((64, 64))
 
 
 def architectures(task: Task) -> tuple[str, ...]:
@@ -123,6 +130,8 @@ def input_defaults(task: Task, architecture: str) -> InputDefaults:
     if architecture.startswith(TIMM_PREFIX):
         return _timm_defaults(_timm_name(architecture))
     _require_known(task, architecture)
+    if architecture in _SLIM_CLASSIFIERS:
+        return _SLIM_CLASSIFIER_INPUT
     weights = torchvision.models.get_model_weights(architecture)
     preset = weights.DEFAULT.transforms() if len(weights) else None
     side = preset.crop_size[0] if preset else _INPUT_SIDE
@@ -198,7 +207,7 @@ def load_matching(network: nn.Module, state_dict: Mapping[str, torch.Tensor]) ->
 
 @lru_cache(maxsize=1)
 def _classifiers() -> tuple[str, ...]:
-    return tuple(sorted(torchvision.models.list_models(module=torchvision.models)))
+    return tuple(sorted([*torchvision.models.list_models(module=torchvision.models), *_SLIM_CLASSIFIERS]))
 
 
 def _box_architectures(task: Task) -> dict[str, _BoxArchitecture]:
@@ -285,6 +294,10 @@ def _build_timm(name: str, num_classes: int, size: Size, pretrained: bool, optio
 def _build_classifier(
     architecture: str, num_classes: int, size: Size, pretrained: bool, options: dict[str, Any]
 ) -> nn.Module:
+    if architecture in _SLIM_CLASSIFIERS:
+        if pretrained:
+            raise ModelError(_unpublished_text(architecture))
+        return _SLIM_CLASSIFIERS[architecture](num_classes, **options)
     for name, value in _classifier_options(architecture, size).items():
         options.setdefault(name, value)
     network = torchvision.models.get_model(architecture, weights=None, num_classes=num_classes, **options)
@@ -334,7 +347,9 @@ def _build_detector(
     network = entry.build(num_classes=num_classes + entry.background, **options)
     network.transform = boxes.AsGiven()
     if pretrained and entry.is_slim:
-        load_matching(network.backbone.body, _published("resnet18", torchvision.models.ResNet18_Weights))
+        if not entry.body:
+            raise ModelError(_unpublished_text(architecture))
+        load_matching(network.backbone.body, _published(entry.body, torchvision.models.get_model_weights(entry.body)))
     elif pretrained:
         load_matching(network, _published(architecture, torchvision.models.get_model_weights(architecture)))
     return network
@@ -343,12 +358,16 @@ def _build_detector(
 def _published(architecture: str, weights: Any) -> Mapping[str, Any]:
     """Fetch the published weights of an architecture, or take them from torch's cache."""
     if not len(weights):
-        raise ModelError(f"torchvision publishes no weights for {architecture}. Set pretrained to false.")
+        raise ModelError(_unpublished_text(architecture))
     try:
         fetched: Mapping[str, Any] = weights.DEFAULT.get_state_dict(progress=False, check_hash=True)
     except OSError as error:
         raise ModelError(_unfetched_text(architecture, error)) from error
     return fetched
+
+
+def _unpublished_text(architecture: str) -> str:
+    return f"There are no published weights of {architecture}. Set pretrained to false."
 
 
 def _unfetched_text(architecture: str, error: OSError) -> str:

@@ -1,9 +1,9 @@
 """Detectors that learn quickly from scratch on small pictures: torchvision's own classes, few channels, few proposals.
 
-They are made for inputs of 128 to 192 pixels: the first three stages of ResNet-18, levels of stride 8, 16 and 32,
-small anchors, and batch normalisation that learns, which torchvision freezes in its pyramids. Weights lie in memory as
-the processor's convolutions want them. All say ``num_classes`` as torchvision does; those of SSD and the R-CNNs include
-the background.
+They are made for inputs of 128 to 192 pixels: the first three stages of ResNet-18, or the body of
+:mod:`otx_xai.models.slim_classifier`, levels of stride 8, 16 and 32, small anchors, and batch normalisation that
+learns, which torchvision freezes in its pyramids. Weights lie in memory as the processor's convolutions want them. All
+say ``num_classes`` as torchvision does; those of SSD and the R-CNNs include the background.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.models.detection.ssdlite import SSDLiteHead
 from torchvision.ops import MultiScaleRoIAlign
 
+from otx_xai.models.slim_classifier import BODY_WIDTHS, slim_body
+
 _CHANNELS = 64
 _STRIDES = (8, 16, 32)
 _ROI_LEVELS = ("0", "1")
@@ -40,7 +42,20 @@ def fcos_resnet18(num_classes: int, **options: Any) -> FCOS:
         num_classes: number of classes, no background.
         options: keyword arguments of :class:`torchvision.models.detection.FCOS`.
     """
-    backbone = _backbone()
+    return _fcos(_backbone(), num_classes, options)
+
+
+def fcos_slim(num_classes: int, **options: Any) -> FCOS:
+    """Build :func:`fcos_resnet18` on the body of :func:`otx_xai.models.slim_classifier.resnet_slim`.
+
+    Args:
+        num_classes: number of classes, no background.
+        options: keyword arguments of :class:`torchvision.models.detection.FCOS`.
+    """
+    return _fcos(_slim_backbone(), num_classes, options)
+
+
+def _fcos(backbone: BackboneWithFPN, num_classes: int, options: dict[str, Any]) -> FCOS:
     return FCOS(
         backbone,
         num_classes,
@@ -113,8 +128,22 @@ def maskrcnn_resnet18(num_classes: int, **options: Any) -> MaskRCNN:
         num_classes: number of classes, the background included.
         options: keyword arguments of :class:`torchvision.models.detection.MaskRCNN`.
     """
+    return _mask_rcnn(_backbone(), num_classes, options)
+
+
+def maskrcnn_slim(num_classes: int, **options: Any) -> MaskRCNN:
+    """Build :func:`maskrcnn_resnet18` on the body of :func:`otx_xai.models.slim_classifier.resnet_slim`.
+
+    Args:
+        num_classes: number of classes, the background included.
+        options: keyword arguments of :class:`torchvision.models.detection.MaskRCNN`.
+    """
+    return _mask_rcnn(_slim_backbone(), num_classes, options)
+
+
+def _mask_rcnn(backbone: BackboneWithFPN, num_classes: int, options: dict[str, Any]) -> MaskRCNN:
     return MaskRCNN(
-        _backbone(),
+        backbone,
         **_rcnn_parts(num_classes),
         mask_roi_pool=_roi_align(14),
         mask_head=MaskRCNNHeads(_CHANNELS, (_CHANNELS, _CHANNELS), 1),
@@ -170,11 +199,21 @@ def _roi_align(output_size: int) -> MultiScaleRoIAlign:
 
 
 def _backbone() -> BackboneWithFPN:
-    """Return ResNet-18 without its last stage, and a narrow feature pyramid: strides 8, 16, and 32 by pooling."""
+    """Return ResNet-18 without its last stage under a pyramid."""
+    return _pyramid(resnet18(weights=None), [128, 256])
+
+
+def _slim_backbone() -> BackboneWithFPN:
+    """Return the body of the slim classifier, and a stage more, under a pyramid."""
+    return _pyramid(slim_body(), list(BODY_WIDTHS[2:]))
+
+
+def _pyramid(body: nn.Module, channels: list[int]) -> BackboneWithFPN:
+    """Return a body with a narrow feature pyramid: strides 8, 16, and 32 by pooling."""
     return BackboneWithFPN(
-        resnet18(weights=None),
+        body,
         return_layers={"layer2": "0", "layer3": "1"},
-        in_channels_list=[128, 256],
+        in_channels_list=channels,
         out_channels=_CHANNELS,
         norm_layer=nn.BatchNorm2d,
     ).to(memory_format=torch.channels_last)

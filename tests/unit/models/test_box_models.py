@@ -28,6 +28,8 @@ SLIM = {
     "ssdlite_slim": Detector,
     "fasterrcnn_resnet18": Detector,
     "maskrcnn_resnet18": InstanceSegmenter,
+    "fcos_slim": Detector,
+    "maskrcnn_slim": InstanceSegmenter,
 }
 STOCK = (("fasterrcnn_mobilenet_v3_large_320_fpn", (128, 160)), ("retinanet_resnet50_fpn_v2", (64, 96)))
 """Those without a recipe: every recipe is trained elsewhere."""
@@ -136,7 +138,7 @@ def test_labels_reach_the_network_as_it_counts_them(architecture: str) -> None:
         lambda _, inputs: seen.append([int(target["labels"]) for target in inputs[1]])
     )
     model.loss(*_batch(3))
-    has_background = architecture not in ("fcos_resnet18", "retinanet_resnet18")
+    has_background = architecture not in ("fcos_resnet18", "fcos_slim", "retinanet_resnet18")
     assert seen == [[1, 2, 3] if has_background else [0, 1, 2]]
 
 
