@@ -48,7 +48,7 @@ def tiff_layout(data: bytes) -> TiffLayout | None:
     """Read the tags of a TIFF file; ``None`` where they cannot be read."""
     try:
         tags = _tags(data)
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, OverflowError):
         return None
     samples = _first(tags, _SAMPLES, 1)
     photometric, extra = _first(tags, _PHOTOMETRIC, 1), tags.get(_EXTRA, ())
