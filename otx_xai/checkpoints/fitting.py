@@ -18,11 +18,16 @@ from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import torch
-import torchvision
 from torch.overrides import TorchFunctionMode
 
 from otx_xai.errors import CheckpointError
-from otx_xai.models.architectures import TIMM_PREFIX, architectures, build_network, input_defaults
+from otx_xai.models.architectures import (
+    TIMM_PREFIX,
+    architectures,
+    build_network,
+    classifier_family,
+    input_defaults,
+)
 from otx_xai.records import Task
 
 logger = logging.getLogger("otx_xai")
@@ -265,7 +270,7 @@ def _fits_of_torchvision(found: Shapes) -> list[Fit]:
     """Compare with the classifiers of torchvision's closest families, one family after the other."""
     families: dict[str, list[str]] = defaultdict(list)
     for name in architectures(Task.CLASSIFICATION):
-        families[torchvision.models.get_model_builder(name).__module__].append(name)
+        families[classifier_family(name)].append(name)
     return _fits_of_families(found, families.values())
 
 

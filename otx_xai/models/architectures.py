@@ -210,6 +210,16 @@ def _classifiers() -> tuple[str, ...]:
     return tuple(sorted([*torchvision.models.list_models(module=torchvision.models), *_SLIM_CLASSIFIERS]))
 
 
+def classifier_family(name: str) -> str:
+    """Return the module that builds a classifier, ours or torchvision's: those of one module are of one family.
+
+    Args:
+        name: one of :func:`architectures` of classification, not one of timm's.
+    """
+    builder = _SLIM_CLASSIFIERS.get(name) or torchvision.models.get_model_builder(name)
+    return str(builder.__module__)
+
+
 def _box_architectures(task: Task) -> dict[str, _BoxArchitecture]:
     return _INSTANCE_SEGMENTERS if task is Task.INSTANCE_SEGMENTATION else _DETECTORS
 

@@ -177,6 +177,7 @@ def write_config(work_dir: Place, arguments: Mapping[str, Any], name: str = CONF
 def plain(value: Any) -> Any:
     """Return a value in the terms of JSON and YAML, without the entries that are ``None``.
 
+    >>> from pathlib import Path
     >>> plain({"size": (2, 3), "path": Path("a"), "mean": None})
     {'size': [2, 3], 'path': 'a'}
     """
