@@ -1,7 +1,8 @@
-"""Where the demos train: on one thread."""
+"""Where the demos train: on few threads."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,8 +13,11 @@ QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanit
 
 
 @contextmanager
-def classroom() -> Iterator[None]:
-    """Train on one thread: layers this small gain little from two, and lose much where cores are busy.
+def classroom(threads: int = 1) -> Iterator[None]:
+    """Train on few threads: small layers gain little from more, and lose much where cores are busy.
+
+    Args:
+        threads: as many at most, and no more than there are cores.
 
     Raises:
         ConfigError: torch or Lightning is missing.
@@ -25,9 +29,9 @@ def classroom() -> Iterator[None]:
         raise ConfigError(
             f"The demo trains a network, and {error.name} is not installed. Run: pip install otx-xai[train]"
         ) from error
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(threads, os.cpu_count() or 1))
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
