@@ -35,6 +35,7 @@ from otx_xai.records import (
     Targets,
     Task,
     Weights,
+    read_shard,
 )
 from otx_xai.storage import Url, is_url, place_of
 
@@ -365,21 +366,6 @@ class AuditSettings(AuditConfig, RunSettings):
     def __post_init__(self) -> None:
         RunSettings.__post_init__(self)
         AuditConfig.__post_init__(self)
-
-
-def read_shard(shard: str) -> tuple[int, int]:
-    """Read which shard is meant, and of how many.
-
-    >>> read_shard("3/64")
-    (3, 64)
-
-    Raises:
-        ConfigError: it is no number of a shard.
-    """
-    number, _, count = str(shard).partition("/")
-    if number.strip().isdecimal() and count.strip().isdecimal() and 1 <= int(number) <= int(count):
-        return int(number), int(count)
-    raise ConfigError(f"--shard is {shard!r}; expected K/N, the K-th of N parts, from 1/N to N/N, such as 3/64.")
 
 
 def absolute(path: str | Path) -> str:

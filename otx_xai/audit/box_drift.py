@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from otx_xai.audit.box_errors import FOUND, BoxCase, BoxErrors
-from otx_xai.audit.drift import CHANCE, NOISE, pair_distances, paired_difference
+from otx_xai.audit.drift import beyond_noise, pair_distances, paired_difference
 from otx_xai.audit.evidence_table import BoxTable, Evidence
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, Unit
 from otx_xai.audit.statistics import BoolArray, mean_effect, said, share
@@ -252,10 +252,8 @@ def _moved(after: Evidence, compared: BoxDrift, kind: FindingKind, those: BoolAr
     among = compared.compared & those
     moved = compared.moved & those
     number, total = int(moved.sum()), int(among.sum())
-    if not total:
-        return None
-    p_value = float(stats.binomtest(number, total, NOISE, alternative="greater").pvalue)
-    if p_value > CHANCE:
+    p_value = beyond_noise(number, total)
+    if p_value is None:
         return None
     assert after.found is not None
     distance, effect = mean_effect(compared.distance[moved], Unit.DISTANCE), share(number, total)

@@ -227,10 +227,8 @@ def _classes(after: Evidence, compared: Drift) -> Finding | None:
 
 def _moved(after: Evidence, compared: Drift, kind: FindingKind, among: BoolArray, moved: BoolArray) -> Finding | None:
     number, total = int(moved.sum()), int(among.sum())
-    if not total:
-        return None
-    p_value = float(stats.binomtest(number, total, NOISE, alternative="greater").pvalue)
-    if p_value > CHANCE:
+    p_value = beyond_noise(number, total)
+    if p_value is None:
         return None
     silent = kind is FindingKind.SILENT_DRIFT
     distance = mean_effect(compared.distance[moved], Unit.DISTANCE)
@@ -250,6 +248,22 @@ def _moved(after: Evidence, compared: Drift, kind: FindingKind, among: BoolArray
         {"distance": distance.value, "floor": compared.floor},
         p_value,
     )
+
+
+def beyond_noise(moved: int, compared: int) -> float | None:
+    """Return the p-value of more maps having moved than the hundredth that noise alone makes (binomial test).
+
+    Args:
+        moved: number of maps above the noise floor.
+        compared: number of all that were compared.
+
+    Returns:
+        ``None`` where it may be chance, or nothing was compared.
+    """
+    if not compared:
+        return None
+    p_value = float(stats.binomtest(moved, compared, NOISE, alternative="greater").pvalue)
+    return p_value if p_value <= CHANCE else None
 
 
 def paired_difference(losses: int, gains: int, number: int) -> Effect:

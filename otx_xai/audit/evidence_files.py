@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otx_xai.audit.evidence_table import NO_CLASS
+from otx_xai.audit.image_looks import LOOKS, looked_at, looks_of, thumbnail
 from otx_xai.errors import OutputError
 from otx_xai.postprocess import to_uint8
 from otx_xai.records import FloatArray, IntArray, Size, UInt8Array
@@ -35,15 +36,10 @@ from otx_xai.report.explained import ExplainedImage
 from otx_xai.report.files import write_json
 
 LAYOUT = "layout.json"
-LOOKS = ("brightness", "contrast", "sharpness")
 MOST_CLASSES = 10
 """Best classes of an image that are kept, of exclusive ones."""
 FILES = ("images", "maps", "boxes", "thumbnails")
 
-_LOOKED_AT = 200
-"""Pixels that the longer side of an image has at least, and less than twice, where it is looked at as a whole."""
-_THUMBNAIL = 160
-_THUMBNAIL_OPTIONS = (cv2.IMWRITE_JPEG_QUALITY, 70)
 _MOST = float(np.finfo(np.float16).max)
 
 
@@ -223,13 +219,13 @@ class EvidenceFiles:
         best = _best(scores, kept.best)
         padded = np.full(kept.most_given, np.nan, np.float32)
         padded[: len(given)] = scores[given] if len(scores) else np.nan
-        look = _looked_at(explained.image)
+        look = looked_at(explained.image)
         fields = {
             "size": explained.image.shape[:2],
             "best": best,
             "best_scores": scores[best],
             "given_scores": padded,
-            "looks": _looks(look),
+            "looks": looks_of(look),
         }
         rows = self._wanted_maps(explained, given)
         targets = [explained.targets[row] for row in rows]
@@ -243,7 +239,7 @@ class EvidenceFiles:
             grids,
             np.asarray(ranges, np.float32),
             _boxes(explained),
-            _thumbnail(look) if kept.thumbnails else b"",
+            thumbnail(look) if kept.thumbnails else b"",
         )
 
     def add(self, record: _Described) -> dict[str, Any]:
@@ -366,36 +362,3 @@ def _boxes(explained: ExplainedImage) -> tuple[IntArray, FloatArray, FloatArray]
         np.array([box.score for box in found], np.float32),
         np.array([box.box for box in found], np.float32).reshape(-1, 4),
     )
-
-
-def _looked_at(image: UInt8Array) -> UInt8Array:
-    """Return an image small enough for what is seen of it as a whole: of large ones every so many pixels, then halves.
-
-    Means of two by two pixels are what OpenCV is fastest at.
-    """
-    height, width = image.shape[:2]
-    skip = max(height, width) // (2 * _LOOKED_AT)
-    if skip > 1:
-        size = (max(1, width // skip), max(1, height // skip))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
-        height, width = image.shape[:2]
-    if skip and min(height, width) > 1:
-        even = image[: height // 2 * 2, : width // 2 * 2]
-        image = cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    return image
-
-
-def _looks(image: UInt8Array) -> tuple[float, float, float]:
-    """Return mean and standard deviation of the grey levels, and the logarithm of the variance of the Laplacian."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
-    mean, spread = (float(value.item()) / 255 for value in cv2.meanStdDev(grey))
-    _, edges = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))
-    return mean, spread, float(np.log10(1 + edges.item() ** 2))
-
-
-def _thumbnail(image: UInt8Array) -> bytes:
-    scale = _THUMBNAIL / max(image.shape[:2])
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) if scale < 1 else image
-    shown = cv2.cvtColor(small, cv2.COLOR_RGB2BGR) if small.ndim == 3 else small
-    return bytes(cv2.imencode(".jpg", shown, _THUMBNAIL_OPTIONS)[1])

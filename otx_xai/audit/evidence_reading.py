@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otx_xai.audit.evidence_files import LOOKS, Layout
+from otx_xai.audit.evidence_files import Layout
 from otx_xai.audit.evidence_table import NO_CLASS, BoxTable, Evidence, MapTable, no_maps
+from otx_xai.audit.image_looks import LOOKS
 from otx_xai.errors import OutputError
 from otx_xai.records import InputGeometry, IntArray, MapGrid, Task
 from otx_xai.report.journal import JOURNAL, read_journal

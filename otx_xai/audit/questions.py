@@ -69,6 +69,7 @@ class Answers:
         moved: the model and its baseline, image by image; ``None`` without one, and of detectors.
         causes: why wrong images are wrong, as maps suggest; ``None`` of detectors.
         slice_images: rows of the images of each group in ``tables["slices"]``.
+        box_errors: what is wrong with each box; ``None`` of classifiers.
     """
 
     evidence: Evidence
@@ -89,6 +90,7 @@ class Answers:
     moved: Drift | None = None
     causes: ErrorCauses | None = None
     slice_images: tuple[IntArray, ...] = ()
+    box_errors: BoxErrors | None = None
 
 
 def ask(
@@ -202,6 +204,7 @@ def _of_boxes(
         notes=[*_notes(evidence), *_drift_notes(moved)],
         least_box=threshold,
         slice_images=slice_images(compared),
+        box_errors=errors,
     )
 
 

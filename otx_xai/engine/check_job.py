@@ -10,7 +10,6 @@ from typing import Any
 
 from otx_xai.audit.background import BackgroundLoss, background_losses, reliance_findings
 from otx_xai.audit.box_background import FAINT, box_background_losses
-from otx_xai.audit.box_errors import box_errors
 from otx_xai.audit.drift_check import check_drift
 from otx_xai.audit.error_check import check_causes
 from otx_xai.audit.evidence_table import Evidence
@@ -69,8 +68,8 @@ def check(answers: Answers, settings: AuditSettings, model: Model, baseline: Mod
         open_network = partial(Network, device=settings.device, stop=stop, precision=settings.precision)
         network = open_network(model)
         forward = counter.counting(network.forward if network.is_classifier else network.detections(FAINT))
-        same = baseline is not None and _takes_the_same(model, baseline)
-        other = counter.counting(open_network(baseline).forward) if baseline and same else None
+        compared = baseline if answers.moved is not None and baseline and _takes_the_same(model, baseline) else None
+        other = counter.counting(open_network(compared).forward) if compared else None
         fetch = _fetcher(model, answers, data)
         try:
             for tried in _checks(answers, settings, fetch, forward, other):
@@ -102,10 +101,9 @@ def _checks(
         before: runs them through the baseline; ``None`` without one, or where it takes other images.
     """
     evidence, images, seed = answers.evidence, settings.check_images, settings.seed
-    if evidence.found is not None:
+    if answers.box_errors is not None:
         logger.info("Checking whether objects are found by their backgrounds.")
-        errors = box_errors(evidence, answers.least_box)
-        losses = box_background_losses(evidence, errors, fetch, forward, images=images, seed=seed)
+        losses = box_background_losses(evidence, answers.box_errors, fetch, forward, images=images, seed=seed)
         yield Tried(reliance_findings(evidence, losses), _reliance(evidence, losses))
         return
     logger.info("Checking what classes share off their objects.")

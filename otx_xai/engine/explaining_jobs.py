@@ -40,9 +40,10 @@ from otx_xai.records import (
     RayOptions,
     Targets,
     Weights,
+    read_shard,
 )
 from otx_xai.report import locked
-from otx_xai.settings import ExplainSettings, read_shard
+from otx_xai.settings import ExplainSettings
 from otx_xai.shards.merging import merge_parts
 from otx_xai.shards.shard_run import Workplace, explain_shard
 from otx_xai.storage import Url, place_of

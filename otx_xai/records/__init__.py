@@ -28,6 +28,7 @@ from otx_xai.records.told_options import (
     InputOptions,
     RayOptions,
     parse_numbers,
+    read_shard,
 )
 from otx_xai.records.vocabulary import (
     FEATURE_VECTOR,
@@ -110,4 +111,5 @@ __all__ = [
     "UInt8Array",
     "Weights",
     "parse_numbers",
+    "read_shard",
 ]

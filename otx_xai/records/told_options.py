@@ -191,3 +191,18 @@ def parse_numbers(value: object) -> tuple[float, ...] | None:
     except (TypeError, ValueError):
         return None
     return numbers if all(math.isfinite(number) for number in numbers) else None
+
+
+def read_shard(shard: str) -> tuple[int, int]:
+    """Read which shard is meant, and of how many.
+
+    >>> read_shard("3/64")
+    (3, 64)
+
+    Raises:
+        ConfigError: it is no number of a shard.
+    """
+    number, _, count = str(shard).partition("/")
+    if number.strip().isdecimal() and count.strip().isdecimal() and 1 <= int(number) <= int(count):
+        return int(number), int(count)
+    raise ConfigError(f"--shard is {shard!r}; expected K/N, the K-th of N parts, from 1/N to N/N, such as 3/64.")

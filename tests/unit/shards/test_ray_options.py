@@ -16,8 +16,7 @@ from otx_xai.errors import ConfigError
 from otx_xai.openvino_core import allowed_cores, core, limit_cores
 from otx_xai.records import RayOptions
 from otx_xai.settings import ExplainSettings
-
-ray_crew = pytest.importorskip("otx_xai.shards.ray_crew", exc_type=ConfigError)
+from otx_xai.shards import ray_crew
 
 
 @pytest.mark.parametrize("words", [["--ray", "auto"], ["--ray=auto"], ["--ray.address", "auto"]], ids=" ".join)
