@@ -286,6 +286,8 @@ def _normalisation(
     if not words and kind.is_real() and _are_shares(zero) and not read_flag(info, "embedded_processing"):
         scale = (255.0,) * channels
         words = [f"scale 255 (graph: it subtracts {_words(zero)} itself, from values of 0 to 1)"]
+    elif any(zero) and not any(mean) and all(number == 1 for number in scale):
+        words = [*words, f"the graph subtracts {_words(zero)} itself"]
     if not words:
         words = [_unnormalised(info, kind)]
     return mean if any(mean) else (), scale if any(number != 1 for number in scale) else (), ", ".join(words)
@@ -347,7 +349,7 @@ def _expected_numbers(name: str, channels: int) -> str:
 
 def _words(numbers: tuple[float, ...]) -> str:
     shown = numbers[:1] if len(set(numbers)) == 1 else numbers
-    return ",".join(f"{number:g}" for number in shown)
+    return ",".join(f"{number:.6g}" for number in shown)
 
 
 def _reverse(info: dict[str, str], options: InputOptions, hints: Hints, channels: int) -> tuple[bool, str]:

@@ -394,19 +394,34 @@ def test_the_model_is_not_changed(build_classifier):
     assert model.inputs[0].partial_shape == ov.PartialShape([-1, 3, -1, -1])
 
 
-def test_a_graph_that_subtracts_shares_is_fed_shares():
-    """torchvision's detectors normalise inside, and take values of 0 to 1."""
+def normalising_model(mean):
+    """Return a classifier whose graph subtracts the mean before anything else."""
     image = ops.parameter([1, 3, 8, 8], np.float32)
-    mean = np.float32([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1)
     shifted = ops.divide(ops.subtract(image, ops.constant(mean)), ops.constant(np.float32(0.22)))
     kernel = ops.constant(np.ones((4, 3, 1, 1), np.float32))
     features = ops.convolution(shifted, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
-    model = ov.Model([ops.reduce_mean(features, ops.constant(np.array([2, 3])))], [image])
+    return ov.Model([ops.reduce_mean(features, ops.constant(np.array([2, 3])))], [image])
+
+
+def test_a_graph_that_subtracts_shares_is_fed_shares():
+    """torchvision's detectors normalise inside, and take values of 0 to 1."""
+    model = normalising_model(np.float32([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1))
     facts = describe(model)
     assert facts.scale == (255, 255, 255)
     assert facts.normalisation_known
     assert "graph: it subtracts 0.485,0.456,0.406 itself" in facts.sources["normalisation"]
     assert describe(model, options=InputOptions(scale=1)).scale == ()
+
+
+def test_a_graph_that_subtracts_grey_levels_is_said_to_normalise():
+    model = normalising_model(np.float32([123.675, 116.28, 103.53]).reshape(1, 3, 1, 1))
+    facts = describe(model)
+    assert (facts.mean, facts.scale) == ((), ())
+    assert facts.normalisation_known
+    assert facts.sources["normalisation"] == "the graph subtracts 123.675,116.28,103.53 itself"
+    model.set_rt_info("0 0 0", ["model_info", "mean_values"])
+    told = describe(model).sources["normalisation"]
+    assert told == "mean 0 (model_info/mean_values), the graph subtracts 123.675,116.28,103.53 itself"
 
 
 def test_a_threshold_of_boxes_is_told_to_mean_nothing_to_a_classifier(build_classifier, caplog):
