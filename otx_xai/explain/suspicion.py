@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from otx_xai.model.first_layer import HOW_TO_NORMALISE
 from otx_xai.records import ModelFacts
 
 WATCHED = 16
@@ -47,8 +48,7 @@ class Suspicion:
         sign = _sign(seen, one_class=self._one_class)
         return sign and (
             f"{sign}, and nobody says how the input of the model is normalised: it is fed pixels of 0 to 255. If it "
-            "was trained on normalised images, these results mean nothing. Pass --input.mean and --input.scale (for "
-            "ImageNet's 123.675,116.28,103.53 and 58.395,57.12,57.375; for values of 0 to 1 --input.scale 255)."
+            f"was trained on normalised images, these results mean nothing. {HOW_TO_NORMALISE}"
         )
 
 

@@ -16,6 +16,7 @@ from otx_xai.graph.input_layout import image_input
 from otx_xai.graph.view import View
 from otx_xai.model.batch import images_at_once, single_image_graph, with_batch
 from otx_xai.model.facts import ANY_SIZE, Naming, log_line, name_classes, read_facts
+from otx_xai.model.first_layer import warning_of_first_layer
 from otx_xai.model.identity import Told, identify
 from otx_xai.model.image_input import InputDescription, describe_input
 from otx_xai.model.image_layout import input_layout
@@ -87,8 +88,9 @@ def open_model(source: Any, options: ModelOptions = _NO_OPTIONS, *, batch: int =
     logger.info("%s", log_line(facts))
     if options.confidence_threshold is not None and facts.task.is_classification:
         logger.warning("confidence_threshold: no effect with a classifier; it is of the boxes of detectors.")
-    if image.warning:
-        logger.warning("%s", image.warning)
+    first_layer = None if facts.normalisation_known else warning_of_first_layer(view, image.layout)
+    for warning in filter(None, (image.warning, first_layer)):
+        logger.warning("%s", warning)
     return Model(graph, facts, structure, own_batch, read.files, read.is_torch, options.read_by_caller)
 
 
