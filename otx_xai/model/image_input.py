@@ -14,7 +14,7 @@ from otx_xai.model.image_layout import declared_layout, is_layout, layout_of_cha
 from otx_xai.model.model_info import malformed, read_flag, read_share
 from otx_xai.model.zero_input import graph_zero
 from otx_xai.neighbours.hints import NO_HINTS, Hints, source_of
-from otx_xai.neighbours.image_processor import KEEPS_RATIO
+from otx_xai.neighbours.image_processor import BORDERED, KEEPS_RATIO
 from otx_xai.neighbours.ultralytics import ULTRALYTICS
 from otx_xai.records import InputGeometry, InputOptions, Interpolation, ResizeType, Size, parse_numbers
 
@@ -90,7 +90,7 @@ def describe_input(
         source=f"size: {size_source}; layout: {layout_source}; resize: {resize_source}{crop_source}{filter_source}",
         normalisation_source=normalisation_source + reverse_source,
         normalisation_known=not normalisation_source.startswith(_NONE_GIVEN),
-        warning=_stretching(hints, size) if _follows(hints, options, resize_source) else "",
+        warning=_unlike_training(hints, size) if _follows(hints, options, resize_source) else "",
     )
 
 
@@ -99,8 +99,14 @@ def _follows(hints: Hints, options: InputOptions, resize_source: str) -> bool:
     return options.size is None and resize_source == source_of(hints, "resize_type")
 
 
-def _stretching(hints: Hints, size: Size) -> str:
-    """Say that images are stretched, where the model was trained on images of any ratio of sides."""
+def _unlike_training(hints: Hints, size: Size) -> str:
+    """Say that images are stretched, where the model was trained on images of any ratio of sides, or lack a border."""
+    if hints.said.get(BORDERED):
+        return (
+            f"The model was trained on images with a black border ({hints.source}: {hints.said[BORDERED]}); here they "
+            "fill its input, and scores may differ. Pass --input.resize_type and --input.crop to say how else they "
+            "are fitted in."
+        )
     limits = hints.said.get(KEEPS_RATIO)
     if not limits:
         return ""

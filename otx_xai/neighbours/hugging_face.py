@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def _from_config(path: Path, model: ov.Model | None) -> Hints:
     if config is None:
         return Hints()
     if is_timm(config):
-        return timm_hints(config, path, _fed(model))
+        own = timm_hints(config, path, _fed(model))
+        return own if own.labels else replace(own, labels=_labels(config, path))
     if not {"model_type", "architectures", "id2label"} & config.keys():
         return Hints()  # somebody else's config.json
     return Hints(
@@ -103,9 +105,14 @@ def _architectures(config: Mapping[str, Any]) -> list[str]:
 
 def _labels(config: Mapping[str, Any], path: Path) -> tuple[str, ...] | None:
     """Return the names of classes; ``None`` where there are but placeholders."""
-    if not config.get("id2label"):
-        return None
-    names = names_by_index(config["id2label"], f"id2label of {path}")
+    names: tuple[str, ...] = ()
+    if config.get("id2label"):
+        names = names_by_index(config["id2label"], f"id2label of {path}")
+    elif isinstance(config.get("label2id"), Mapping) and config["label2id"]:
+        back = config["label2id"]
+        if len(set(map(str, back.values()))) < len(back):
+            raise broken(f"label2id of {path}", "has an index twice", "one name for each class")
+        names = names_by_index({index: name for name, index in back.items()}, f"label2id of {path}")
     return None if all(_PLACEHOLDER.fullmatch(name) for name in names) else names
 
 

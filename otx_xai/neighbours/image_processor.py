@@ -14,6 +14,8 @@ from otx_xai.records import Interpolation, ResizeType, Size
 
 KEEPS_RATIO = "keeps_ratio"
 """What is said where images of any ratio are fed as they are, which an input of one size cannot do."""
+BORDERED = "bordered"
+"""What is said where an image is resized to less than the crop, which then has a black border."""
 
 _SHORT_SIDE = (
     "bit",
@@ -32,18 +34,30 @@ _CONVNEXT_SHARE = 224 / 256
 _LEVIT_SHARE = 224 / 256
 _REVERSED = ("pplcnet",)
 """Processors that turn channels round, to BGR, without saying so; they do it after normalisation."""
-_UNNORMALISED = ("mobilevit",)
-"""Processors that write mean and std since version 5, and use neither."""
+_UNNORMALISED = ("mobilevit", "rtdetr")
+"""Processors that may write mean and std, and use neither where nothing else is said."""
+_UNCROPPED = ("beit", "efficientnet", "owlvit", "textnet")
+"""Processors that may write a size of crops, and cut nothing where nothing else is said."""
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """How images are fitted in: the network's size, the rule, what a central crop keeps, and what keeps the ratio."""
+    """How images are fitted in: the network's size, the rule, what a central crop keeps.
+
+    ``keeps_ratio`` and ``bordered`` say what of it an input of one size cannot have.
+    """
 
     size: Size
     resize_type: ResizeType
     crop: float = 1.0
     keeps_ratio: str = ""
+    bordered: str = ""
+
+    @property
+    def said(self) -> dict[str, str]:
+        """What cannot be had, by key."""
+        told = {KEEPS_RATIO: self.keeps_ratio, BORDERED: self.bordered}
+        return {key: words for key, words in told.items() if words}
 
 
 def processor_hints(processor: Mapping[str, Any], path: Path) -> Hints:
@@ -70,7 +84,7 @@ def processor_hints(processor: Mapping[str, Any], path: Path) -> Hints:
         crop=fit.crop if fit else None,
         interpolation=_interpolation(processor, path),
         pad_value=_pad_value(mean) if fit and fit.resize_type is ResizeType.FIT_TO_WINDOW else None,
-        said={KEEPS_RATIO: fit.keeps_ratio} if fit and fit.keeps_ratio else {},
+        said=fit.said if fit else {},
         source=path.name,
         files=(str(path),),
     )
@@ -94,7 +108,7 @@ def _normalisation(
     factor = _factor(processor, path)
     # EfficientNet's may move pixels to -1 to 1 before
     shift = 1.0 if processor.get("rescale_offset") and processor.get("do_rescale", True) else 0.0
-    if not processor.get("do_normalize", "image_mean" in processor and not _is(processor, *_UNNORMALISED)):
+    if not processor.get("do_normalize", not _is(processor, *_UNNORMALISED)):
         return (_rounded(shift / factor),), (_rounded(1 / factor),)
     if "image_mean" not in processor or "image_std" not in processor:
         return None, None
@@ -170,7 +184,7 @@ def _stretched(size: Size, crop: Size | None, processor: Mapping[str, Any], path
         return _Fit(size, ResizeType.STANDARD, size[0] / int(size[0] / share))
     if crop is None:
         return _Fit(size, ResizeType.STANDARD)
-    return _Fit(crop, ResizeType.STANDARD, min(1.0, crop[0] / size[0]))
+    return _Fit(crop, ResizeType.STANDARD, min(1.0, crop[0] / size[0]), bordered=_border(crop, size))
 
 
 def _short_side(side: int, crop: Size | None, processor: Mapping[str, Any], path: Path) -> _Fit:
@@ -182,7 +196,14 @@ def _short_side(side: int, crop: Size | None, processor: Mapping[str, Any], path
     if crop is None:
         return _Fit((side, side), ResizeType.STANDARD, keeps_ratio=f"shortest_edge {side}")
     share = _LEVIT_SHARE if _is(processor, "levit") else _share(processor, path) or 1.0
-    return _Fit(crop, ResizeType.CROP, min(1.0, max(crop) / int(side / share)))
+    whole = int(side / share)
+    return _Fit(crop, ResizeType.CROP, min(1.0, max(crop) / whole), bordered=_border(crop, (whole, whole)))
+
+
+def _border(crop: Size, size: Size) -> str:
+    """Say that a crop is larger than what it is cut out of; empty where it is not."""
+    is_larger = crop[0] > size[0] or crop[1] > size[1]
+    return f"crop_size {crop[0]}x{crop[1]} of images resized to {size[0]}x{size[1]}" if is_larger else ""
 
 
 def _share(processor: Mapping[str, Any], path: Path) -> float | None:
@@ -198,7 +219,7 @@ def _share(processor: Mapping[str, Any], path: Path) -> float | None:
 def _crop_size(processor: Mapping[str, Any], path: Path) -> Size | None:
     """Size of a central crop; ``None`` where there is none."""
     value = processor.get("crop_size")
-    if value is None or not processor.get("do_center_crop", True):
+    if value is None or not processor.get("do_center_crop", not _is(processor, *_UNCROPPED)):
         return None
     return _rectangle(value, f"crop_size of {path}")
 

@@ -25,7 +25,7 @@ def find_model_file(folder: Path) -> Path:
     """
     try:
         files = sorted(path for path in folder.iterdir() if path.is_file())
-        usual = [path for path in (folder / name for name in _USUAL) if path.is_file()]
+        usual = [path for path in (folder / name for name in _USUAL) if path.is_file() and _is_readable(path)]
     except OSError as error:
         raise ModelError(f"The checkpoint {folder} cannot be read: {error.strerror}. Name a model file.") from error
     if usual:

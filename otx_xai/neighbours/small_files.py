@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from otx_xai.errors import ModelError
+from otx_xai.records import parse_numbers
 
 MAX_BYTES = 16 * 1024 * 1024
 _MAX_LITERAL = 4 * 1024 * 1024
@@ -119,12 +120,13 @@ def _index(key: Any, where: str) -> int:
 
 
 def numbers_of(value: Any, where: str) -> tuple[float, ...]:
-    """Return a number, or a list of numbers, as floats.
+    """Return a number, or a list of numbers, as floats; also of texts, as some writers quote all values.
 
     Raises:
         ModelError: it is neither.
     """
-    items = value if isinstance(value, list | tuple) else [value]
+    spelt = parse_numbers(value) if isinstance(value, str) else None
+    items = spelt or [literal(item) for item in (value if isinstance(value, list | tuple) else [value])]
     if not items or not all(_is_number(item) for item in items):
         raise broken(where, f"is {shown(value)}", "a number, or a list of numbers")
     return tuple(float(item) for item in items)

@@ -62,7 +62,8 @@ def from_metadata_file(file: Path, model: ov.Model) -> Hints:
     for path in (file.with_name("metadata.yaml"), file.with_suffix(".yaml")):
         metadata = read_yaml_mapping(path)
         if metadata is not None and is_theirs(metadata):
-            return hints_of(metadata, path.name, model, files=(str(path),))
+            values = {key: literal(value) for key, value in metadata.items()}
+            return hints_of(values, path.name, model, files=(str(path),))
     return Hints()
 
 

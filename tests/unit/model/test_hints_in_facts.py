@@ -96,6 +96,13 @@ def test_images_of_any_ratio_do_not_fit_one_size(build_classifier):
     assert not describe_input(model, {}, InputOptions(), SAID).warning
 
 
+def test_borders_are_not_drawn(build_classifier):
+    hints = replace(SAID, resize_type=ResizeType.CROP, crop=None, said={"bordered": "crop_size 32x32 of images …"})
+    warning = describe_input(build_classifier(), {}, InputOptions(), hints).warning
+    assert "trained on images with a black border (preprocessor_config.json: crop_size 32x32 of images …)" in warning
+    assert not describe_input(build_classifier(), {}, InputOptions(resize_type="standard"), hints).warning
+
+
 def test_assumptions_are_called_so(build_classifier):
     image = describe_input(build_classifier(), {}, InputOptions(), replace(SAID, assumed=("mean", "scale")))
     assert "mean 123.675,116.28,103.53 (assumption: preprocessor_config.json)" in image.normalisation_source

@@ -161,6 +161,52 @@ def test_image_processors(tmp_path, kind):
     assert hints.said.get("keeps_ratio") == limits
 
 
+@pytest.mark.parametrize(
+    ("processor", "mean"),
+    [
+        ({"image_processor_type": "ViTImageProcessor", "size": 224}, None),
+        ({"image_processor_type": "ViTImageProcessor", "size": 224, "do_normalize": False}, (0.0,)),
+        ({"image_processor_type": "RTDetrImageProcessor", "size": 224, **IMAGENET}, (0.0,)),
+        ({"feature_extractor_type": "MobileViTFeatureExtractor", "size": 224, **IMAGENET}, (0.0,)),
+    ],
+)
+def test_a_normalisation_that_is_not_written_is_not_made_up(tmp_path, processor, mean):
+    assert hints_of(tmp_path, preprocessor_config=processor).mean == mean
+
+
+@pytest.mark.parametrize(
+    ("kind", "crop"), [("EfficientNetImageProcessor", 1.0), ("BeitFeatureExtractor", 1.0), ("DeiTImageProcessor", 0.75)]
+)
+def test_a_crop_counts_where_its_processor_cuts(tmp_path, kind, crop):
+    key = "image_processor_type" if kind.endswith("ImageProcessor") else "feature_extractor_type"
+    processor = {key: kind, "size": {"height": 32, "width": 32}, "crop_size": {"height": 24, "width": 24}}
+    assert hints_of(tmp_path, preprocessor_config=processor).crop == crop
+    cut = hints_of(tmp_path, preprocessor_config=processor | {"do_center_crop": True})
+    assert (cut.crop, cut.size) == (0.75, (24, 24))
+
+
+@pytest.mark.parametrize("size", [{"shortest_edge": 28}, {"height": 28, "width": 40}])
+def test_crops_with_a_border_are_said(tmp_path, size):
+    hints = hints_of(tmp_path, preprocessor_config={"size": size, "crop_size": 32, **IMAGENET})
+    assert hints.said["bordered"].startswith("crop_size 32x32 of images resized to 28x")
+    fitting = hints_of(tmp_path, preprocessor_config={"size": {"shortest_edge": 32}, "crop_size": 32, **IMAGENET})
+    assert not fitting.said
+
+
+def test_numbers_as_texts(tmp_path):
+    processor = {"size": {"height": "32", "width": "40"}, "image_mean": "0.5, 0.5, 0.25", "image_std": ["0.5"]}
+    hints = hints_of(tmp_path, preprocessor_config=processor)
+    assert (hints.size, hints.mean, hints.scale) == ((32, 40), (127.5, 127.5, 63.75), (127.5,))
+
+
+def test_names_stand_in_either_direction(tmp_path):
+    assert hints_of(tmp_path, config={"model_type": "vit", "label2id": {"dog": 1, "cat": 0}}).labels == ("cat", "dog")
+    wrapped = {key: value for key, value in TIMM.items() if key != "label_names"} | {"id2label": {"1": "b", "0": "a"}}
+    assert hints_of(tmp_path, config=wrapped).labels == ("a", "b")
+    with pytest.raises(ModelError, match=r"label2id of .* has an index twice"):
+        hints_of(tmp_path, config={"model_type": "vit", "label2id": {"dog": 1, "cat": 1}})
+
+
 def test_a_folder_of_optimum(tmp_path):
     config = {"architectures": ["ResNetForImageClassification"], "model_type": "resnet", "image_size": 200}
     labels = {

@@ -21,6 +21,7 @@ def touch(folder, *names):
     [
         (("openvino_model.xml", "openvino_model.bin", "model.onnx", "model.safetensors"), "openvino_model.xml"),
         (("model.onnx", "model_quantized.onnx", "config.json"), "model.onnx"),
+        (("openvino_model.xml", "model.onnx"), "model.onnx"),
         (("onnx/model.onnx", "model.safetensors", "config.json"), "onnx/model.onnx"),
         (("yolov8n.xml", "yolov8n.bin", "metadata.yaml"), "yolov8n.xml"),
         (("a.xml", "b.XML", "b.bin"), "b.XML"),

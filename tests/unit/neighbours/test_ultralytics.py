@@ -64,6 +64,13 @@ def test_onnx_metadata(tmp_path):
     assert wanted.items() <= hints.said.items()
 
 
+def test_yaml_of_texts(tmp_path):
+    told = METADATA | {"imgsz": ["48", "64"], "stride": "32", "names": str(METADATA["names"])}
+    (tmp_path / "metadata.yaml").write_text(yaml.safe_dump(told), encoding="utf-8")
+    hints = read_hints(tmp_path / "yolo.xml", ov.Model([], [], "empty"))
+    assert (hints.labels[1], hints.size) == ('it\'s a "dog"', (48, 64))
+
+
 def test_metadata_stays_in_an_ir_that_was_made_of_onnx(tmp_path):
     ov.save_model(onnx_model(tmp_path / "yolo.onnx", METADATA), tmp_path / "yolo.xml")
     model = core().read_model(tmp_path / "yolo.xml")
