@@ -95,7 +95,7 @@ def to_range(values: NDArray[Any], image: str, fix: str = "scale them, and save 
     Raises:
         ImageError: the values have no known range.
     """
-    kind = values.dtype
+    kind = values.dtype.newbyteorder("=")
     if kind == np.uint8:
         return values
     if kind == np.uint16:
@@ -140,7 +140,7 @@ def as_image_array(data: Any, channels: int = 3) -> NDArray[Any]:
     if hasattr(data, "detach"):
         return _from_tensor(data.detach().cpu(), channels)
     values = np.asarray(data)
-    is_image = values.ndim in (2, 3) and values.dtype in (np.bool_, np.uint16)
+    is_image = values.ndim in (2, 3) and values.dtype.newbyteorder("=") in (np.bool_, np.uint16)
     return to_range(values, "The data") if is_image else values
 
 
@@ -174,4 +174,8 @@ def _from_pil(image: Any, channels: int) -> NDArray[Any]:
     bands = len(image.getbands())
     if channels not in (1, 3) and bands == channels and mode in ("LA", "RGBA"):
         return np.array(image)
-    return np.array(image if mode == "L" else image.convert("RGB"))
+    if mode == "L":
+        return np.array(image)
+    # premultiplied grey is converted to grey with alpha alone; transparent colours of a palette ask for it by a warning
+    through = {"La": "LA", "P": "RGBA", "PA": "RGBA"}.get(mode)
+    return np.array((image.convert(through) if through else image).convert("RGB"))

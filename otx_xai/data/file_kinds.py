@@ -52,7 +52,7 @@ _PATTERNS = (
     (re.compile(rb".{4}ftyp(?:hei[cxms]|hev[cx]|mif1|msf1)", re.DOTALL), "HEIC"),
     (re.compile(rb".{128}DICM", re.DOTALL), "DICOM"),
 )
-_ARRAY = re.compile(rb"'descr': '[<>|]([buf])\d+'.*'shape': \(\d+, \d+(, \d+)?\)")
+_ARRAY = re.compile(rb"'descr': '[<>|]([biuf])\d+'.*'shape': \(\d+, \d+(, \d+)?\)")
 
 
 def kind_of(head: bytes) -> str:
@@ -73,14 +73,14 @@ def kind_of(head: bytes) -> str:
 def is_image(head: bytes) -> bool:
     """Whether a file that begins like this is an image, be its kind read or not.
 
-    So are arrays of three axes, and of two axes if their numbers are unsigned: a matrix of floating-point numbers is
-    rarely a picture.
+    So are arrays of three axes, and of two axes if their numbers are unsigned: a matrix of other numbers is rarely a
+    picture.
     """
     kind = kind_of(head)
     if kind != "NumPy":
         return kind != ""
     array = _ARRAY.search(head[:HEAD])
-    return array is not None and (array[2] is not None or array[1] != b"f")
+    return array is not None and (array[2] is not None or array[1] in b"bu")
 
 
 def suffix_of(path: str) -> str:

@@ -19,12 +19,21 @@ Named = tuple[tuple[str, ...], str]
 """Names, and how the file lists them, in words; empty for plain lines and lists."""
 
 _SYNSET = re.compile(r"n\d{8}(?:[\s,:]+(?P<name>\S.*))?")
-_INDEX = re.compile(r"\d+")
+_INDEX = re.compile(r"\d+(?:\.0+)?")
+"""A whole number, which pandas writes with a zero behind its point where a column has gaps."""
 _BY_COLON = re.compile(r"(\d+)\s*:\s+(\S.*)")
+_BY_MARK = (
+    re.compile(r"(?P<index>\d+)\s*(?:[:.)=]|->|-\s)\s*(?P<name>\S.*)"),
+    re.compile(r"(?P<name>.*\S)\s*(?:[:=]|->)\s*(?P<index>\d+)"),
+)
+"""Lines such as ``0:cat``, ``0. cat`` and ``cat=0``."""
 _SEPARATORS = ("\t", ";", ",")
 _INDEX_WORDS = ("id", "index", "idx", "number", "classid", "classindex", "labelid", "categoryid", "labelindex")
 _NAME_WORDS = ("name", "label", "class", "category", "title", "classname", "labelname", "categoryname", "displayname")
-_LISTS = ("names", "label_names", "labels", "classes", "class_names", "id2label", "categories")
+_LISTS = (
+    *("names", "label_names", "labels", "classes", "class_names", "id2label", "categories"),
+    *("idx_to_class", "class_to_idx", "label_map"),
+)
 """Keys of a mapping under which names stand, the first one that is there."""
 
 
@@ -35,7 +44,8 @@ def names_in(text: str, suffix: str, source: str) -> Named:
     plain lines           one name a line, in the order of classes; where every line begins with a synset of WordNet
                           (``n01440764 tench``), the names are what stands behind it
     a table               an index and a name a line, in either order, separated by tabs, semicolons, commas or
-                          colons, with or without a line of titles; by spaces too, where that fits every line
+                          colons, with or without a line of titles; by spaces, points, brackets and signs of equality
+                          too, where that fits every line
     YAML, JSON            a list of names; a mapping of index to name or of name to index; either of them under
                           ``names``, ``labels``, ``classes``, ``id2label``, ``label2id``, …; ``categories`` as in COCO
     ====================  ==========================================================================================
@@ -77,7 +87,7 @@ def _table(lines: Sequence[str], source: str) -> Named | None:
         rows = [[field.strip() for field in row] for row in csv.reader(lines, delimiter=separator)]
         if len(rows) == len(lines) and (found := _separated(rows, lines, source, separator)):
             return found
-    return _by_colons(lines, source) or _by_spaces(lines, source)
+    return _by_colons(lines, source) or _by_marks(lines, source) or _by_spaces(lines, source)
 
 
 @dataclass(frozen=True)
@@ -107,7 +117,7 @@ def _separated(rows: Sequence[Sequence[str]], lines: Sequence[str], source: str,
                 f"{source}: line {number}, {line!r}, is no index and name, as other lines are. Expected both in every "
                 "line, or in none."
             )
-        pairs.append((int(index), name))
+        pairs.append((_number(index), name))
     return ordered(pairs, source), "by index"
 
 
@@ -152,7 +162,7 @@ def _index_end(body: Sequence[Sequence[str]], source: str) -> int:
 
 def _indices(body: Sequence[Sequence[str]], place: int) -> list[int]:
     """Return the indices at one end of the lines that have one, and a name beside it."""
-    return [int(row[place]) for row in body if len(row) > 1 and _INDEX.fullmatch(row[place])]
+    return [_number(row[place]) for row in body if len(row) > 1 and _INDEX.fullmatch(row[place])]
 
 
 def _only(words: Sequence[str], known: Sequence[str]) -> int | None:
@@ -178,6 +188,20 @@ def _by_colons(lines: Sequence[str], source: str) -> Named | None:
     return ordered([(int(match[1]), match[2].strip()) for match in matches], source), "by index"
 
 
+def _by_marks(lines: Sequence[str], source: str) -> Named | None:
+    """Read lines such as ``0:cat``, ``0) cat`` and ``cat=0``.
+
+    Names may begin or end like this (``1:1 square``), so that the numbers are indices only where they run from 0 or 1.
+    """
+    for pattern in _BY_MARK:
+        matches = [match for match in map(pattern.fullmatch, lines) if match is not None]
+        pairs = [(_number(match["index"]), match["name"].strip()) for match in matches]
+        first = min((index for index, _ in pairs), default=2)
+        if len(pairs) == len(lines) > 1 and first < 2 and _is_complete([index - first for index, _ in pairs]):
+            return ordered(pairs, source), "by index"
+    return None
+
+
 def _by_spaces(lines: Sequence[str], source: str) -> Named | None:
     """Read lines such as ``0 tench`` or ``tench 0``.
 
@@ -185,12 +209,16 @@ def _by_spaces(lines: Sequence[str], source: str) -> Named | None:
     """
     firsts, lasts = [line.split(None, 1) for line in lines], [line.rsplit(None, 1) for line in lines]
     if lines and all(len(row) == 2 and _INDEX.fullmatch(row[0]) for row in firsts):
-        return ordered([(int(index), name) for index, name in firsts], source), "by index"
+        return ordered([(_number(index), name) for index, name in firsts], source), "by index"
     if not lines or not all(len(row) == 2 and _INDEX.fullmatch(row[1]) for row in lasts):
         return None
-    pairs = [(int(index), name.strip()) for name, index in lasts]
+    pairs = [(_number(index), name.strip()) for name, index in lasts]
     is_table = _is_complete([index for index, _ in pairs]) and len({name for _, name in pairs}) == len(pairs)
     return (ordered(pairs, source), "by index") if is_table else None
+
+
+def _number(index: str) -> int:
+    return int(index.partition(".")[0])
 
 
 def _is_complete(indices: Sequence[int]) -> bool:
@@ -313,9 +341,9 @@ def _from_mapping(value: Mapping[str, Any], source: str) -> Named:
             "names."
         )
     if is_forward and all(text is not None for text in texts.values()):
-        return ordered([(int(key), str(text)) for key, text in texts.items()], source), "by index"
+        return ordered([(_number(key), str(text)) for key, text in texts.items()], source), "by index"
     if is_backward and texts:
-        return ordered([(int(str(text)), key) for key, text in texts.items()], source), "by index"
+        return ordered([(_number(str(text)), key) for key, text in texts.items()], source), "by index"
     raise LabelError(
         f"{source} is no JSON list of names, nor a mapping of index to name (keys: {', '.join([*value][:5])}); "
         'expected ["first", "second", …], or {"0": "first", "1": "second", …}.'
@@ -333,7 +361,9 @@ def _text(value: Any) -> str | None:
 def _from_categories(value: Sequence[Mapping[str, Any]], source: str) -> Named:
     """Read categories as COCO has them, whose ids need not be indices: classes are in the order of ids."""
     rows = [(_text(item.get("id", item.get("index"))), _text(item.get("name", item.get("label")))) for item in value]
-    pairs = [(int(number), name) for number, name in rows if number and _INDEX.fullmatch(number) and name is not None]
+    pairs = [
+        (_number(number), name) for number, name in rows if number and _INDEX.fullmatch(number) and name is not None
+    ]
     if len(pairs) < len(rows):
         raise LabelError(
             f'{source} has entries without an id or a name; expected [{{"id": 1, "name": "first"}}, …]. Complete them.'

@@ -118,6 +118,8 @@ class TestContent:
             ((4, 5), np.float32, False),
             ((4, 5, 3), np.float32, True),
             ((6, 400, 500), ">u2", True),
+            ((4, 5, 3), np.int64, True),
+            ((4, 5), np.int64, False),
             ((4, 5, 3), np.complex64, False),
             ((9,), np.uint8, False),
             ((), np.uint8, False),

@@ -38,6 +38,20 @@ class TestTables:
     def test_name_and_index(self, read, rows, separator):
         assert read("\n".join(f"{name}{separator}{index}" for index, name in rows)) == NAMES
 
+    @pytest.mark.parametrize(
+        "form", ["{}:{}", "{}. {}", "{}) {}", "{} - {}", "{} -> {}", "{}={}", "{}.0,{}", "{}.0\t{}"]
+    )
+    def test_marks_between_index_and_name(self, read, form):
+        assert read("\n".join(form.format(index, name) for index, name in SHUFFLED)) == NAMES
+        if form[-3] in "=>:":
+            assert read("\n".join(form.format(name, index) for index, name in SHUFFLED)) == NAMES
+
+    def test_marks_that_belong_to_names(self, read):
+        for names in (("1:1 square", "4:3 wide"), ("3-ring", "4-ring"), ("0-day", "1-day"), ("0=x",), ("a=1", "b=1")):
+            assert read("\n".join(names)) == names
+        with pytest.raises(LabelError, match=r"indices from 1 to 2, and none with 0.* write a JSON list"):
+            read("2. dog\n1. cat\n")
+
     @pytest.mark.parametrize("title", ["id,name", "class_id,class_name", "Index,Label", ",name", "idx,x", "a,b"])
     @pytest.mark.parametrize("separator", [",", ";", "\t"])
     def test_titles(self, read, title, separator):
@@ -127,6 +141,8 @@ class TestStructures:
             {str(index): name for index, name in SHUFFLED},
             {name: index for index, name in SHUFFLED},
             {"id2label": {str(index): name for index, name in SHUFFLED}, "architectures": ["x"]},
+            {"class_to_idx": {name: index for index, name in SHUFFLED}},
+            {"idx_to_class": {str(index): name for index, name in SHUFFLED}},
             {"label2id": {name: index for index, name in SHUFFLED}},
             {"id2label": dict(map(list, SHUFFLED)), "label2id": {name: index for index, name in SHUFFLED}},
             {"names": {str(index): name for index, name in SHUFFLED}, "nc": 4, "train": "images"},

@@ -207,6 +207,7 @@ class TestArrays:
         [
             (np.array([0, 128, 257, 65535], np.uint16), [0, 0, 1, 255]),
             (np.array([0, 129, 32896, 65535], np.uint16), [0, 1, 128, 255]),
+            (np.array([0, 129, 32896, 65535], ">u2"), [0, 1, 128, 255]),
             (np.array([0, 0.5, 1, 0.25], np.float32), [0, 128, 255, 64]),
             (np.array([0, 0.5, 1, 0.25], np.float16), [0, 128, 255, 64]),
             (np.array([0, 1.2, 254.6, 77], np.float64), [0, 1, 255, 77]),
@@ -341,6 +342,15 @@ class TestImagesInMemory:
         array = as_image_array(image)
         assert array.dtype == np.uint8
         np.testing.assert_array_equal(np.dstack([array] * 3) if array.ndim == 2 else array, expected)
+
+    def test_transparency_shows_the_colours_behind_it(self):
+        image = Image.fromarray(SMOOTH)
+        palette = image.convert("P")
+        expected = np.asarray(palette.convert("RGB"))
+        palette.info["transparency"] = bytes(range(256))
+        np.testing.assert_array_equal(as_image_array(palette), expected)
+        grey = image.convert("L").convert("LA").convert("La")
+        np.testing.assert_array_equal(as_image_array(grey)[..., 0], np.asarray(image.convert("L")))
 
     @pytest.mark.parametrize(
         ("values", "mode"),
