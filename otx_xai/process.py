@@ -13,7 +13,6 @@ from typing import Any
 import cv2
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 logger = logging.getLogger("otx_xai")
 
@@ -24,6 +23,8 @@ def progress(total: int, done: int) -> Iterator[tqdm[Any]]:
     with ExitStack() as stack:
         watched = sys.stderr.isatty()
         if watched:
+            from tqdm.contrib.logging import logging_redirect_tqdm  # loads asyncio
+
             stack.enter_context(logging_redirect_tqdm())
         yield stack.enter_context(
             tqdm(total=total, initial=done, unit="img", disable=not watched, smoothing=0.05, dynamic_ncols=True)

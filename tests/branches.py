@@ -8,8 +8,8 @@ import openvino as ov
 
 from otx_xai.errors import GraphError
 from otx_xai.graph.features import Anatomy, at_layer, before_normalisation, prefix_picks
-from otx_xai.graph.grid import map_grid
 from otx_xai.graph.logits import Activation, Logits
+from otx_xai.graph.view import port_of
 from otx_xai.methods import class_branch
 from otx_xai.methods.spec import Classes, Order
 from otx_xai.methods.table import named_method
@@ -54,7 +54,7 @@ def branch_grid(anatomy: Anatomy, method: Method, target_layer: str | None = Non
         features = target or before_normalisation(anatomy)
     elif method is Method.RECIPROCAM:
         features = target or anatomy.features
-    return map_grid(anatomy.view, anatomy.labels, features.output)
+    return anatomy.grids.get(port_of(features.output))
 
 
 def insert_class_maps(

@@ -20,11 +20,11 @@ from otx_xai.explain.explanation import Explanation
 from otx_xai.explain.feeding import Inputs, as_given, canvas_of, channels_last, fed_image, over
 from otx_xai.explain.insertion import split_layers
 from otx_xai.explain.look import Canvas, Look
-from otx_xai.explain.plan import How, Plan, each_class_costs, plan
+from otx_xai.explain.plan import How, Plan, each_class_costs, plan, refuse_misfit
 from otx_xai.explain.precision import PrecisionTrial
 from otx_xai.explain.recent import Recent
 from otx_xai.explain.showing import explanation
-from otx_xai.explain.targets import PREDICTED, Choice, Wanted, resolve_wanted
+from otx_xai.explain.targets import PREDICTED, THRESHOLD, Choice, Wanted, resolve_wanted
 from otx_xai.explain.tiled import TiledImage
 from otx_xai.methods.table import find_method, method_name, method_options
 from otx_xai.model import Model, ModelOptions, open_model
@@ -38,6 +38,7 @@ from otx_xai.records import (
     InputOptions,
     Labels,
     Method,
+    ModelFacts,
     Precision,
     Preset,
     Size,
@@ -143,7 +144,7 @@ class Explainer:
         self._opened: Model | None = None
         self._plans: Recent[_Key, Plan] = Recent(_KEPT)
         self._sessions: Recent[tuple[_Compiled, bool], Session] = Recent(_KEPT)
-        self._plan(self._how)
+        refuse_misfit(self._model(), self._how)
 
     def __call__(
         self,
@@ -243,7 +244,7 @@ class Explainer:
             self._opened = open_model(self._source, options, keep_open=True)
         return self._opened
 
-    def _plan(self, how: How, wanted: Wanted = _PREDICTED) -> Plan:
+    def _plan(self, how: How, wanted: Wanted) -> Plan:
         """Return the plan with maps of all classes, or of those that are wanted where each of them costs."""
         key = self._key(how, wanted)
 
@@ -264,11 +265,10 @@ class Explainer:
         self, how: How, targets: Targets, label_names: Sequence[str] | None, given: Mapping[str, Any]
     ) -> Plan:
         """Return the plan with the names, targets and options of a black-box method that a call gives."""
-        made = self._plan(how)
-        has_boxes = not made.facts.task.is_classification
-        labels = _names(label_names, made)
-        wanted = resolve_wanted(targets, labels, made.wanted.threshold, has_boxes=has_boxes)
-        made = self._plan(how, wanted) if wanted.indices != () else made
+        facts = self._model().facts
+        labels = _names(label_names, facts)
+        wanted = resolve_wanted(targets, labels, THRESHOLD, has_boxes=not facts.task.is_classification)
+        made = self._plan(how, _PREDICTED if wanted.indices == () else wanted)
         without_effect = [name for name in given if name not in how.options]
         if made.black_box is not None:
             options = method_options(made.black_box.spec, {**how.options, **given}, named=how.method is not None)
@@ -386,8 +386,8 @@ def _effort(preset: Preset | str | None) -> dict[str, Any]:
     return {} if preset is None else {"preset": Preset(preset)}
 
 
-def _names(label_names: Sequence[str] | None, made: Plan) -> tuple[str, ...]:
-    known = made.facts.labels
+def _names(label_names: Sequence[str] | None, facts: ModelFacts) -> tuple[str, ...]:
+    known = facts.labels
     names = known if label_names is None else tuple(label_names)
     if len(names) != len(known):
         raise LabelError(

@@ -53,7 +53,7 @@ class Explanation:
     Args:
         saliency_map: class index → map, or ``"per_image_map"`` → the one map of the image, or ``"box_<n>"`` → the map
             of ``predictions[n]``. A view of :attr:`maps` to look at, ``uint8``: grey ``(H, W)``, or RGB ``(H, W, 3)``
-            when coloured or overlaid.
+            when coloured or overlaid. Those of an ``Explainer`` are drawn when they are asked for.
         label_names: class names in order; empty when unknown.
         predictions: what the model predicts, best first.
         name: of the image, where it is known.
@@ -73,7 +73,7 @@ class Explanation:
         warnings: Sequence[str] = (),
         placed: PlacedMaps | None = None,
     ) -> None:
-        self.saliency_map: dict[int | str, UInt8Array] = dict(saliency_map)
+        self.saliency_map = saliency_map
         self.label_names = list(label_names)
         self.predictions = tuple(predictions)
         self.name = name

@@ -15,15 +15,17 @@ from otx_xai.explain.black_box import BlackBox, explain_boxes, explain_classes
 from otx_xai.explain.box_choice import choose_boxes, find_boxes
 from otx_xai.explain.box_gradients import choose_with_gradients
 from otx_xai.explain.insertion import at_least_one, first_that_works, log_own_map, split_layers
-from otx_xai.explain.targets import Choice, Wanted, choose, resolve_wanted
+from otx_xai.explain.targets import THRESHOLD, Choice, Wanted, choose, resolve_wanted
 from otx_xai.methods.class_branch import insert_scores
 from otx_xai.methods.spec import Branch, Classes, Order, SecondPass
 from otx_xai.methods.table import (
     CLASSES_BY_DEFAULT,
     METHODS,
     Chosen,
+    candidates,
     effort_of,
     find_method,
+    fit_of,
     method_options,
     named_method,
 )
@@ -206,7 +208,7 @@ def plan(
     how: How,
     *,
     targets: Targets = None,
-    threshold: float = 0.3,
+    threshold: float = THRESHOLD,
     best: int | None = None,
     least_box: float = 0.0,
     told: bool = True,
@@ -230,8 +232,7 @@ def plan(
     wanted = resolve_wanted(targets, facts.labels, threshold, has_boxes=not facts.task.is_classification)
     at_least_one(wanted.indices)
     wanted = replace(wanted, best=best, least_box=least_box)
-    perturbs = how.mode is ExplainMode.BLACKBOX or (how.method is not None and not find_method(how.method).is_white_box)
-    if model.own_map is not None and not perturbs:
+    if _has_own_map(model, how):
         if told:
             log_own_map(how.method, how.target_layer)
         return _with_own_map(model, wanted)
@@ -244,6 +245,35 @@ def plan(
     if made.facts.box_format and made.boxes is not None and made.boxes.match.note:
         logger.info("%s", made.boxes.match.note)
     return made
+
+
+def refuse_misfit(model: Model, how: How) -> None:
+    """Refuse a way of explaining a model as far as that can be told before targets are known and a branch is made.
+
+    Args:
+        model: an open model.
+        how: what the user says of the method.
+
+    Raises:
+        ConfigError: method, mode or options do not fit the model or one another.
+        GraphError: the graph gives no place for the method that was asked for, or for any.
+    """
+    if _has_own_map(model, how):
+        _check_own_map(model)
+        return
+    named, layers = named_method(how.method, model.facts.task, how.mode), split_layers(how.target_layer)
+    if named is not None:
+        method_options(named, how.options, named=True)
+    found = candidates(
+        model, method=named, mode=how.mode, refusals=[], target_layers=layers, preset=how.options.get("preset")
+    )
+    next(found)
+
+
+def _has_own_map(model: Model, how: How) -> bool:
+    """Whether the model came with maps, and the user does not want it to be perturbed."""
+    perturbs = how.mode is ExplainMode.BLACKBOX or (how.method is not None and not find_method(how.method).is_white_box)
+    return model.own_map is not None and not perturbs
 
 
 def _is_one_pass_by_default(how: How, made: Plan) -> bool:
@@ -263,7 +293,7 @@ def each_class_costs(model: Model, how: How, wanted: Wanted) -> bool:
         return False
     effort, layers = effort_of(told, how.mode, task), split_layers(how.target_layer)
     own = [spec for spec in METHODS if spec.each_class_costs and effort in spec.presets and task in spec.tasks]
-    return any(spec.fits(model, layers).fits for spec in own)
+    return any(fit_of(spec, model, layers).fits for spec in own)
 
 
 def _planned(model: Model, how: How, wanted: Wanted) -> Plan:

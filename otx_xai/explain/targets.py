@@ -6,6 +6,7 @@ import difflib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ BOXES = "boxes"
 _ALL = "-1"
 _MEANING = {_ALL: "all classes", PREDICTED: "the classes that an image shows", BOXES: "each box by itself"}
 """Words that are no classes, and what they mean."""
+
+THRESHOLD = 0.3
+"""Score from which a class counts as predicted where nobody says another."""
 
 _NAMED = 5
 """Maps of an image that one warning names at most."""
@@ -145,11 +149,7 @@ class _Names:
     def __init__(self, labels: Sequence[str], words: Sequence[str] = (PREDICTED,)) -> None:
         self._labels = labels
         self._words = words
-        self._exact: dict[str, list[int]] = {}
-        self._folded: dict[str, list[int]] = {}
-        for index, label in enumerate(labels):
-            self._exact.setdefault(label, []).append(index)
-            self._folded.setdefault(_fold(label), []).append(index)
+        self._exact, self._folded = _by_name(tuple(labels))
 
     def find(self, text: str) -> int | None:
         """Return the class of this name, the first where several have it."""
@@ -191,7 +191,7 @@ class _Names:
             )
         return int(text)
 
-    def _called(self, text: str) -> list[int]:
+    def _called(self, text: str) -> Sequence[int]:
         """Return all classes of this name; those that are written exactly so, where there are any."""
         return self._exact.get(text) or self._folded.get(_fold(text)) or []
 
@@ -210,6 +210,17 @@ class _Names:
             f"Target {text!r} is no class of the model. {words}: {', '.join(map(repr, names))}. {self._expected()} "
             f"Names come from label_names, from --labels, or from the model's model_info."
         )
+
+
+@lru_cache(maxsize=4)
+def _by_name(labels: tuple[str, ...]) -> tuple[Mapping[str, Sequence[int]], Mapping[str, Sequence[int]]]:
+    """Return the classes of each name: as it is written, and as users may write it."""
+    exact: dict[str, list[int]] = {}
+    folded: dict[str, list[int]] = {}
+    for index, label in enumerate(labels):
+        exact.setdefault(label, []).append(index)
+        folded.setdefault(_fold(label), []).append(index)
+    return exact, folded
 
 
 def _items(targets: Targets, names: _Names) -> list[Any]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import openvino as ov
 
 from otx_xai.errors import GraphError
 from otx_xai.graph.axes import computed_axes
 from otx_xai.graph.cuts import Cut, cut_of
+from otx_xai.graph.grid import map_grids
 from otx_xai.graph.labels import Labels, Tokens
 from otx_xai.graph.logits import Logits
 from otx_xai.graph.traits import BINARY, LAYERS, NORMALISATIONS, UNARY, Window, trait
 from otx_xai.graph.view import Port, View, dimensions, kind, port_of
+from otx_xai.records import MapGrid
 
 _CANDIDATES = 12
 _PLAIN = Window("weights", 1)
@@ -59,18 +62,25 @@ class Anatomy:
         view: the graph.
         labels: meaning of every axis.
         logits: the class scores before soft-max.
-        features: the tensor behind which the head begins.
+        layers: every tensor whose places can be perturbed, from the class scores backwards.
+        features: the one behind which the head begins: the last, unless another is named.
     """
 
     view: View
     labels: dict[Port, Labels]
     logits: Logits
+    layers: tuple[Features, ...]
     features: Features
 
     @property
     def head(self) -> set[str]:
         """Names of the nodes between the features (excluded) and the class scores (included)."""
         return self.view.between([self.features.output], [self.logits.port])
+
+    @cached_property
+    def grids(self) -> dict[Port, MapGrid]:
+        """Where the places of each tensor lie that the class scores depend on, as far as that can be followed."""
+        return map_grids(self.view, self.labels, [self.logits.port])
 
 
 def find_features(view: View, labels: dict[Port, Labels], logits: Logits) -> Anatomy:
@@ -84,23 +94,23 @@ def find_features(view: View, labels: dict[Port, Labels], logits: Logits) -> Ana
     Raises:
         GraphError: nothing with places lies on every path to the class scores.
     """
-    places = places_before(view, labels, logits)
-    if not places:
+    layers = _layers_before(view, labels, logits)
+    if not layers:
         raise GraphError(
             f"Nothing with places was found in model {view.model.get_friendly_name()!r}: no tensor on every "
             f"path from the image to the class scores has axes that are known to be height and width, or image "
             f"tokens. Expected a convolutional network, or a transformer whose patches come from a convolution. "
             f"There is no layer that --target_layer could name."
         )
-    return Anatomy(view, labels, logits, places[0])
+    return Anatomy(view, labels, logits, layers, layers[0])
 
 
-def places_before(view: View, labels: dict[Port, Labels], logits: Logits) -> list[Features]:
+def _layers_before(view: View, labels: dict[Port, Labels], logits: Logits) -> tuple[Features, ...]:
     """Return every tensor whose places can be perturbed, from the class scores backwards; pixels are no features."""
     layers = [node for node in view.nodes if kind(node) in LAYERS and node.get_name() in view.data]
     learned = view.descendants(node.output(0) for node in layers) | {node.get_name() for node in layers}
     cuts = [output for output in view.cuts(logits.port) if port_of(output)[0] in learned]
-    return [found for output in cuts if (found := as_features(labels, output)) is not None]
+    return tuple(found for output in cuts if (found := as_features(labels, output)) is not None)
 
 
 def at_layer(anatomy: Anatomy, target_layer: str) -> Anatomy:
@@ -117,7 +127,7 @@ def at_layer(anatomy: Anatomy, target_layer: str) -> Anatomy:
     output = view.by_layer_name.get(target_layer)
     reason = "no layer or tensor of the model has this name"
     if output is not None:
-        for features in places_before(view, anatomy.labels, anatomy.logits):
+        for features in anatomy.layers:
             if port_of(features.output) == port_of(output):
                 return replace(anatomy, features=features)
         reason = (
@@ -132,9 +142,8 @@ def at_layer(anatomy: Anatomy, target_layer: str) -> Anatomy:
 
 def target_layers(anatomy: Anatomy) -> str:
     """Return the names of layers that :func:`at_layer` takes, for error messages."""
-    places = places_before(anatomy.view, anatomy.labels, anatomy.logits)
-    names = [repr(features.output.get_node().get_friendly_name()) for features in places[:_CANDIDATES]]
-    more = len(places) - len(names)
+    names = [repr(layer.output.get_node().get_friendly_name()) for layer in anatomy.layers[:_CANDIDATES]]
+    more = len(anatomy.layers) - len(names)
     return (", ".join(names) or "none") + (f" and {more} earlier ones" if more > 0 else "")
 
 

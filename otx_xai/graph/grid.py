@@ -9,7 +9,7 @@ centre each place on what it covers. Only where all do the latter are maps an ev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,8 +48,8 @@ _Axes = tuple[_Axis, _Axis]
 """The vertical and the horizontal axis."""
 
 
-def map_grid(view: View, labels: dict[Port, Labels], output: ov.Output) -> MapGrid | None:
-    """Find where the places of ``output`` lie in the network's input.
+def map_grids(view: View, labels: dict[Port, Labels], outputs: Iterable[ov.Output]) -> dict[Port, MapGrid]:
+    """Find where the places lie, in the network's input, of ``outputs`` and of all tensors that they depend on.
 
     Where branches join (shortcuts, levels of a pyramid), those whose position is not known and those without places
     (gates) do not count; positions of the others are averaged, as they differ by fractions of a place.
@@ -57,18 +57,13 @@ def map_grid(view: View, labels: dict[Port, Labels], output: ov.Output) -> MapGr
     Args:
         view: the graph.
         labels: meaning of its axes, those of the image input included (``label_axes`` with a ``layout``).
-        output: features, with axes for height and width, or tokens.
+        outputs: features, with axes for height and width, or tokens, or what depends on such.
 
     Returns:
-        The grid, or ``None`` where some operation on the way cannot be followed.
+        The grid of each tensor that has places, where every operation on the way to it can be followed.
     """
-    return map_grids(view, labels, output).get(port_of(output))
-
-
-def map_grids(view: View, labels: dict[Port, Labels], output: ov.Output) -> dict[Port, MapGrid]:
-    """Find where the places lie of all tensors that ``output`` depends on, itself included; see :func:`map_grid`."""
     known: dict[Port, _Axes] = {}
-    for node in view.ordered(view.ancestors([output])):
+    for node in view.ordered(view.ancestors(outputs)):
         for port in node.outputs():
             axes = _axes_of(view, labels, known, node, port)
             if axes is not None:

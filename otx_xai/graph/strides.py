@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from otx_xai.graph.features import Anatomy, Features, places_before
-from otx_xai.graph.grid import map_grids
+from otx_xai.graph.features import Anatomy, Features
 from otx_xai.graph.view import View, kind, port_of
 
 _FINER = 1.5
@@ -21,13 +20,12 @@ def stages(anatomy: Anatomy) -> Iterator[Features]:
     Args:
         anatomy: the classifier.
     """
-    view, features = anatomy.view, anatomy.features
-    grids = map_grids(view, anatomy.labels, features.output)
+    view, features, grids = anatomy.view, anatomy.features, anatomy.grids
     if port_of(features.output) not in grids:
         return
     stride = min(grids[port_of(features.output)].step)
     stage: list[Features] = []
-    for layer in places_before(view, anatomy.labels, anatomy.logits):
+    for layer in anatomy.layers:
         grid = grids.get(port_of(layer.output))
         if grid is None:
             continue

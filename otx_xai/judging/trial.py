@@ -24,7 +24,7 @@ from otx_xai.judging.judgement import Counts, JudgedMethod, Judgement
 from otx_xai.judging.map_makers import MapMaker
 from otx_xai.judging.sanity import Sanity, check_sanity, passes_of
 from otx_xai.methods import table
-from otx_xai.methods.table import find_method, named_method
+from otx_xai.methods.table import find_method, fit_of, named_method
 from otx_xai.metrics import Case, MapsOf, Scores, Stopped, blurred, judge
 from otx_xai.metrics.judge import CONTROLS
 from otx_xai.model import Model
@@ -83,7 +83,7 @@ def nominate(model: Model, settings: JudgeSettings) -> Ballot:
         ]
     names, refused = [], {}
     for spec in specs:
-        fit = spec.fits(model, split_layers(settings.target_layer) if spec.is_white_box else ())
+        fit = fit_of(spec, model, split_layers(settings.target_layer) if spec.is_white_box else ())
         if spec.is_white_box and model.own_map is not None:
             refused[spec.name] = "the model carries its own saliency_map, which is used in its place"
         elif fit.fits:

@@ -7,9 +7,8 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from otx_xai.graph.features import Features
-from otx_xai.graph.grid import map_grid
 from otx_xai.graph.surgery import reshape
-from otx_xai.graph.view import dimensions
+from otx_xai.graph.view import dimensions, port_of
 from otx_xai.methods.class_branch import laid_out
 from otx_xai.methods.heads import Site
 from otx_xai.methods.places import grid_sizes
@@ -33,7 +32,7 @@ def moved(site: Site, maps: ov.Output, source: Features, target: Features) -> ov
     """
     if source is target:
         return maps
-    grids = [map_grid(site.view, site.anatomy.labels, features.output) for features in (source, target)]
+    grids = [site.anatomy.grids.get(port_of(features.output)) for features in (source, target)]
     before, after = grid_sizes(site.main, source), grid_sizes(site.main, target)
     rows, columns = (_looked_up(before[i], after[i], *_line(grids, before, after, i)) for i in range(2))
     return _flat(_between(rows, laid_out(site, source, maps), columns))

@@ -12,10 +12,9 @@ from openvino import opset13 as ops
 
 from otx_xai.errors import ConfigError, GraphError
 from otx_xai.graph.features import Anatomy, Features, at_layer, prefix_picks, target_layers
-from otx_xai.graph.grid import map_grid
 from otx_xai.graph.logits import Activation, Logits
 from otx_xai.graph.surgery import Twin, add_outputs, forbid_dynamic_quantisation, reshape, size_of
-from otx_xai.graph.view import dimensions
+from otx_xai.graph.view import dimensions, port_of
 from otx_xai.methods.heads import Site
 from otx_xai.methods.places import grid_sizes, rows_of_places
 from otx_xai.methods.scaling import scale_maps
@@ -136,7 +135,7 @@ def finish_branch(model: Model, site: Site, order: Order, drawn: Drawn, picks: A
     if order.scores:
         outputs[SCORES] = _scores(site.main, model.structure.class_scores, model.activation)
     explained = add_outputs(model.graph, site.main.model, outputs, drawn.known, site.prefix)
-    return Branch(explained, map_grid(anatomy.view, anatomy.labels, drawn.features.output))
+    return Branch(explained, anatomy.grids.get(port_of(drawn.features.output)))
 
 
 def insert_scores(model: Model) -> ov.Model:

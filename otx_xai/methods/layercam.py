@@ -17,7 +17,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from otx_xai.graph.features import Anatomy, Features
-from otx_xai.graph.grid import map_grid
+from otx_xai.graph.view import port_of
 from otx_xai.methods.alignment import moved
 from otx_xai.methods.class_gradients import Slope, layer_of_name
 from otx_xai.methods.gradient_branch import LayerMaps, last_layer, spec_of
@@ -66,7 +66,7 @@ def _layers(anatomy: Anatomy, names: Sequence[str]) -> Sequence[Features]:
 
 def _step(anatomy: Anatomy, layer: Features) -> float:
     """Return how coarse a layer is: pixels from one place to the next, or a number that is as large in proportion."""
-    grid = map_grid(anatomy.view, anatomy.labels, layer.output)
+    grid = anatomy.grids.get(port_of(layer.output))
     return 1 / (layer.grid[0] or 1) if grid is None else grid.step[0]
 
 

@@ -25,7 +25,7 @@ from otx_xai.gradients.tail import tail_of
 from otx_xai.graph.axes import label_axes
 from otx_xai.graph.backbone_stages import stage_ends
 from otx_xai.graph.features import Features, as_features
-from otx_xai.graph.grid import map_grid
+from otx_xai.graph.grid import map_grids
 from otx_xai.graph.input_layout import image_input
 from otx_xai.graph.labels import Labels
 from otx_xai.graph.leaves import Leaf, leaves_of
@@ -124,7 +124,8 @@ def _scored(model: Model, target_layers: Sequence[str]) -> _Scored:
     if not reached:
         raise GraphError("No gradient of its scores reaches its features: they do not depend on them by real numbers.")
     leaves, owners = zip(*reached, strict=True)
-    grids = tuple(map_grid(view, labels, one.output) for one in features)
+    known = map_grids(view, labels, [one.output for one in features])
+    grids = tuple(known.get(port_of(one.output)) for one in features)
     return _Scored(view, labels, model.facts.geometry.size, leaves, owners, tuple(features), grids)
 
 

@@ -27,7 +27,7 @@ from otx_xai.methods import (
     smoothgrad,
     vit_recipro_cam,
 )
-from otx_xai.methods.spec import MethodSpec
+from otx_xai.methods.spec import Fit, MethodSpec
 from otx_xai.model.opened import Model
 from otx_xai.options import meant
 from otx_xai.records import ExplainMode, Preset, Task
@@ -154,7 +154,7 @@ def candidates(
         GraphError: the named method does not fit, or none does.
     """
     if method is not None:
-        fit = method.fits(model, target_layers)
+        fit = fit_of(method, model, target_layers)
         if not fit.fits:
             raise GraphError(fit.reason)
         yield Chosen(method, "asked for")
@@ -163,7 +163,7 @@ def candidates(
     for spec in sorted(METHODS, key=lambda row: effort not in row.presets):
         if model.facts.task not in spec.tasks or not _allowed(spec, mode, target_layers):
             continue
-        fit, preferred = spec.fits(model, target_layers), effort in spec.presets
+        fit, preferred = fit_of(spec, model, target_layers), effort in spec.presets
         if not fit.fits:
             refusals += [f"{spec.name}: {fit.reason}"] if fit.automatic or preferred else []
         elif preferred and preset is None and spec.each_class_costs and classes > CLASSES_BY_DEFAULT:
@@ -177,6 +177,18 @@ def candidates(
         elif fit.passed_over:
             refusals.append(f"{spec.name}: {fit.passed_over}")
     raise GraphError(_nothing_fits(refusals))
+
+
+def fit_of(spec: MethodSpec, model: Model, target_layers: Sequence[str]) -> Fit:
+    """Tell whether a method fits a model; each is asked once.
+
+    Args:
+        spec: the method.
+        model: the model.
+        target_layers: that the user names.
+    """
+    layers = tuple(target_layers)
+    return model.structure.once((spec.name, "fits", layers), lambda: spec.fits(model, layers))
 
 
 def effort_of(preset: Preset | None, mode: ExplainMode, task: Task) -> Preset | None:

@@ -55,7 +55,11 @@ class InputDescription:
 
 
 def describe_input(
-    model: ov.Model, info: dict[str, str], options: InputOptions, hints: Hints = NO_HINTS
+    model: ov.Model,
+    info: dict[str, str],
+    options: InputOptions,
+    hints: Hints = NO_HINTS,
+    view: View | None = None,
 ) -> InputDescription:
     """Describe the image input of a model.
 
@@ -64,12 +68,13 @@ def describe_input(
         info: its ``model_info``, which outranks ``hints``.
         options: what the user says, which outranks both.
         hints: what else the exporter wrote.
+        view: of the model, where the caller has it.
 
     Raises:
         ConfigError: an option is malformed, contradicts the graph, or is needed because the graph leaves it open.
         ModelError: ``model_info`` or ``hints`` are malformed, or the model's input is no batch of images.
     """
-    view = View(model)
+    view = view or View(model)
     layout, layout_source = _layout(view, options)
     shape = image_input(model).output(0).partial_shape
     channels = _channels(view, shape, layout)

@@ -30,7 +30,7 @@ from otx_xai.model.stored_model import fetch_model
 from otx_xai.model.structure import Structure
 from otx_xai.neighbours import find_model_file, read_hints
 from otx_xai.neighbours.hints import NO_HINTS, Hints
-from otx_xai.records import SALIENCY_MAP, XAI_OUTPUTS, InputGeometry, InputOptions, ModelFacts, Task
+from otx_xai.records import SALIENCY_MAP, XAI_OUTPUTS, InputGeometry, ModelFacts, Task
 from otx_xai.storage import Url, place_of
 
 logger = logging.getLogger("otx_xai")
@@ -68,12 +68,13 @@ def open_model(source: Any, options: ModelOptions = _NO_OPTIONS, *, batch: int =
     read = _read(source, options)
     info, options = model_info(read.graph), read.options
     told = Told(options, info, read.hints, count_names(options.labels, info, read.hints))
-    if options.input.layout is None and input_layout(read.graph) is None:
-        identify(View(read.graph, XAI_OUTPUTS), told, None)  # what it is comes before what it is fed
-    image = _describe_input(read, info, options.input, keep_open=keep_open)
+    view = View(read.graph, XAI_OUTPUTS)
+    if options.input.layout is None and input_layout(read.graph, view) is None:
+        identify(view, told, None)  # what it is comes before what it is fed
+    image = _describe_input(read, view, told, keep_open=keep_open)
     size = None if image.geometry.size == ANY_SIZE else image.geometry.size
     graph = read.graph if keep_open or size is None else fix_shapes(read.graph, image.layout, size)
-    view = View(graph, XAI_OUTPUTS)
+    view = view if graph is read.graph else View(graph, XAI_OUTPUTS)
     identity = identify(view, told, size)
     lone = single_image_graph(graph, image.layout, identity)
     if lone is not graph:
@@ -105,8 +106,8 @@ def open_for_insertion(source: Any, options: ModelOptions, *, any_names: bool = 
     read = _read(source, options)
     info, graph, options = model_info(read.graph), read.graph, read.options
     told = Told(options, info, read.hints, count_names(options.labels, info, read.hints))
-    layout = input_layout(graph)
     view = View(graph, XAI_OUTPUTS)
+    layout = input_layout(graph, view)
     if any(SALIENCY_MAP in output.get_names() for output in graph.outputs):
         facts = ModelFacts(options.task or Task.CLASSIFICATION, (), InputGeometry(ANY_SIZE))
         return Model(graph, facts, Structure(graph), files=read.files)
@@ -172,18 +173,19 @@ def _read_torch(source: Any, options: ModelOptions) -> _Source:
     return _Source(opened.model, rest, opened.hints, opened.files, is_torch=True)
 
 
-def _describe_input(read: _Source, info: dict[str, str], options: InputOptions, *, keep_open: bool) -> InputDescription:
+def _describe_input(read: _Source, view: View, told: Told, *, keep_open: bool) -> InputDescription:
     """Describe the input of a model whose height and width may stay open."""
-    if not keep_open or options.size is not None or read.hints.size is not None or not _has_open_size(read.graph):
-        return describe_input(read.graph, info, options, read.hints)
+    options = read.options.input
+    if not keep_open or options.size is not None or read.hints.size is not None or not _has_open_size(view):
+        return describe_input(read.graph, told.info, options, read.hints, view)
     # describe_input() insists on a size
-    image = describe_input(read.graph, info, replace(options, size=1), read.hints)
+    image = describe_input(read.graph, told.info, replace(options, size=1), read.hints, view)
     geometry = replace(image.geometry, size=ANY_SIZE)
     return replace(image, geometry=geometry, source="height and width are open")
 
 
-def _has_open_size(model: ov.Model) -> bool:
-    layout, shape = input_layout(model), image_input(model).output(0).get_partial_shape()
+def _has_open_size(view: View) -> bool:
+    layout, shape = input_layout(view.model, view), image_input(view.model).output(0).get_partial_shape()
     return layout is not None and any(shape[layout.index(axis)].is_dynamic for axis in "HW")
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import openvino as ov
 
@@ -23,6 +23,8 @@ from otx_xai.records import XAI_OUTPUTS
 
 if TYPE_CHECKING:
     from otx_xai.model.formats.box_format import Found
+
+AnswerT = TypeVar("AnswerT")
 
 
 class Structure:
@@ -53,6 +55,19 @@ class Structure:
         self._class_scores = class_scores
         self._heads: dict[tuple[int | None, tuple[str, ...]], ClassHeads | GraphError] = {}
         self._anatomy: Anatomy | GraphError | None = None
+        self._answers: dict[Hashable, Any] = {}
+
+    def once(self, question: Hashable, answer: Callable[[], AnswerT]) -> AnswerT:
+        """Return what a room above has found out about this graph, which is found out when it is first asked.
+
+        Args:
+            question: what it asks, with all that the answer depends on beside the graph.
+            answer: finds out.
+        """
+        if question not in self._answers:
+            self._answers[question] = answer()
+        found: AnswerT = self._answers[question]
+        return found
 
     @property
     def is_classifier(self) -> bool:

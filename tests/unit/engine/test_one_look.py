@@ -10,12 +10,16 @@ from typing import Any
 import classifiers
 import cv2
 import detectors
+import networks
 import numpy as np
 import openvino as ov
 import pytest
 
-from otx_xai import Engine
-from otx_xai.model import identity, structure
+from otx_xai import Engine, Explainer
+from otx_xai.explain import plan
+from otx_xai.graph import features
+from otx_xai.methods import class_gradients
+from otx_xai.model import identity, opening, structure
 
 QUESTIONS = {
     "find_class_scores": identity,
@@ -23,7 +27,15 @@ QUESTIONS = {
     "label_axes": structure,
     "find_features": structure,
     "find_class_heads": structure,
+    "map_grids": features,
+    "missing_rules": class_gradients,
+    "first_that_works": plan,
+    "View": opening,
 }
+
+
+LOOKS = {"View": 1, "label_axes": 1, "first_that_works": 1}
+CLASSIFIER = LOOKS | {"find_class_scores": 1, "find_features": 1, "map_grids": 1}
 
 
 @pytest.fixture
@@ -57,7 +69,16 @@ def test_a_classifier(asked: Counter[str], images: Path, tmp_path: Path) -> None
     ov.save_model(classifiers.colour_classifier((-1, 3, 64, 96)), tmp_path / "model.xml")
     Engine(work_dir=tmp_path / "out").explain(tmp_path / "model.xml", data_root=images, batch_size=2)
     print(dict(asked))
-    assert asked == {"find_class_scores": 1, "label_axes": 1, "find_features": 1}
+    assert asked == CLASSIFIER
+
+
+def test_a_notebook(asked: Counter[str]) -> None:
+    explainer = Explainer(networks.convert(networks.build("mobilenet_v3_small"), (1, 3, 64, 96)))
+    image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
+    first, *_ = explainer(image, "predicted"), explainer(image, "predicted")
+    print(dict(asked))
+    assert first.method.startswith("multistridecam")
+    assert asked == CLASSIFIER | {"find_format": 1, "missing_rules": 1}
 
 
 def test_a_detector(asked: Counter[str], images: Path, tmp_path: Path) -> None:
@@ -68,4 +89,4 @@ def test_a_detector(asked: Counter[str], images: Path, tmp_path: Path) -> None:
         tmp_path / "model.xml", data_root=images, labels=labels, targets="boxes"
     )
     print(dict(asked))
-    assert asked == {"find_format": 1, "label_axes": 1, "find_class_heads": 1}
+    assert asked == LOOKS | {"find_format": 1, "find_class_heads": 1}

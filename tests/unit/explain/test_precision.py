@@ -10,7 +10,7 @@ from otx_xai import Explainer
 from otx_xai.errors import ConfigError, ImageError
 from otx_xai.explain import precision
 from otx_xai.explain.precision import Comparison, PrecisionTrial, correlation
-from otx_xai.explain.targets import Choice
+from otx_xai.explain.targets import Choice, Wanted
 from otx_xai.openvino_core import core, precision_hint, precisions
 from otx_xai.records import FloatArray, Precision, Prediction
 
@@ -166,7 +166,7 @@ def test_an_explainer_decides_once_sixteen_images_came(
 def test_maps_that_fewer_bits_make_nan_leave_float32(caplog: pytest.LogCaptureFixture) -> None:
     trial = PrecisionTrial(Precision.AUTO, "CPU")
     explainer = Explainer(classifiers.colour_classifier())
-    plan = explainer._plan(explainer._how)
+    plan = explainer._plan(explainer._how, Wanted(None, 0))
 
     def by(taken: Precision) -> list[Choice]:
         if taken is not Precision.F32:

@@ -18,8 +18,8 @@ from torch import nn
 from torch.nn import functional
 
 from otx_xai.graph.axes import label_axes
-from otx_xai.graph.grid import map_grid
-from otx_xai.graph.view import View
+from otx_xai.graph.grid import map_grids
+from otx_xai.graph.view import View, port_of
 from otx_xai.openvino_core import core
 from otx_xai.records import MapGrid, Method
 
@@ -28,7 +28,8 @@ SIZE = (96, 80)
 
 def grid_of(model: ov.Model, layout: str = "NCHW") -> MapGrid | None:
     view = View(model)
-    return map_grid(view, label_axes(view, layout), model.get_results()[0].input_value(0))
+    output = model.get_results()[0].input_value(0)
+    return map_grids(view, label_axes(view, layout), [output]).get(port_of(output))
 
 
 def convert(net: nn.Module, size: tuple[int, int] = SIZE, channels: int = 1) -> ov.Model:
