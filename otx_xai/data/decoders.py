@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import struct
 import threading
@@ -47,7 +48,7 @@ def decode_picture(data: bytes, kind: str, path: str | Path) -> UInt8Array:
         rgb: UInt8Array = image if _COLOUR == _RGB else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         return rgb
     if kind in _PILLOW:
-        return np.array(by_pillow(data, kind, path).convert("RGB"))
+        return colours(by_pillow(data, kind, path))
     raise ImageError(
         f"The image {str(path)!r} is a {kind} file, of a kind that is not read. Convert it to PNG or JPEG."
     )
@@ -93,8 +94,12 @@ def by_pillow(data: bytes, kind: str, path: str | Path) -> Any:
 
     try:
         with Image.open(io.BytesIO(data), formats=[_PILLOW_NAMES.get(kind, kind)]) as image:
+            if kind == "GIF" and math.prod(image.size) > max(_SMALL, _MOST_OF_GIF * len(data)):
+                size = " x ".join(map(str, image.size))
+                raise ImageError(broken_text(path, kind, f"{len(data)} bytes cannot hold its {size} pixels"))
             image.load()
-            return ImageOps.exif_transpose(image)
+            ImageOps.exif_transpose(image, in_place=True)
+            return image
     except Image.DecompressionBombError as error:
         raise ImageError(f"The image {str(path)!r} is too large: {error} Save it again smaller.") from error
     except _PILLOW_ERRORS as error:
@@ -102,6 +107,27 @@ def by_pillow(data: bytes, kind: str, path: str | Path) -> Any:
         raise ImageError(broken_text(path, kind, reason)) from error
 
 
+def colours(image: Any) -> UInt8Array:
+    """Turn a picture of Pillow into RGB band by band: as a whole it takes three times its memory meanwhile.
+
+    Returns:
+        ``uint8`` ``(H, W, 3)``.
+    """
+    width, height = image.size
+    rgb = np.empty((height, width, 3), np.uint8)
+    step = max(1, _BAND // max(1, width))
+    for top in range(0, height, step):
+        end = min(top + step, height)
+        rgb[top:end] = image.crop((0, top, width, end)).convert("RGB")
+    return rgb
+
+
+_BAND = 2**20
+"""Pixels that are turned into RGB at once."""
+_SMALL = 2**24
+"""Pixels whose memory does not matter: the first picture of a GIF may be a small part of its area."""
+_MOST_OF_GIF = 2731
+"""Pixels that a byte of a GIF may stand for: codes have up to 12 bits, and no string is longer than there are codes."""
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, RuntimeError, struct.error, Warning)
 """What Pillow raises for broken files, a warning where those are errors."""
 _PILLOW_NAMES = {"WebP": "WEBP", "JPEG 2000": "JPEG2000", "PNM": "PPM"}

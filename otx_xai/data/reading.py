@@ -10,7 +10,7 @@ import numpy as np
 
 from otx_xai.data.arrays import as_channels, decode_array, to_range
 from otx_xai.data.bands import TiffLayout, decode_bands, tiff_layout
-from otx_xai.data.decoders import broken_text, by_opencv, by_pillow, checked, decode_picture
+from otx_xai.data.decoders import broken_text, by_opencv, by_pillow, checked, colours, decode_picture
 from otx_xai.data.file_kinds import irregular, kind_of, suffix_of
 from otx_xai.errors import ImageError
 from otx_xai.records import UInt8Array
@@ -112,7 +112,7 @@ def _read_colours(data: bytes, layout: TiffLayout, path: str | Path) -> UInt8Arr
     if layout.is_separate:  # OpenCV mixes up planes of more than 8 bits
         return as_channels(decode_bands(data, path)[..., :3], 3, _called(path))
     if layout.is_transparent:  # OpenCV darkens what is transparent
-        return np.array(by_pillow(data, "TIFF", path).convert("RGB"))
+        return colours(by_pillow(data, "TIFF", path))
     image = _decoded(data, (cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, cv2.IMREAD_UNCHANGED), path)
     code = {2: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB}[image.ndim]
     return np.asarray(cv2.cvtColor(image[..., :3] if image.ndim == 3 else image, code), np.uint8)

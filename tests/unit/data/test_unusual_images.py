@@ -92,6 +92,23 @@ class TestKinds:
         data = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
         np.testing.assert_array_equal(read(data), np.broadcast_to((255, 0, 0), (6, 8, 3)))
 
+    def test_bands_of_a_large_picture_are_joined(self, read):
+        image = Image.effect_noise((1500, 1601), 90).convert("P")
+        np.testing.assert_array_equal(read(saved(image, "GIF")), np.asarray(image.convert("RGB")))
+
+    def test_a_gif_that_promises_more_than_it_can_hold_is_refused_before_memory_is_taken(self, read):
+        data = bytearray(saved(SMOOTH, "GIF"))
+        data[6:10] = struct.pack("<HH", 300, 200)  # its first picture may be small
+        assert read(bytes(data)).shape == (200, 300, 3)
+        data[6:10] = struct.pack("<HH", 9000, 9000)
+        with pytest.raises(ImageError, match=rf"{len(data)} bytes cannot hold its 9000 x 9000 pixels"):
+            read(bytes(data))
+
+    def test_a_gif_of_one_colour_holds_what_it_promises(self, read):
+        data = saved(Image.new("P", (5000, 5000), 3), "GIF")
+        assert len(data) < 2**15
+        assert read(data).shape == (5000, 5000, 3)
+
     @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA"])
     def test_modes_of_targa(self, read, mode):
         image = Image.fromarray(SMOOTH).convert(mode)
