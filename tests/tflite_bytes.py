@@ -12,8 +12,8 @@ import numpy as np
 CELLS, SIDE, CLASSES = 4, 64, 2
 """Cells a side, pixels a side, and classes without the background of the detector."""
 
-_CONV, _LOGISTIC, _RESHAPE, _CUSTOM = 3, 14, 22, 32  # of BuiltinOperator
-_CONV_OPTIONS, _RESHAPE_OPTIONS = 1, 17  # of BuiltinOptions
+_CONV, _LOGISTIC, _RESHAPE, _CUSTOM, _MEAN = 3, 14, 22, 32, 40  # of BuiltinOperator
+_CONV_OPTIONS, _RESHAPE_OPTIONS, _REDUCER_OPTIONS = 1, 17, 27  # of BuiltinOptions
 _FLOAT, _INT = 0, 2  # of TensorType
 
 
@@ -104,13 +104,18 @@ class _Graph:
     def operation(self, code: int, inputs: list[int], outputs: list[int], more: dict[int, Any] | None = None) -> None:
         self.operators.append({0: code, 1: inputs, 2: outputs} | (more or {}))
 
-    def head(self, image: int, name: str, weights: np.ndarray, bias: np.ndarray) -> int:
-        """A convolution of cells ``(C, 16, 16, 3)`` whose outputs become rows ``(1, P, C)``."""
-        channels, places = len(bias), CELLS * CELLS
+    def cells(self, image: int, name: str, weights: np.ndarray, bias: np.ndarray) -> int:
+        """A convolution of cells ``(C, 16, 16, 3)``: ``(1, 4, 4, C)``."""
         inputs = [image, self.tensor(f"{name}/w", weights.shape, weights), self.tensor(f"{name}/b", bias.shape, bias)]
-        maps = self.tensor(f"{name}/maps", (1, CELLS, CELLS, channels))
+        maps = self.tensor(f"{name}/maps", (1, CELLS, CELLS, len(bias)))
         side = SIDE // CELLS
         self.operation(0, inputs, [maps], {3: _CONV_OPTIONS, 4: {0: 1, 1: side, 2: side, 4: 1, 5: 1}})
+        return maps
+
+    def head(self, image: int, name: str, weights: np.ndarray, bias: np.ndarray) -> int:
+        """A convolution of cells whose outputs become rows ``(1, P, C)``."""
+        channels, places = len(bias), CELLS * CELLS
+        maps = self.cells(image, name, weights, bias)
         shape = self.tensor(f"{name}/shape", (3,), np.array([1, places, channels], np.int32))
         rows = self.tensor(name, (1, places, channels))
         self.operation(1, [maps, shape], [rows], {3: _RESHAPE_OPTIONS, 4: {0: [1, places, channels]}})
@@ -143,4 +148,24 @@ def write_detector(path: Path, heads: Mapping[str, np.ndarray], options: Mapping
     codes = [{0: code, 3: code} for code in (_CONV, _RESHAPE, _LOGISTIC)] + [{0: _CUSTOM, 1: name, 3: _CUSTOM}]
     subgraph = {0: graph.tensors, 1: [image], 2: found, 3: graph.operators, 4: "main"}
     path.write_bytes(flatbuffer(b"TFL3", {0: 3, 1: codes, 2: [subgraph], 3: "detector", 4: graph.buffers}))
+    return path
+
+
+def write_classifier(path: Path, weights: np.ndarray, bias: np.ndarray) -> Path:
+    """Write a classifier of an image ``(1, 64, 64, 3)``: a convolution of cells, and the mean over them.
+
+    Args:
+        path: of the file.
+        weights: ``float32`` ``(K, 16, 16, 3)``.
+        bias: ``float32`` ``(K,)``.
+    """
+    graph = _Graph()
+    image = graph.tensor("image", (1, SIDE, SIDE, 3))
+    maps = graph.cells(image, "cells", weights, bias)
+    axes = graph.tensor("axes", (2,), np.array([1, 2], np.int32))
+    logits = graph.tensor("logits", (1, len(bias)))
+    graph.operation(1, [maps, axes], [logits], {3: _REDUCER_OPTIONS, 4: {0: 0}})
+    codes = [{0: code, 3: code} for code in (_CONV, _MEAN)]
+    subgraph = {0: graph.tensors, 1: [image], 2: [logits], 3: graph.operators, 4: "main"}
+    path.write_bytes(flatbuffer(b"TFL3", {0: 3, 1: codes, 2: [subgraph], 3: "classifier", 4: graph.buffers}))
     return path

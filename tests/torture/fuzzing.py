@@ -158,7 +158,8 @@ def _try_all(kind: str, numbers: Sequence[int], folder: str, record: str, file: 
     for number in numbers:
         note(number=number)
         began = time.process_time()
-        what, why = _try(subject, base, mutated(samples, number, text=subject.text), number)
+        data = mutated(samples, number, header=subject.header, text=subject.text)
+        what, why = _try(subject, base, data, number)
         if strays:
             what, why = "escaped", f"outside of the folder: {strays.pop()}"
         note(number=number, what=what, why=why, seconds=time.process_time() - began, memory=_peak() - start)

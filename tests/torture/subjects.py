@@ -21,6 +21,7 @@ class Subject:
         use: what the product does with it, and the number of the try.
         text: it is text.
         base: fills the folder that the file lies in.
+        header: half of the changes are made in so many bytes at the beginning.
     """
 
     make: Callable[[Path], Sequence[bytes]]
@@ -28,6 +29,7 @@ class Subject:
     use: Callable[[Path, int], Any]
     text: bool = False
     base: Callable[[Path], object] = lambda folder: None
+    header: int = 128
 
 
 def _pictures(suffix: str, **options: Any) -> Callable[[Path], Sequence[bytes]]:
@@ -163,6 +165,19 @@ def _onnx(_: Path) -> Sequence[bytes]:
     return [onnx.ModelProto.SerializeToString(model)]
 
 
+def _tflite(folder: Path) -> Sequence[bytes]:
+    import tflite_bytes
+
+    rng, place = np.random.default_rng(0), folder / "sample.tflite"
+    weights = rng.normal(size=(5, 16, 16, 3)).astype(np.float32)
+    heads = {"boxes": weights[:4], "boxes_bias": np.zeros(4, np.float32), "anchors": np.full((16, 4), 0.5, np.float32)}
+    heads |= {"classes": weights[:3], "classes_bias": np.zeros(3, np.float32)}
+    return [
+        tflite_bytes.write_classifier(place, weights, np.zeros(5, np.float32)).read_bytes(),
+        tflite_bytes.write_detector(place, heads, {}).read_bytes(),
+    ]
+
+
 def _use_model(path: Path, number: int) -> None:
     from otx_xai.explain.plan import How, plan
     from otx_xai.model import open_model
@@ -248,6 +263,7 @@ SUBJECTS: dict[str, Subject] = {
     "csv": Subject(_annotations("csv", "train.csv"), "train.csv", _use_annotations, text=True, base=_data_set("csv")),
     "xml": Subject(_ir, "model.xml", _use_model, text=True, base=_saved_ir),
     "onnx": Subject(_onnx, "model.onnx", _use_model),
+    "tflite": Subject(_tflite, "model.tflite", _use_model, header=2048),
     "recipe": Subject(_recipes, "recipe.yaml", _use_recipe, text=True),
     "pth": Subject(_checkpoints(legacy=False), "a.pth", _use_checkpoint),
     "pth, legacy": Subject(_checkpoints(legacy=True), "a.pth", _use_checkpoint),
