@@ -14,6 +14,7 @@ from otx_xai.audit.average_precision import AveragePrecision, average_precision,
 from otx_xai.audit.box_annotations import annotation_errors, annotation_findings
 from otx_xai.audit.box_drift import BoxDrift, box_drift, box_drift_findings
 from otx_xai.audit.box_errors import BoxCase, BoxErrors, box_errors, box_findings, right_images
+from otx_xai.audit.box_review import annotations_to_review
 from otx_xai.audit.calibration import calibration, calibration_findings, predictions
 from otx_xai.audit.certainty import accuracy, by_chance, cases, certainty, count_cases
 from otx_xai.audit.drift import Drift, drift, drift_findings
@@ -196,7 +197,7 @@ def _of_boxes(
         {word: int((words == word).sum()) for word in _BOX_WORDS},
         tables,
         {"energy_in_object": _by_image(evidence, focus.image, focus.inside)},
-        box_review_table(evidence, wrong),
+        box_review_table(evidence, annotations_to_review(evidence, wrong)),
         found_faults={row: word for row, word in enumerate(errors.of_found.tolist()) if word != fine},
         object_faults={row: word for row, word in enumerate(errors.of_object.tolist()) if word != fine},
         coco=coco_results(evidence),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from evidence_cases import boxes, classified, detected
 
 from otx_xai.audit.box_annotations import annotation_errors, annotation_findings
+from otx_xai.audit.box_review import annotations_to_review
 from otx_xai.audit.evidence_table import NO_CLASS, Evidence
 from otx_xai.audit.findings import FindingKind, FindingState
 
@@ -102,6 +104,57 @@ def test_right_annotations_are_left_in_peace(seed: int) -> None:
     assert annotation_findings(evidence, annotation_errors(evidence)) == []
 
 
+def _unsure_scene(seed: int, images: int = 300) -> tuple[Evidence, list[tuple[int, int]]]:
+    """A detector that doubts between two classes everywhere; two of a hundred annotations are left out or moved."""
+    rng = np.random.default_rng(seed)
+    found, objects, wrong = [], [], []
+    for image in range(images):
+        for place in range(3):
+            corner = np.array([32 * place + 2, rng.uniform(5, 60)])
+            box = np.concatenate([corner, corner + rng.uniform(18, 26, 2)])
+            target = int(rng.integers(0, 2))
+            for seen, score in ((target, rng.normal(0.6, 0.08)), (1 - target, rng.normal(0.5, 0.08))):
+                found.append((image, seen, box + rng.normal(0, 1.2, 4), float(np.clip(score, 0.05, 0.95))))
+            is_wrong = rng.random() < 0.02
+            if is_wrong:
+                wrong.append((image, place))
+            if not is_wrong or len(wrong) % 2:
+                objects.append((image, target, box + 10 * is_wrong, 1.0))
+    return detected(boxes(found), boxes(objects), images), wrong
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_an_unsure_detector_speaks_against_comes_first_in_the_review(seed: int) -> None:
+    evidence, wrong = _unsure_scene(seed)
+    errors = annotation_errors(evidence)
+    review = annotations_to_review(evidence, errors)
+    assert evidence.found is not None
+    assert evidence.objects is not None
+    first = int(0.03 * len(evidence.objects))
+
+    def places(rows: Any) -> set[tuple[int, int]]:
+        return {(int(evidence.found.image[row]), int(evidence.found.xyxy[row, 0]) // 31) for row in rows}
+
+    assert len(places(review.found[:first]) & set(wrong)) >= 0.9 * len(wrong)
+    assert len(places(errors.found[:first]) & set(wrong)) < 0.9 * len(wrong)
+    chosen = review.error != "swapped"
+    assert len(places(review.found[chosen])) == chosen.sum(), "two rows of one place"
+    assert (np.diff(review.confidence) <= 0).all()
+    placed = review.error == "badly_placed"
+    assert (evidence.objects.image[review.object[placed]] == review.image[placed]).all()
+    assert (review.given[placed] == evidence.objects.target[review.object[placed]]).all()
+    assert (review.given[review.error == "overlooked"] == NO_CLASS).all()
+
+
+def test_a_box_on_another_object_or_a_confirmed_one_asks_for_no_review() -> None:
+    found = [(0, 0, OBJECT, 0.9), (0, 1, (26, 10, 66, 50), 0.8), (1, 1, (30, 10, 70, 50), 0.8)]
+    objects = [(0, 0, OBJECT, 1), (0, 1, (30, 10, 70, 50), 1), (1, 0, OBJECT, 1)]
+    evidence = detected(boxes(found), boxes(objects), 2)
+    review = annotations_to_review(evidence, annotation_errors(evidence))
+    assert review.error.tolist() == ["badly_placed"]
+    assert (review.image[0], review.object[0], review.given[0], review.suggested[0]) == (1, 2, 0, 1)
+
+
 def test_nothing_is_said_of_nothing() -> None:
     many = boxes([(image, 0, (60, 60, 90, 90), 0.99) for image in range(9)])
     for evidence in (
@@ -113,3 +166,4 @@ def test_nothing_is_said_of_nothing() -> None:
         detected(many, boxes([(image, 0, OBJECT, 1) for image in range(9)]), 9),  # all wrong: that is the detector
     ):
         assert annotation_findings(evidence, annotation_errors(evidence)) == []
+        assert len(annotations_to_review(evidence, annotation_errors(evidence))) <= len(many)
