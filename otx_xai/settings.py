@@ -102,6 +102,7 @@ class RunSettings:
         EXPLAINED,
         is_path=True,
     )
+    decode: Decode = option(Decode.EXACT, "WORD", f"{words(Decode)}: JPEGs no larger than needed", EXPLAINED)
     target_layer: str | None = option(
         None,
         "NAME[,NAME]",
@@ -139,7 +140,7 @@ class RunSettings:
     )
 
     def __post_init__(self) -> None:
-        read_words(self, task=Task, weights=Weights, precision=Precision, preset=Preset)
+        read_words(self, task=Task, weights=Weights, precision=Precision, preset=Preset, decode=Decode)
         if self.batch_size < 1:
             raise ConfigError(f"--batch_size is {self.batch_size}; expected at least 1.")
 
@@ -210,7 +211,6 @@ class ExplainSettings(RunSettings):
         f"{words(ExplainMode)}: white box where the graph allows it, else perturbed images",
         _BLACK_BOX,
     )
-    decode: Decode = option(Decode.EXACT, "WORD", f"{words(Decode)}: JPEGs no larger than needed", EXPLAINED)
     dump: bool = option(False, "BOOL", "write pictures, not only predictions.jsonl", WRITTEN)
     explain_config: ExplainConfig = section(ExplainConfig)
     pack: Pack | None = option(
@@ -236,7 +236,7 @@ class ExplainSettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        read_words(self, decode=Decode, explain_mode=ExplainMode, pack=Pack)
+        read_words(self, explain_mode=ExplainMode, pack=Pack)
         if self.shard is not None:
             read_shard(self.shard)
         if self.pack_size < 1:

@@ -71,6 +71,9 @@ class Audit:
             return EXIT_GATE
         return EXIT_PARTIAL if self.failures else 0
 
+    def __str__(self) -> str:
+        return self.summary()
+
     def summary(self) -> str:
         """Return a few lines of plain text."""
         if self.interrupted:

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otx_xai.audit.evidence_table import NO_CLASS
-from otx_xai.audit.image_looks import LOOKS, looked_at, looks_of, thumbnail
+from otx_xai.audit.image_looks import LEAST_SIDE, LOOKS, looked_at, looks_of, thumbnail
 from otx_xai.errors import OutputError
 from otx_xai.postprocess import to_uint8
 from otx_xai.records import FloatArray, IntArray, Size, UInt8Array
@@ -178,6 +178,11 @@ class EvidenceFiles:
         self._stack = ExitStack()
         self._files: dict[str, IO[bytes]] = {}
 
+    @property
+    def least_side(self) -> int:
+        """See :class:`~otx_xai.report.results.Recorder`."""
+        return LEAST_SIDE
+
     def take_up(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Keep the records of these lines."""
         self._rows = 1 + max((int(line["row"]) for line in lines), default=-1)
@@ -221,7 +226,7 @@ class EvidenceFiles:
         padded[: len(given)] = scores[given] if len(scores) else np.nan
         look = looked_at(explained.image)
         fields = {
-            "size": explained.image.shape[:2],
+            "size": explained.placed.image_size,
             "best": best,
             "best_scores": scores[best],
             "given_scores": padded,

@@ -11,6 +11,8 @@ LOOKS = ("brightness", "contrast", "sharpness")
 
 _LOOKED_AT = 200
 """Pixels that the longer side of an image has at least, and less than twice, where it is looked at as a whole."""
+LEAST_SIDE = 2 * _LOOKED_AT
+"""Pixels that the longer side of a large image has at least, for its looks and its thumbnail."""
 _THUMBNAIL = 160
 _THUMBNAIL_OPTIONS = (cv2.IMWRITE_JPEG_QUALITY, 70)
 

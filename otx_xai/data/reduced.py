@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
 
 from otx_xai.data.decoders import by_opencv, checked
 from otx_xai.data.file_kinds import kind_of
-from otx_xai.data.reading import decode_image, read_file
-from otx_xai.records import Size, UInt8Array
+from otx_xai.data.reading import decode_image, read_file, read_image
+from otx_xai.postprocess import fit
+from otx_xai.postprocess.geometry import spare_size
+from otx_xai.records import Decode, InputGeometry, ModelFacts, Size, UInt8Array
 
 FACTORS = (8, 4, 2)
 """How much smaller a JPEG can be decoded, the most first."""
@@ -18,6 +21,55 @@ FACTORS = (8, 4, 2)
 _FLAGS = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers of a segment that tells the size of a picture."""
+
+
+def read_for_network(
+    path: str | Path, facts: ModelFacts, decode: Decode = Decode.EXACT, longest: int | None = None
+) -> tuple[UInt8Array, int]:
+    """Read and decode one image, as it is, or no larger than a network and the pictures of it need.
+
+    Args:
+        path: of the image.
+        facts: of the network; images that it wants as tiles are never made smaller.
+        decode: whether images may be.
+        longest: pixels that the longer side of pictures has at least; 0: as many as the image; ``None``: there are no
+            pictures.
+
+    Returns:
+        As of :func:`read_reduced`.
+
+    Raises:
+        ImageError: as of :func:`~otx_xai.data.reading.read_image`.
+    """
+    if decode is Decode.EXACT or facts.tiling is not None:
+        return read_image(path, facts.channels), 1
+    return read_reduced(path, facts.channels, partial(_most, facts.geometry, longest))
+
+
+def read_fitted(path: str | Path, facts: ModelFacts, decode: Decode = Decode.EXACT) -> tuple[UInt8Array, Size]:
+    """Read one image, and fit it into a network's input as a whole.
+
+    Args:
+        path: of the image.
+        facts: of the network.
+        decode: whether it may be decoded smaller than it is.
+
+    Returns:
+        The input, ``uint8`` ``(h, w, channels)``, and the ``(height, width)`` of the image.
+
+    Raises:
+        ImageError: as of :func:`~otx_xai.data.reading.read_image`.
+    """
+    image, reduced = read_for_network(path, facts, decode)
+    return fit(image, facts.geometry, reduced), (image.shape[0] * reduced, image.shape[1] * reduced)
+
+
+def _most(geometry: InputGeometry, longest: int | None, size: Size) -> float:
+    """Return how much smaller an image of a size may be."""
+    spare = spare_size(size, geometry)
+    if longest is None:
+        return spare
+    return min(spare, max(size) / longest) if longest else 1.0
 
 
 def read_reduced(path: str | Path, channels: int, most: Callable[[Size], float]) -> tuple[UInt8Array, int]:

@@ -17,15 +17,14 @@ from otx_xai.audit.gates import Figure
 from otx_xai.audit.questions import Answers, Tried, with_checked
 from otx_xai.audit.shortcuts import shared_by_classes, shortcuts
 from otx_xai.audit.tables import cluster_table
-from otx_xai.data import read_image
+from otx_xai.data.reduced import read_fitted
 from otx_xai.engine.judge_job import JudgedData
 from otx_xai.judging.cases import Network
 from otx_xai.metrics import Forward, Stopped
 from otx_xai.metrics.stream import Draw
 from otx_xai.model import Model
-from otx_xai.postprocess import fit
 from otx_xai.process import interruptible, one_thread_each
-from otx_xai.records import UInt8Array
+from otx_xai.records import Decode, UInt8Array
 from otx_xai.settings import AuditSettings
 
 logger = logging.getLogger("otx_xai")
@@ -70,7 +69,7 @@ def check(answers: Answers, settings: AuditSettings, model: Model, baseline: Mod
         forward = counter.counting(network.forward if network.is_classifier else network.detections(FAINT))
         compared = baseline if answers.moved is not None and baseline and _takes_the_same(model, baseline) else None
         other = counter.counting(open_network(compared).forward) if compared else None
-        fetch = _fetcher(model, answers, data)
+        fetch = _fetcher(model, answers, data, settings.decode)
         try:
             for tried in _checks(answers, settings, fetch, forward, other):
                 answers = with_checked(answers, tried)
@@ -161,14 +160,13 @@ class _Counter:
         return run
 
 
-def _fetcher(model: Model, answers: Answers, data: JudgedData) -> Callable[[int], UInt8Array]:
+def _fetcher(model: Model, answers: Answers, data: JudgedData, decode: Decode) -> Callable[[int], UInt8Array]:
     """Return what gives the fitted image of a row of the evidence; safe in threads."""
     infos = {image.name: image for image in data.images.images}
     names, facts = answers.evidence.names, model.facts
 
     @lru_cache(_HELD)
     def fetch(number: int) -> UInt8Array:
-        fitted: UInt8Array = fit(read_image(infos[names[number]].file, facts.channels), facts.geometry)
-        return fitted
+        return read_fitted(infos[names[number]].file, facts, decode)[0]
 
     return fetch

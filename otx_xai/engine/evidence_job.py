@@ -15,7 +15,7 @@ from otx_xai.audit.evidence_files import MOST_CLASSES, EvidenceFiles, Kept
 from otx_xai.audit.evidence_reading import Setting, Stored, open_stored, read_evidence, with_more_maps
 from otx_xai.audit.evidence_table import NO_CLASS, BoxTable, Evidence
 from otx_xai.data.loader_labels import NotedLoader
-from otx_xai.engine.explaining import Images, open_session
+from otx_xai.engine.explaining import Images, open_session, tell_decoding
 from otx_xai.engine.precision_choice import settled
 from otx_xai.engine.told_by_loader import GivenNow
 from otx_xai.engine.workspace import make
@@ -273,7 +273,9 @@ def _pass(
         keep=False,
         loader=data.loader,
         recorder=EvidenceFiles(folder, kept),
+        decode=settings.decode,
     )
+    tell_decoding(facts, settings.decode)
     resume = settings.resume and data.loader is None
     session = settled(
         open_session(planned, subject.device, subject.precision, normalised=data.normalised),

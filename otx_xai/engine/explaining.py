@@ -26,7 +26,17 @@ from otx_xai.methods.table import find_method
 from otx_xai.model import Model, ModelOptions, open_for_insertion
 from otx_xai.openvino_core import first_line
 from otx_xai.postprocess.geometry import spares_size
-from otx_xai.records import Decode, ExplainMode, ImageInfo, Method, Precision, Size, TargetExplainGroup, Targets
+from otx_xai.records import (
+    Decode,
+    ExplainMode,
+    ImageInfo,
+    Method,
+    ModelFacts,
+    Precision,
+    Size,
+    TargetExplainGroup,
+    Targets,
+)
 from otx_xai.report.manifest import Manifest, write_config
 from otx_xai.report.tar_shelf import Packing
 from otx_xai.runtime import Session
@@ -231,7 +241,7 @@ def begin_run(work_dir: Place, opened: Opened, *, keep: bool) -> tuple[Run, Sess
         packing=packing,
         decode=settings.decode,
     )
-    tell_decoding(plan, settings.decode)
+    tell_decoding(plan.facts, settings.decode)
     return run, settled(
         opened.session,
         plan,
@@ -245,9 +255,8 @@ def begin_run(work_dir: Place, opened: Opened, *, keep: bool) -> tuple[Run, Sess
     )
 
 
-def tell_decoding(plan: Plan, decode: Decode) -> None:
+def tell_decoding(facts: ModelFacts, decode: Decode) -> None:
     """Say where images are decoded in full size, although less was asked for."""
-    facts = plan.facts
     if decode is Decode.FAST and facts.tiling is not None:
         logger.info("--decode fast: images are decoded in full size, since they are cut into tiles.")
     elif decode is Decode.FAST and not spares_size(facts.geometry):

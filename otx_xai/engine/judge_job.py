@@ -13,7 +13,7 @@ import numpy as np
 from otx_xai.data import search_images
 from otx_xai.data.formats import Recognised, Sample, recognise
 from otx_xai.data.loaders import LoadedImage, loaded_images
-from otx_xai.engine.explaining import Images, images_of
+from otx_xai.engine.explaining import Images, images_of, tell_decoding
 from otx_xai.engine.precision_choice import settle
 from otx_xai.errors import ConfigError, DataError
 from otx_xai.explain.plan import How, plan
@@ -42,6 +42,7 @@ _TOLD = (
     "seed",
     "device",
     "precision",
+    "decode",
 )
 """Settings that :data:`JUDGEMENT` holds: those that figures depend on, and no paths."""
 
@@ -123,6 +124,7 @@ def run_trial(work_dir: Path, model: Model, settings: JudgeSettings, data: Judge
     if ballot.refused:
         logger.info("Not judged: %s", "; ".join(f"{name}: {why}" for name, why in ballot.refused.items()))
     logger.info("Judging %s.", ", ".join(ballot.names))
+    tell_decoding(replace(model.facts, tiling=None), settings.decode)
     chosen = evenly(data.images.images, settings.images)
     known = known_of(data.annotations, chosen, model.facts.labels)
     _check_truth(settings, model, known)

@@ -14,7 +14,7 @@ from otx_xai.engine.workspace import audit_run, new_run
 from otx_xai.methods.table import method_name
 from otx_xai.model import Model, open_model
 from otx_xai.options import read_word
-from otx_xai.records import InputOptions, JudgedClass, Labels, Method, Precision, Preset, Weights
+from otx_xai.records import Decode, InputOptions, JudgedClass, Labels, Method, Precision, Preset, Weights
 from otx_xai.report import locked
 from otx_xai.settings import AuditConfig, AuditSettings, JudgeSettings
 
@@ -49,6 +49,7 @@ class JudgingJobs(EngineState):
         num_masks: int | None = None,
         tolerance: float | None = None,
         precision: Precision | str = Precision.F32,
+        decode: Decode | str = Decode.EXACT,
         batch_size: int = 1,
         seed: int = 0,
         num_steps: int | None = None,
@@ -84,6 +85,7 @@ class JudgingJobs(EngineState):
             num_masks: see :meth:`explain`.
             tolerance: see :meth:`explain`.
             precision: see :meth:`explain`; ``auto`` decides by the default maps of the first images.
+            decode: see :meth:`explain`.
             batch_size: images an inference, where the model leaves its batch open.
             seed: of masks, of the random control, and of random weights.
             num_steps: see :meth:`explain`.
@@ -104,6 +106,7 @@ class JudgingJobs(EngineState):
             weights=read_word(Weights, weights),
             labels=labels,
             precision=Precision(precision),
+            decode=Decode(decode),
             batch_size=batch_size,
             data_root=data_root,
             target_layer=target_layer,
@@ -155,6 +158,7 @@ class JudgingJobs(EngineState):
         num_masks: int | None = None,
         tolerance: float | None = None,
         precision: Precision | str = Precision.F32,
+        decode: Decode | str = Decode.EXACT,
         batch_size: int = 1,
         resume: bool = True,
         dry_run: bool = False,
@@ -193,6 +197,7 @@ class JudgingJobs(EngineState):
             num_masks: see :meth:`explain`.
             tolerance: see :meth:`explain`.
             precision: see :meth:`explain`; ``auto`` decides by the default maps of the first images.
+            decode: see :meth:`explain`; looks of images, such as sharpness, are those of what was decoded.
             batch_size: images an inference, where the model leaves its batch open.
             resume: go on with an interrupted audit of the same settings.
             dry_run: only tell, in :attr:`~otx_xai.audit.audit_result.Audit.notes`, how long it would take and how much
@@ -217,6 +222,7 @@ class JudgingJobs(EngineState):
             weights=read_word(Weights, weights),
             labels=labels,
             precision=Precision(precision),
+            decode=Decode(decode),
             batch_size=batch_size,
             data_root=data_root,
             target_layer=target_layer,

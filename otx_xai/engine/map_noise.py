@@ -40,7 +40,7 @@ def map_noise(planned: Plan, settings: AuditSettings, data: Images, count: int) 
     if planned.black_box is not None or planned.facts.tiling is not None:
         return float("nan")
     session = open_session(planned, settings.device, settings.precision, normalised=data.normalised)
-    sources = Sources(planned, data.loader, lambda _: False)
+    sources = Sources(planned, data.loader, lambda _: False, None, settings.decode)
     rng = np.random.default_rng(settings.seed)
 
     def read(source: tuple[Any, int]) -> tuple[NDArray[Any], ReadImage]:
@@ -48,8 +48,7 @@ def map_noise(planned: Plan, settings: AuditSettings, data: Images, count: int) 
         return (_shifted(tensor, planned.facts, source[1]) if source[1] else tensor), image
 
     def finish(image: ReadImage, outputs: Arrays) -> Choice:
-        height, width = image.image.shape[:2]
-        return planned.choose(outputs, (height, width), session)
+        return planned.choose(outputs, image.image_size, session)
 
     some = data.images if data.loader is not None else evenly(data.images, count)
     twice = ((image, seed) for image in islice(sources.of(some), count) for seed in (0, int(rng.integers(1, 2**31))))

@@ -137,7 +137,8 @@ class Run:
         self._explained = self._files = self._warned = self._found = 0
         self._failures: dict[str, str] = {}
         longest = needed_side(config) if dump else 0 if recorder is not None else None
-        self._sources = Sources(plan, loader, self._failures.__contains__, longest, decode)
+        least = recorder.least_side if recorder is not None and not dump else None
+        self._sources = Sources(plan, loader, self._failures.__contains__, longest, decode, least)
         self._explanations: list[Explanation] = []
 
     def execute(self, session: Session, *, resume: bool, only: Container[str] | None = None) -> ExplainRun:

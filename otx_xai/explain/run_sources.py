@@ -13,17 +13,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from otx_xai.data import read_image
 from otx_xai.data.arrays import as_channels
 from otx_xai.data.loaders import LoadedImage, loaded_images, recover_image
-from otx_xai.data.reduced import read_reduced
+from otx_xai.data.reduced import read_for_network
 from otx_xai.errors import ImageError, OtxXaiError
 from otx_xai.explain.look import as_picture
 from otx_xai.explain.plan import Plan
 from otx_xai.explain.tiled import TiledImage, read_ahead
 from otx_xai.perturb import Subject, image_subject
 from otx_xai.postprocess import fit
-from otx_xai.postprocess.geometry import spare_size
 from otx_xai.records import Decode, ImageInfo, ModelFacts, Size, UInt8Array
 from otx_xai.report.pictures import limited, limited_size
 
@@ -70,6 +68,8 @@ class Sources:
         longest: pixels that the longer side of pictures has at most, so that large images need not be kept; 0: as many
             as the image; ``None``: no picture is drawn, and a single pixel stands for it.
         decode: how files are decoded.
+        least: pixels that the longer side of pictures has at least where they may be decoded smaller; ``longest`` by
+            default.
     """
 
     def __init__(
@@ -79,12 +79,14 @@ class Sources:
         has_failed: Callable[[str], bool],
         longest: int | None = 0,
         decode: Decode = Decode.EXACT,
+        least: int | None = None,
     ) -> None:
         self._plan = plan
         self._loader = loader
         self._has_failed = has_failed
         self._longest = longest
-        self._is_fast = decode is Decode.FAST and plan.facts.tiling is None
+        self._decode = decode
+        self._least = longest if least is None else least
 
     def of(self, todo: Sequence[ImageInfo]) -> Generator[Source | Tile, None, None]:
         """Yield the images; the tiles of each where the model wants tiles, until one fails."""
@@ -121,22 +123,10 @@ class Sources:
             if isinstance(source, LoadedImage):
                 tensor, image = self._fed(source)
             else:
-                image, reduced = self._decoded(info.file)
+                image, reduced = read_for_network(info.file, self._plan.facts, self._decode, self._least)
                 tensor = fit(image, self._plan.facts.geometry, reduced)
             size = image.shape[0] * reduced, image.shape[1] * reduced
             return tensor, ReadImage(info, self._kept(image, size), size, began)
-
-    def _decoded(self, file: str) -> tuple[UInt8Array, int]:
-        """Return an image, and how much smaller it is than its file says."""
-        channels = self._plan.facts.channels
-        return read_reduced(file, channels, self._most) if self._is_fast else (read_image(file, channels), 1)
-
-    def _most(self, size: Size) -> float:
-        """Return how much smaller an image of this size may be, for the network and for the pictures."""
-        spare = spare_size(size, self._plan.facts.geometry)
-        if self._longest is None:
-            return spare
-        return min(spare, max(size) / self._longest) if self._longest else 1.0
 
     def _kept(self, image: UInt8Array, size: Size) -> UInt8Array:
         """Return what is kept of an image until its pictures are drawn: all of it where it is yet to be tiled."""

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otx_xai.data import read_image
 from otx_xai.data.arrays import as_channels
-from otx_xai.data.loaders import LoadedImage
+from otx_xai.data.reduced import read_fitted
 from otx_xai.errors import ImageError
 from otx_xai.explain.box_choice import find_boxes
 from otx_xai.explain.run_sources import Source, image_errors
@@ -31,6 +30,7 @@ from otx_xai.postprocess.detections import boxes_on_input
 from otx_xai.postprocess.proposals import Proposals
 from otx_xai.records import (
     SCORES,
+    Decode,
     Detections,
     FloatArray,
     ImageInfo,
@@ -94,6 +94,7 @@ class Network:
         device: OpenVINO device.
         stop: once set, streams end with :class:`~otx_xai.metrics.Stopped`.
         precision: of its numbers, any but ``auto``.
+        decode: how files of images are decoded.
 
     Attributes:
         facts: of the model, without tiling: images are judged as a whole, fitted into the input.
@@ -101,9 +102,16 @@ class Network:
     """
 
     def __init__(
-        self, model: Model, device: str, stop: Event | None = None, *, precision: Precision = Precision.F32
+        self,
+        model: Model,
+        device: str,
+        stop: Event | None = None,
+        *,
+        precision: Precision = Precision.F32,
+        decode: Decode = Decode.EXACT,
     ) -> None:
         self.facts = replace(model.facts, tiling=None)
+        self._decode = decode
         self.zero = _zero(self.facts)
         self._boxes = model.boxes
         self._stop = stop
@@ -154,9 +162,8 @@ class Network:
         def read(source: Source) -> tuple[UInt8Array, tuple[ImageInfo, UInt8Array, Size]]:
             info = source if isinstance(source, ImageInfo) else source.info
             with image_errors(info):
-                picture = _picture(source, self.facts.channels)
-                fitted = fit(picture, self.facts.geometry)
-            return fitted, (info, fitted, (picture.shape[0], picture.shape[1]))
+                fitted, size = self._fitted(source)
+            return fitted, (info, fitted, size)
 
         def finish(read: tuple[ImageInfo, UInt8Array, Size], outputs: Arrays) -> JudgedCase | None:
             info, fitted, size = read
@@ -170,6 +177,14 @@ class Network:
         stream = self._session.stream(sources, read, finish, outputs=outputs, whole=whole, stop=self._stop)
         with closing(stream) as results:
             yield from results
+
+    def _fitted(self, source: Source) -> tuple[UInt8Array, Size]:
+        """Return an image in the network's input, and its own size."""
+        if isinstance(source, ImageInfo):
+            return read_fitted(source.file, self.facts, self._decode)
+        called = f"Image {source.name} of the loader"
+        picture = as_channels(source.pixels.transpose(1, 2, 0), self.facts.channels, called)
+        return fit(picture, self.facts.geometry), (picture.shape[0], picture.shape[1])
 
     def score(self, case: Case, values: Any) -> float:
         """Return what the model scores for a case, in [0, 1]: a probability, or how well a box is found again."""
@@ -226,9 +241,3 @@ def _zero(facts: ModelFacts) -> UInt8Array:
     fill = image_subject(np.zeros((1, 1, channels), np.uint8), facts).fill
     zero: NDArray[np.uint8] = np.rint(np.broadcast_to(np.array(fill), channels)).astype(np.uint8)
     return zero
-
-
-def _picture(source: Source, channels: int) -> UInt8Array:
-    if isinstance(source, LoadedImage):
-        return as_channels(source.pixels.transpose(1, 2, 0), channels, f"Image {source.name} of the loader")
-    return read_image(source.file, channels)

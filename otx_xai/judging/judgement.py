@@ -92,6 +92,9 @@ class Judgement:
             return DataError.exit_code
         return EXIT_PARTIAL if self.counts.failures else 0
 
+    def __str__(self) -> str:
+        return self.summary()
+
     def summary(self) -> str:
         """Return tables and a few lines of plain text."""
         counts = self.counts

@@ -164,7 +164,8 @@ class Trial:
         """
         with interruptible(_STOPPING) as stop, one_thread_each():
             start = time.monotonic()
-            network = Network(self._model, self._settings.device, stop, precision=self._settings.precision)
+            told = self._settings
+            network = Network(self._model, told.device, stop, precision=told.precision, decode=told.decode)
             self._makers = {name: self._maker(self._model, name, stop=stop) for name in self._ballot.names}
             with progress(chosen, 0) as bar:
                 self._judge_all(network, iter(sources), chosen, bar.update)

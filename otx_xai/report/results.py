@@ -33,6 +33,10 @@ SEGMENT_LINES = 512
 class Recorder(Protocol):
     """Keeps more of each image than the journal: the evidence of an audit. Its records are those of whole lines."""
 
+    @property
+    def least_side(self) -> int:
+        """Pixels that the longer side of an image has at least, where it may be decoded smaller than it is."""
+
     def take_up(self, lines: Sequence[Line]) -> None:
         """Note which lines of an earlier run stay, before it is opened."""
 

@@ -125,7 +125,7 @@ def test_everything_is_written(done: xai.Audit) -> None:
     assert (done.folder / "index.html").stat().st_size < 2**20
     assert "FAIL" in (done.folder / "summary.md").read_text()
     assert done.page.is_file()
-    assert "FAILED: verified_background_reliance" in done.summary()
+    assert "FAILED: verified_background_reliance" in done.summary() == str(done)
     findings = [line for line in done.summary().splitlines() if line.startswith("  ")]
     assert len(findings) > 10
     assert max(map(len, findings)) <= 100

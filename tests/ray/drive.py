@@ -46,7 +46,7 @@ def opener(told: dict[str, Any], settings: Any, cores: int) -> Any:
 
         setattr(module, name, paused)
 
-    read = run_sources.read_image
+    read = run_sources.read_for_network
 
     def reading(file: str, *more: Any) -> Any:
         time.sleep(told.get("sleep", 0))
@@ -54,7 +54,7 @@ def opener(told: dict[str, Any], settings: Any, cores: int) -> Any:
             os.kill(os.getpid(), signal.SIGSEGV)
         return read(file, *more)
 
-    run_sources.read_image = reading
+    run_sources.read_for_network = reading
     places: dict[str, tuple[Any, str, bool]] = {
         "plan": (shard_plan, "write_lines", True),
         "mid": (Journal, "append", False),

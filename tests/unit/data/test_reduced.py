@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,12 +12,22 @@ import pytest
 from PIL import Image
 
 from otx_xai.data import read_image
-from otx_xai.data.reduced import jpeg_size, read_reduced
+from otx_xai.data.reduced import jpeg_size, read_fitted, read_for_network, read_reduced
 from otx_xai.data.shapes import draw_shape
 from otx_xai.errors import ImageError
 from otx_xai.postprocess import fit, place
 from otx_xai.postprocess.geometry import spare_size
-from otx_xai.records import InputGeometry, Interpolation, ResizeType, Size, UInt8Array
+from otx_xai.records import (
+    Decode,
+    InputGeometry,
+    Interpolation,
+    ModelFacts,
+    ResizeType,
+    Size,
+    Task,
+    Tiling,
+    UInt8Array,
+)
 
 AVERAGING = [Interpolation.BILINEAR, Interpolation.HAMMING, Interpolation.BICUBIC, Interpolation.LANCZOS]
 
@@ -115,3 +126,29 @@ def test_the_input_is_the_same_within_two_grey_levels(
 @pytest.mark.parametrize("interpolation", [word for word in Interpolation if word not in AVERAGING])
 def test_filters_that_look_at_single_pixels_spare_nothing(interpolation: Interpolation) -> None:
     assert spare_size((6000, 4000), InputGeometry((64, 64), interpolation=interpolation)) <= 1
+
+
+FACTS = ModelFacts(Task.CLASSIFICATION, ("cat",), InputGeometry((64, 64), interpolation=Interpolation.BILINEAR))
+
+
+@pytest.mark.parametrize(("longest", "factor"), [(None, 2), (0, 1), (400, 2), (481, 1)])
+def test_pictures_may_need_more_than_the_network(tmp_path: Path, longest: int | None, factor: int) -> None:
+    path = write(tmp_path / "a.jpg", photograph())
+    assert read_for_network(path, FACTS, Decode.FAST, longest)[1] == factor
+    assert read_for_network(path, FACTS, Decode.EXACT, longest)[1] == 1
+
+
+def test_tiles_are_cut_out_of_the_whole_image(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jpg", photograph())
+    image, factor = read_for_network(path, replace(FACTS, tiling=Tiling(100)), Decode.FAST)
+    assert (image.shape, factor) == ((640, 960, 3), 1)
+
+
+@pytest.mark.parametrize("decode", Decode)
+def test_what_is_fitted_in_comes_with_the_size_of_its_file(tmp_path: Path, decode: Decode) -> None:
+    path = write(tmp_path / "a.jpg", photograph())
+    fitted, size = read_fitted(path, FACTS, decode)
+    difference = np.abs(fitted.astype(int) - fit(read_image(path), FACTS.geometry))
+    assert size == (640, 960)
+    assert difference.any() == (decode is Decode.FAST)
+    assert np.percentile(difference, 99.9) <= 2

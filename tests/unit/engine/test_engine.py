@@ -235,7 +235,9 @@ def test_an_image_that_breaks_a_library_is_one_failure(
     assert (run.explained, len(run.failures), run.exit_code) == (8, 1, 7)
 
 
-@pytest.mark.parametrize("stage", ["explain.run_sources.read_image", "explain.plan.choose", "report.results.record"])
+@pytest.mark.parametrize(
+    "stage", ["explain.run_sources.read_for_network", "explain.plan.choose", "report.results.record"]
+)
 def test_a_fault_in_a_thread_ends_the_run(
     model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:

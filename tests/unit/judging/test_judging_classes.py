@@ -92,6 +92,7 @@ def test_judge_json_says_what_the_figures_rest_on(written: dict[str, Any]) -> No
 
 def test_the_summary_is_a_table(judgement: Judgement) -> None:
     text = judgement.summary()
+    assert str(judgement) == text
     assert text.startswith("Judged 8 of 8 images in ")
     lines = text.splitlines()
     header = next(line for line in lines if line.startswith("method"))
