@@ -24,22 +24,18 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "network"
 """Keys under which training scripts put the state dict, in the order of preference."""
 
 _AVERAGES = (
-    "state_dict_ema",
-    "model_ema",
-    "ema_state_dict",
-    "ema_model_state_dict",
-    "model_ema_state_dict",
-    "ema_model",
-    "ema",
-    "ema_weights",
-    "average_model_state",
-    "averaged_model",
-    "swa_state_dict",
-    "swa_model",
+    *(f"{name}_ema" for name in _WRAPPERS),
+    *(f"ema_{name}" for name in _WRAPPERS),
+    *(f"swa_{name}" for name in _WRAPPERS),
+    *("ema", "model_ema_state_dict", "average_model_state", "averaged_model"),
 )
 """Keys under which they put the averaged one."""
 
-_PARTS = ("ema_model.", "model_ema.", "averaged_model.", "swa_model.", "ema_net.", "ema.")
+_PARTS = (
+    *(f"{name}_ema." for name in ("model", "net", "network", "module")),
+    *(f"ema_{name}." for name in ("model", "net", "network", "module")),
+    *("averaged_model.", "swa_model.", "ema."),
+)
 """What the names of averaged weights begin with that lie among the others, as a part of the module."""
 
 _LISTS = ("shadow_params", "ema_weights")
@@ -97,7 +93,17 @@ def choose_weights(path: object, loaded: Mapping[Any, Any], wanted: Weights | No
         rest = f" --weights {others[0].kind} takes: {_listed(others)}." if others else ""
         logger.info("Weights of %s: %s.%s", path, _listed([chosen]), rest)
     tell_left_out(chosen.stored)
+    alike = _alike(loaded, chosen)
+    if alike:
+        logger.warning("%s also holds weights of these names under %s, which are not used.", path, alike)
     return chosen
+
+
+def _alike(loaded: Mapping[Any, Any], chosen: Kept) -> str:
+    """Name the keys of other weights for the same network, of which nothing tells what they are."""
+    told = {*_AVERAGES, *_LISTS, *_WRAPPERS, "current_model_state"}
+    others = {key: value for key, value in loaded.items() if key not in told and isinstance(value, Mapping)}
+    return ", ".join(repr(key) for key, value in others.items() if _inner(value)[1].keys() == chosen.stored.keys())
 
 
 def _kept(path: object, loaded: Mapping[Any, Any], wanted: Weights | None) -> list[Kept]:

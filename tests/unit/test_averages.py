@@ -53,6 +53,9 @@ FORMS: dict[str, Any] = {
     "plain": {"model": RAW, "ema": EMA},
     "ema_state_dict": {"state_dict": below("model.", RAW), "ema_state_dict": EMA},
     "ema_model": {"model_state_dict": RAW, "ema_model": below("module.", EMA)},
+    "BasicSR": {"params": RAW, "params_ema": EMA},
+    "net_ema": {"net": RAW, "net_ema": below("module.", EMA)},
+    "beside it": {"state_dict": below("net.", RAW) | below("net_ema.", EMA)},
     "callback": {"state_dict": below("model.", RAW), "callbacks": {"EMA{}": {"ema_state_dict": below("model.", EMA)}}},
     "callback, a list": {"state_dict": RAW, "callbacks": {"EMA": {"cur_step": 4, "ema_weights": [*EMA.values()]}}},
     "torch_ema": {"model": RAW, "ema": {"decay": 0.9, "num_updates": 4, "shadow_params": SHADOW}},
@@ -81,6 +84,20 @@ def saved(path: Path, content: Any) -> Path:
 def assert_equal(found: State, wanted: State, *, but: tuple[str, ...] = ()) -> None:
     assert found.keys() == wanted.keys()
     assert [name for name in wanted if not torch.equal(found[name], wanted[name])] == [*but]
+
+
+def test_weights_that_nothing_tells_of_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    content = {
+        "state_dict": RAW,
+        "polyak": EMA,
+        "optimizer": {"state": {0: EMA}},
+        "head": {"0.weight": EMA["0.weight"]},
+    }
+    found = read_checkpoint(saved(tmp_path / "last.ckpt", content))
+    assert_equal(found.state, RAW)
+    assert caplog.messages == [
+        f"{tmp_path / 'last.ckpt'} also holds weights of these names under 'polyak', which are not used."
+    ]
 
 
 @pytest.mark.parametrize("form", FORMS)
