@@ -13,6 +13,7 @@ import openvino as ov
 
 from otx_xai.errors import ModelError
 from otx_xai.graph.compiler_faults import split_before_gathers
+from otx_xai.model.onnx_nodes import unreadable_operation
 from otx_xai.model.tflite_detections import read_detections_of_tflite
 from otx_xai.openvino_core import core, first_line
 
@@ -48,6 +49,8 @@ def _read_file(path: Path) -> ov.Model:
     _check_file(path)
     if path.suffix.lower() == ".tflite":
         read_detections_of_tflite()
+    if path.suffix.lower() == ".onnx" and (fault := unreadable_operation(path)):
+        raise ModelError(f"The checkpoint {path} is broken: {fault}. Copy or export the model again.")
     try:
         model = core().read_model(path)
         _read_names(model)
