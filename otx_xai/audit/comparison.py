@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from otx_xai.errors import DataError
+from otx_xai.storage.json_text import parse_json
 
 AUDIT = "audit.json"
 SCHEMA = 1
@@ -93,7 +93,7 @@ def read_audit(path: str | Path) -> dict[str, Any]:
     if file is None:
         raise DataError(f"{str(path)!r} holds no audit; expected {AUDIT}, or the folder of it. Run `otx audit` first.")
     try:
-        content = json.loads(file.read_bytes())
+        content = parse_json(file.read_bytes())
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read: {error}. Expected the {AUDIT} of an audit.") from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:

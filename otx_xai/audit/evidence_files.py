@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -34,6 +33,7 @@ from otx_xai.postprocess import to_uint8
 from otx_xai.records import FloatArray, IntArray, Size, UInt8Array
 from otx_xai.report.explained import ExplainedImage
 from otx_xai.report.files import write_json
+from otx_xai.storage.json_text import parse_json
 
 LAYOUT = "layout.json"
 MOST_CLASSES = 10
@@ -140,7 +140,7 @@ class Layout:
             OutputError: there is none, or it is none.
         """
         try:
-            content = json.loads((folder / LAYOUT).read_bytes())
+            content = parse_json((folder / LAYOUT).read_bytes())
             best, given, features = (int(content[name]) for name in ("best", "given", "features"))
             grid = content["grid"]
             return cls(best, given, features, None if grid is None else (int(grid[0]), int(grid[1])))

@@ -14,6 +14,7 @@ from otx_xai.cli.faults import told_plainly
 from otx_xai.errors import ConfigError
 from otx_xai.options import Kind, options_of
 from otx_xai.recipe import SECTIONS, read_recipe
+from otx_xai.storage.json_text import parse_json
 
 if TYPE_CHECKING:
     from otx_xai.engine import Engine
@@ -114,7 +115,7 @@ def _listed(value: Any) -> Any:
     """Read a JSON list, such as ``["dog", 3]``, which the shell hands over as text."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
-            return json.loads(value)
+            return parse_json(value)
         except ValueError:  # [dog,3] is understood as dog,3
             return value
     return value

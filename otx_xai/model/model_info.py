@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import openvino as ov
 
 from otx_xai.errors import ModelError
 from otx_xai.records import parse_numbers
+from otx_xai.storage.json_text import parse_json
 
 _TRUE = ("true", "yes", "1")
 _FALSE = ("false", "no", "0", "")
@@ -42,8 +42,8 @@ def read_flag(info: dict[str, str], key: str) -> bool:
 def read_json(info: dict[str, str], key: str) -> Any:
     """The JSON value under ``key``, which must be there."""
     try:
-        return json.loads(info[key])
-    except json.JSONDecodeError as error:
+        return parse_json(info[key])
+    except ValueError as error:
         raise malformed(info, key, f"JSON ({error})") from error
 
 

@@ -16,6 +16,7 @@ from otx_xai.report.explained import ExplainedImage
 from otx_xai.report.files import unwritable_text, utf8, write_atomic
 from otx_xai.report.leftovers import set_aside
 from otx_xai.storage import Url, read_bytes
+from otx_xai.storage.json_text import parse_json
 
 JOURNAL = "predictions.jsonl"
 """File in the folder of a run."""
@@ -223,7 +224,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
     except ValueError:
         return None
     return entry if isinstance(entry, dict) else None

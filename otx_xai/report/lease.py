@@ -23,6 +23,7 @@ from otx_xai.errors import BusyError, OutputError
 from otx_xai.report.files import unwritable_text
 from otx_xai.storage import Url, read_bytes
 from otx_xai.storage.fetching import scratch_folder
+from otx_xai.storage.json_text import parse_json
 from otx_xai.storage.objects import remove_object, write_object
 
 logger = logging.getLogger("otx_xai")
@@ -136,7 +137,7 @@ class _Lease:
 
     def _owner(self) -> dict[str, Any]:
         try:
-            owner = json.loads(read_bytes(self._lease))
+            owner = parse_json(read_bytes(self._lease))
         except (FileNotFoundError, ValueError):
             return {}
         return owner if isinstance(owner, dict) else {}

@@ -15,6 +15,7 @@ import numpy as np
 from otx_xai.errors import OutputError
 from otx_xai.report.depots import Depot
 from otx_xai.report.files import MAP_FOLDER, unwritable_text, utf8
+from otx_xai.storage.json_text import parse_json
 
 logger = logging.getLogger("otx_xai")
 
@@ -93,7 +94,7 @@ def _objects(path: Path) -> Iterator[Any]:
     with suppress(FileNotFoundError), open(path, "rb") as file:
         for line in file:
             with suppress(ValueError):
-                yield json.loads(line)
+                yield parse_json(line)
 
 
 def _listed(entry: Mapping[str, Any]) -> Any:

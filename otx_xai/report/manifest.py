@@ -20,6 +20,7 @@ from otx_xai import __version__
 from otx_xai.errors import OutputError
 from otx_xai.report.files import write_atomic, write_json
 from otx_xai.storage import Place, read_bytes
+from otx_xai.storage.json_text import parse_json
 
 logger = logging.getLogger("otx_xai")
 
@@ -101,7 +102,7 @@ class Manifest:
             OutputError: there is a ``run.json`` that cannot be read.
         """
         try:
-            before = json.loads(read_bytes(self._path))
+            before = parse_json(read_bytes(self._path))
         except FileNotFoundError:
             return False
         except (OSError, ValueError) as error:
@@ -126,7 +127,7 @@ class Manifest:
     def kept(self, name: str) -> Any:
         """Return an entry of the run that goes on here; ``None`` where none goes on, or it has no such entry."""
         try:
-            before = json.loads(read_bytes(self._path))
+            before = parse_json(read_bytes(self._path))
         except (OSError, ValueError):  # execution tells of it
             return None
         goes_on = isinstance(before, dict) and before.get("fingerprint") == self._content["fingerprint"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from otx_xai.report import Line, write_atomic
 from otx_xai.report.journal import as_line
 from otx_xai.shards.shard_plan import ShardPlan
 from otx_xai.storage import Place, Url, read_bytes
+from otx_xai.storage.json_text import parse_json
 from otx_xai.storage.objects import read_head
 
 PARTS = "parts"
@@ -77,7 +77,7 @@ def write_part(plan: ShardPlan, number: int, names: Sequence[str], part: Part) -
 def has_part(plan: ShardPlan, number: int) -> bool:
     """Whether a shard of this very plan is done."""
     try:
-        head = json.loads(_first_line(part_file(plan, number)))
+        head = parse_json(_first_line(part_file(plan, number)))
     except (OSError, ValueError):
         return False
     return isinstance(head, dict) and head.get("plan") == plan.identity
@@ -111,7 +111,7 @@ def read_part(plan: ShardPlan, number: int) -> Part:
     """
     path = part_file(plan, number)
     try:
-        head, *rows = [json.loads(line) for line in read_bytes(path).splitlines()]
+        head, *rows = [parse_json(line) for line in read_bytes(path).splitlines()]
         names = [row["name"] for row in rows]
         if head["plan"] != plan.identity or names != [image.info.name for image in plan.images_of(number)]:
             raise ValueError("it is of other images than the plan")

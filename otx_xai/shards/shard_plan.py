@@ -18,6 +18,7 @@ from otx_xai.report.manifest import differences
 from otx_xai.shards.file_marks import NO_MARK, Mark, planned_marks, present_marks
 from otx_xai.storage import Place, Url, exists, is_url
 from otx_xai.storage.fetching import file_here
+from otx_xai.storage.json_text import parse_json
 from otx_xai.storage.objects import write_object
 
 logger = logging.getLogger("otx_xai")
@@ -100,7 +101,7 @@ class ShardPlan:
         try:
             with open(self.file, "rb") as file:
                 file.seek(self.offsets[number - 1])
-                rows = json.loads(file.readline())["images"]
+                rows = parse_json(file.readline())["images"]
             return tuple(PlannedImage(ImageInfo(*row[:3]), (row[3], row[4])) for row in rows)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _broken(self.work_dir / PLAN, error) from error
@@ -159,7 +160,7 @@ def read_plan(work_dir: Place) -> ShardPlan:
         with open(here, "rb") as file:
             lines = iter(file)
             first = next(lines, b"")
-            head = json.loads(first)
+            head = parse_json(first)
             offsets = [len(first)]
             offsets += (offsets[-1] + len(line) for line in lines)
         if head["plan"] != _FORMAT or len(offsets) != head["shards"] + 1:

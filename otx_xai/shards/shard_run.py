@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from otx_xai.runtime import Session
 from otx_xai.shards.parts import Part, has_part, part_file, read_part, write_part
 from otx_xai.shards.shard_plan import PlannedImage, ShardPlan, refuse_changed
 from otx_xai.storage import Place, Url, read_bytes, remove
+from otx_xai.storage.json_text import parse_json
 from otx_xai.storage.objects import objects_below, remove_objects
 
 logger = logging.getLogger("otx_xai")
@@ -110,9 +110,11 @@ def explain_shard(
 def lethal_images(plan: ShardPlan, number: int) -> dict[str, str]:
     """Return the images of a shard that are not tried again, and why."""
     try:
-        found: dict[str, str] = json.loads(read_bytes(plan.folder(number) / LETHAL))
+        found: dict[str, str] = parse_json(read_bytes(plan.folder(number) / LETHAL))
     except FileNotFoundError:
         return {}
+    except ValueError as error:
+        raise OutputError(f"{plan.folder(number) / LETHAL} cannot be read: {error}. Remove it.") from error
     return found
 
 
