@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from otx_xai.errors import ImageError
-from otx_xai.explain.box_choice import classes_without_map, find_boxes, predictions_of
+from otx_xai.explain.box_choice import classes_without_map, doubts, find_boxes, predictions_of
 from otx_xai.explain.box_gradients import merged_by_class, numbers_of, some_boxes, wanted_classes
 from otx_xai.explain.targets import Choice, Wanted, map_names, not_finite, require_finite
 from otx_xai.methods.spec import BoxJob, Branch, ClassJob, MethodSpec, SecondPass
@@ -196,7 +196,7 @@ def explain_boxes(
     classes = wanted_classes(predictions, wanted)
     guided = box.guide_boxes is not None
     numbers = numbers_of(predictions, classes, wanted) if guided else _wanted_boxes(detections, wanted)
-    missing = classes_without_map(predictions, wanted, facts.labels)
+    missing = doubts(detections) + classes_without_map(predictions, wanted, facts.labels)
     if not numbers:
         return Choice(predictions, (), np.zeros((0, 1, 1), np.float32), detections, missing)
 

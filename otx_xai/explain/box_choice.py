@@ -129,7 +129,12 @@ def choose_boxes(
     warnings = classes_without_box(
         targets, predictions, "the map explains next to nothing", "the maps explain next to nothing"
     )
-    return Choice(predictions, targets, shown, found, warnings + constant_maps(targets, shown))
+    return Choice(predictions, targets, shown, found, doubts(found) + warnings + constant_maps(targets, shown))
+
+
+def doubts(found: Detections) -> tuple[str, ...]:
+    """Return a warning of boxes that seem to be misread; mostly nothing."""
+    return (found.doubt,) if found.doubt else ()
 
 
 def classes_without_box(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otx_xai.explain.box_choice import classes_without_map, predictions_of
+from otx_xai.explain.box_choice import classes_without_map, doubts, predictions_of
 from otx_xai.explain.targets import Choice, Wanted, map_warning, require_finite
 from otx_xai.methods.spec import SecondPass
 from otx_xai.postprocess import min_max
@@ -42,7 +42,7 @@ def choose_with_gradients(
         ImageError: the maps are not finite.
     """
     predictions = predictions_of(found, labels)
-    missing = classes_without_map(predictions, wanted, labels)
+    missing = doubts(found) + classes_without_map(predictions, wanted, labels)
     classes = wanted_classes(predictions, wanted)
     numbers = numbers_of(predictions, classes, wanted)
     if not numbers:

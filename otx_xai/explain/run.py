@@ -134,6 +134,7 @@ class Run:
         # Evidence is passed on, and does not tell where files lie
         self._places = {image.name: image.file for image in images} if recorder is not None else {}
         self._suspicion = Suspicion(plan.facts)
+        self._doubted = False
         self._explained = self._files = self._warned = self._found = 0
         self._failures: dict[str, str] = {}
         longest = needed_side(config) if dump else 0 if recorder is not None else None
@@ -177,7 +178,7 @@ class Run:
             logger.warning(
                 "%d images have maps that say little or nothing; %s tells which, and why.", self._warned, JOURNAL
             )
-        if self._explained and not self._found and not facts.task.is_classification:
+        if self._explained and not (self._found or self._doubted or facts.task.is_classification):
             logger.warning(
                 "No box in any image has a score of %g or more. Lower --explain_config.confidence_threshold, or check "
                 "--input.* if boxes were to be expected.",
@@ -268,12 +269,22 @@ class Run:
 
     def _written(self, read: ReadImage, choice: Choice) -> tuple[Line, Explanation | None]:
         """Write the pictures of one image, and return its line."""
+        self._doubt(choice)
         seconds = time.monotonic() - read.began
         picks = choice.predictions, choice.targets, self._placed(read, choice)
         picture = as_picture(read.image, self._plan.facts.channels)
         one = ExplainedImage(read.info, picture, *picks, seconds, choice.detections, choice.warnings, choice.answer)
         line = self._results.write(one, self._plan.method)
         return line, self._explanation(one) if self._keep else None
+
+    def _doubt(self, choice: Choice) -> None:
+        """Say once that boxes seem to be misread."""
+        if choice.detections is not None and choice.detections.doubt and not self._doubted:
+            self._doubted = True
+            self._warn(
+                f"In an image, {choice.detections.doubt}. If so, these results mean nothing: name the format by "
+                "--format, or export the model with boxes that are written so."
+            )
 
     def _placed(self, read: ReadImage, choice: Choice) -> PlacedMaps:
         if read.tiled is not None:

@@ -91,6 +91,7 @@ class Detections:
         origins: where in the model's outputs the scores come from; several where a score is a product.
         turned: the turned boxes that ``boxes`` are around, ``float32`` ``(M, 5)``: centre, width and height in pixels
             of the original image, which they may exceed, angle in radians; ``None`` where boxes are upright.
+        doubt: why they look as if they were read otherwise than the model means them, in words; mostly empty.
     """
 
     boxes: FloatArray
@@ -101,6 +102,7 @@ class Detections:
     masks_fill_boxes: bool = True
     origins: tuple[ScoreOrigin, ...] = ()
     turned: FloatArray | None = None
+    doubt: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -12,10 +12,14 @@ from otx_xai.postprocess.detections import boxes_on_image, turned_on_image
 from otx_xai.postprocess.overlaps import suppress
 from otx_xai.postprocess.proposals import Proposals, one_hot
 from otx_xai.postprocess.turned_boxes import suppress_turned
-from otx_xai.records import Detections, InputGeometry, Size
+from otx_xai.records import Detections, FloatArray, InputGeometry, Size
 
 _CANDIDATES = 3000
 """Boxes that enter non-maximum suppression at most, the best ones."""
+_SHARES = 2.0
+"""Boxes of pixels are not all inside so few pixels of the corner; shares of the image are."""
+_LEAST_SIDE = 32
+"""Smaller inputs have boxes of few pixels."""
 
 
 def read_detections(
@@ -52,7 +56,27 @@ def read_detections(
         kept = _best(candidates, threshold)
     else:
         kept = _suppressed(candidates, _best(candidates, threshold)[:_CANDIDATES], iou_threshold)
-    return _on_image(candidates, kept, image_size, geometry)
+    doubt = doubt_of(candidates.boxes[kept], geometry.size)
+    return replace(_on_image(candidates, kept, image_size, geometry), doubt=doubt)
+
+
+def doubt_of(boxes: FloatArray, size: Size) -> str:
+    """Say why boxes look as if they were written otherwise than they were read; mostly nothing.
+
+    Args:
+        boxes: of one image that count, ``(M, 4)``, xyxy in pixels of the network's input.
+        size: ``(height, width)`` of the network's input.
+    """
+    if not len(boxes) or min(size) < _LEAST_SIDE:
+        return ""
+    if np.abs(boxes).max() <= _SHARES:
+        return (
+            f"all boxes lie in the first {_SHARES:g} pixels of the network's input: they seem to be shares of it (0 to "
+            "1), and were read as pixels"
+        )
+    if (boxes[:, 2:] <= boxes[:, :2]).any(axis=1).mean() > 0.5:
+        return "most boxes have no area: they seem to be written otherwise than by corners x1, y1, x2, y2"
+    return ""
 
 
 def read_proposals(

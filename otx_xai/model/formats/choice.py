@@ -26,7 +26,7 @@ from otx_xai.records import XAI_OUTPUTS, Size
 
 BOX_FORMATS: tuple[BoxFormat, ...] = (
     *four_outputs.FORMATS,
-    labelled.FORMAT,
+    *labelled.FORMATS,
     *rows.FORMATS.values(),
     *queries.FORMATS,
     *yolo.FORMATS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,11 @@ from otx_xai.errors import ModelError
 from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match, OutputPort
 from otx_xai.model.formats.evidence import BOX_NAMES
 from otx_xai.model.formats.four_outputs import find_counted
+from otx_xai.postprocess.box_coding import CORNERS, BoxCoding, decoded
 from otx_xai.records import FloatArray, ScoreOrigin, Size, Task
 
 _BOX_COLUMNS = (4, 5)
+_SHARES = BoxCoding(shares=True)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,15 @@ def _matches(outputs: DetectorOutputs) -> Match | None:
         roles["masks"] = found.masks.name
     what = "boxes" if found.masks is None else "boxes and masks"
     task = Task.DETECTION if found.masks is None else Task.INSTANCE_SEGMENTATION
-    return Match(f"{found.boxes} beside the labels {found.labels} holds {what}", roles, task)
+    return Match(
+        f"{found.boxes} beside the labels {found.labels} holds {what}", roles, task, details={"coding": CORNERS}
+    )
+
+
+def _matches_shares(outputs: DetectorOutputs) -> Match | None:
+    """Match where somebody says that it finds boxes: neither names nor shapes tell shares from pixels."""
+    match = _matches(outputs) if outputs.declared else None
+    return None if match is None else replace(match, details={"coding": _SHARES}, sure=False)
 
 
 # --- what counts as labels, boxes, scores and masks -------------------------------------------------------------------
@@ -123,7 +133,7 @@ def _decode(outputs: Arrays, match: Match, size: Size, threshold: float) -> Cand
     scores = _single(outputs, match, "scores", len(labels), 1) if apart else boxes[:, 4]
     masks, numbers = _masks(outputs, match, len(labels)), np.arange(len(labels))
     return Candidates(
-        boxes=boxes[:, :4],
+        boxes=decoded(boxes[:, :4], match.details.get("coding", CORNERS), size),
         labels=labels,
         scores=scores,
         masks=None if masks is None else _chosen(masks),
@@ -176,3 +186,10 @@ FORMAT = BoxFormat(
     _matches,
     _decode,
 )
+SHARES = BoxFormat(
+    "labelled_shares",
+    "boxes [1,N,5] or [1,N,4] as labelled has them, with corners in 0 to 1",
+    _matches_shares,
+    _decode,
+)
+FORMATS = (FORMAT, SHARES)

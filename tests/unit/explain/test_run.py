@@ -10,8 +10,10 @@ from typing import Any
 import classifiers
 import cv2
 import detectors
+import numpy as np
 import openvino as ov
 import pytest
+from openvino import opset13 as ops
 
 from otx_xai import Engine, ExplainConfig, InputOptions
 from otx_xai.errors import OutputError
@@ -180,6 +182,27 @@ def test_a_run_that_is_cut_short_anywhere_leaves_nothing_behind_in_the_end(
     assert run.resumed == (2 if stages == ["put"] else COUNT - 1)
     assert pictures(out) == listed(out)
     assert len(listed(out)) == COUNT - 1
+
+
+def test_boxes_that_seem_to_be_misread_are_told_once(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = ops.parameter([1, 3, 64, 64], np.float32, name="image")
+    nothing = ops.multiply(ops.reduce_mean(image, np.array([1, 2, 3]), False), np.float32(0))
+    boxes = ops.add(np.float32([[[0.1, 0.2, 0.5, 0.4, 0.9], [0.5, 0.5, 1, 1, 0.8]]]), nothing)
+    labels = ops.convert(ops.add(np.float32([[0, 1]]), nothing), "i64")
+    for node, name in ((boxes, "boxes"), (labels, "labels")):
+        node.output(0).get_tensor().set_names({name})
+    ov.save_model(ov.Model([ops.result(boxes), ops.result(labels)], [image], "shares"), tmp_path / "model.xml")
+    told = []
+    for name in (None, "labelled_shares"):
+        caplog.clear()
+        out = tmp_path / str(name)
+        explain(tmp_path / "model.xml", photos, out, labels=["a", "b"], format=name, num_masks=4)
+        told.append(
+            sum("they seem to be shares of it (0 to 1), and were read as pixels" in one for one in caplog.messages)
+        )
+    assert told == [1, 0]
 
 
 @pytest.mark.parametrize(("threshold", "told"), [(1.0, True), (0.01, False)])

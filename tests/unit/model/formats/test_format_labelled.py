@@ -170,3 +170,28 @@ def test_numbers_that_are_none_pass() -> None:
     given = labelled_arrays()
     given["boxes"][0, 0, 4] = np.nan
     assert read_detections(given, DETECTOR, (100, 200), PLAIN).labels.tolist() == [0]
+
+
+def test_shares_are_read_where_the_user_says_so() -> None:
+    outputs = described(model_of(("boxes", "f32", [1, -1, 4]), LABELS, ("scores", "f32", [1, -1])), size=PLAIN.size)
+    assert find_format(outputs).format.name == "labelled"
+    pixels = labelled_arrays()
+    corners, scores = pixels["boxes"][..., :4], pixels["boxes"][..., 4]
+    given = {"boxes": corners / np.float32([200, 100, 200, 100]), "scores": scores, "labels": pixels["labels"]}
+    found = read_detections(given, find_format(outputs, "labelled_shares"), (100, 200), PLAIN, threshold=0.1)
+    expected = read_detections(pixels, DETECTOR, (100, 200), PLAIN, threshold=0.1)
+    np.testing.assert_allclose(found.boxes, expected.boxes, rtol=1e-5)
+    assert (found.doubt, expected.doubt) == ("", "")
+    doubt = read_detections(given, find_format(outputs), (100, 200), PLAIN, threshold=0.1).doubt
+    assert doubt.startswith("all boxes lie in the first 2 pixels of the network's input: they seem to be shares of it")
+
+
+def test_boxes_without_area_are_doubted() -> None:
+    boxes = np.array([[150, 50, 20, 20, 0.9], [90, 60, 30, 10, 0.8], [10, 10, 40, 40, 0.7]], np.float32)
+    arrays = {"boxes": boxes[None], "labels": np.array([[0, 1, 2]])}
+    found = read_detections(arrays, DETECTOR, (100, 200), PLAIN)
+    assert found.doubt == "most boxes have no area: they seem to be written otherwise than by corners x1, y1, x2, y2"
+    assert len(found) == 1
+    arrays["boxes"][0, 0, :4] = 1, 1, 5, 5
+    assert read_detections(arrays, DETECTOR, (100, 200), PLAIN).doubt == ""
+    assert read_detections(arrays, DETECTOR, (100, 200), PLAIN, threshold=0.95).doubt == ""
