@@ -13,6 +13,7 @@ from openvino import opset13 as ops
 
 from otx_xai.gradients.formulas import number
 from otx_xai.gradients.sweep import find_way, obstacle, sweep
+from otx_xai.graph.compiler_faults import own_factors
 from otx_xai.graph.surgery import Twin, add_outputs
 from otx_xai.graph.view import View
 
@@ -41,7 +42,9 @@ def gradients(
     Raises:
         GraphError: gradients cannot pass an operation between, or no way of real numbers leads there.
     """
-    return sweep(seeded, wrt, stacked=several)
+    found = sweep(seeded, wrt, stacked=several)
+    own_factors(found)
+    return found
 
 
 def missing_rules(outputs: Iterable[ov.Output], wrt: Iterable[ov.Output]) -> list[str]:
