@@ -21,7 +21,7 @@ from otx_xai.records import UInt8Array
 
 _RGB = 256
 """``cv2.IMREAD_COLOR_RGB``, which OpenCV 4.10 does not know."""
-_COLOUR = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR)
+_GIVES_RGB = hasattr(cv2, "IMREAD_COLOR_RGB")
 _OPENCV = ("JPEG", "PNG", "BMP", "WebP", "PNM", "JPEG 2000")
 _PILLOW = ("GIF", "AVIF", "ICO", "TGA", "DDS", "QOI")
 
@@ -41,12 +41,10 @@ def decode_picture(data: bytes, kind: str, path: str | Path) -> UInt8Array:
         ImageError: it is broken, cut short, or of a kind that nothing here decodes.
     """
     if kind in _OPENCV:
-        image = by_opencv(checked(data, kind, path), _COLOUR, path)
+        image = rgb_by_opencv(checked(data, kind, path), cv2.IMREAD_COLOR, path)
         if image is None:
             raise ImageError(broken_text(path, kind, "its content cannot be decoded"))
-        # Turned in place, channels of large pictures cost a third of their decoding
-        rgb: UInt8Array = image if _COLOUR == _RGB else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-        return rgb
+        return image
     if kind in _PILLOW:
         return colours(by_pillow(data, kind, path))
     raise ImageError(
@@ -65,6 +63,22 @@ def checked(data: bytes, kind: str, path: str | Path) -> bytes:
     if kind == "JPEG" and not _jpeg_is_complete(data):
         raise ImageError(broken_text(path, "JPEG", "its end marker is missing, so the file is cut short"))
     return data
+
+
+def rgb_by_opencv(data: bytes, flags: int, path: str | Path) -> UInt8Array | None:
+    """Decode a picture with OpenCV to RGB; ``None`` where it cannot.
+
+    Args:
+        data: the file.
+        flags: for BGR: ``cv2.IMREAD_COLOR``, or one of those that reduce the size. OpenCV is asked for RGB where it can
+            give it, since turning the channels of large pictures costs a third of their decoding.
+        path: for errors.
+
+    Raises:
+        ImageError: it is too large.
+    """
+    image = by_opencv(data, flags & ~cv2.IMREAD_COLOR | _RGB if _GIVES_RGB else flags, path)
+    return image if image is None or _GIVES_RGB else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def by_opencv(data: bytes, flags: int, path: str | Path) -> NDArray[Any] | None:

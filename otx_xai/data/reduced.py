@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 
-from otx_xai.data.decoders import by_opencv, checked
+from otx_xai.data.decoders import checked, rgb_by_opencv
 from otx_xai.data.file_kinds import kind_of
 from otx_xai.data.reading import decode_image, read_file, read_image
 from otx_xai.postprocess import fit
@@ -94,10 +94,9 @@ def read_reduced(path: str | Path, channels: int, most: Callable[[Size], float])
     if size is not None:
         limit = min(most(size), most(size[::-1]))  # whichever way it is turned by its EXIF data
         factor = next((one for one in FACTORS if one <= limit and not (size[0] % one or size[1] % one)), 1)
-        image = by_opencv(checked(data, "JPEG", path), _FLAGS[factor], path) if factor > 1 else None
+        image = rgb_by_opencv(checked(data, "JPEG", path), _FLAGS[factor], path) if factor > 1 else None
         if image is not None and sorted(side * factor for side in image.shape[:2]) == sorted(size):
-            rgb: UInt8Array = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-            return rgb, factor
+            return image, factor
     return decode_image(data, path, channels), 1
 
 

@@ -35,8 +35,9 @@ class PictureWriter:
     """Writes the maps of an image in grey, their overlays, or both.
 
     * ``<stem>_class_<label>_saliency_map.png``: the map, at the size of the image (or of the network's map),
-    * ``<stem>_class_<label>_overlay.png``: the map over the image, captioned with class and score, and on it the boxes
-      of this class (all boxes on the map of the whole image), and the outlines of their masks,
+    * ``<stem>_class_<label>_overlay.png``: the map over the image, captioned with class, score and the scale of its
+      colours, where there is room, and on it the boxes of this class (all boxes on the map of the whole image), and the
+      outlines of their masks,
 
     without ``_class_<label>`` for a map of the whole image, with ``_box_<n>`` behind it for the map of a single box,
     ``n`` being its number, and with ``.jpg`` for JPEG. None is larger than ``config.max_size`` says.
@@ -79,7 +80,7 @@ class PictureWriter:
             yield f"{stem}_saliency_map", to_uint8(shown)
         if small is not None and laid is not None:
             picture = overlay_of(explained, target, small, laid, config)
-            yield f"{stem}_overlay", annotate(picture, caption(target), in_place=True)
+            yield f"{stem}_overlay", annotate(picture, caption(target), in_place=True, scale=config.colormap)
 
     def _target_part(self, target: Prediction) -> str:
         if target.target == PER_IMAGE_TARGET:

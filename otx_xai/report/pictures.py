@@ -86,7 +86,7 @@ def overlay(image: UInt8Array, map: FloatArray, weight: float = 0.5, colours: Co
     return blended
 
 
-def annotate(picture: UInt8Array, text: str, *, in_place: bool = False) -> UInt8Array:
+def annotate(picture: UInt8Array, text: str, *, in_place: bool = False, scale: Colormap | None = None) -> UInt8Array:
     """Write a caption over the top of a picture: white on a darkened band.
 
     The letters grow with the square root of the picture's shorter side. A text that is too long gets an ellipsis, so
@@ -97,6 +97,7 @@ def annotate(picture: UInt8Array, text: str, *, in_place: bool = False) -> UInt8
         picture: RGB ``uint8`` ``(H, W, 3)``.
         text: one line.
         in_place: write over ``picture`` itself rather than a copy.
+        scale: the colours of the map on it, shown from low to high at the end of the band where there is room.
 
     Returns:
         The picture with the caption; without it where nothing fits, or it would hide the picture.
@@ -110,7 +111,41 @@ def annotate(picture: UInt8Array, text: str, *, in_place: bool = False) -> UInt8
     if shown and len(band) <= LARGEST_PART * height:
         cv2.convertScaleAbs(band, dst=band, alpha=0.35)
         write(band, shown, pad, size, _WHITE)
+        if scale is not None:
+            _add_scale(band, pad + text_width(shown, size), pad, size * 3 // 4, scale)
     return annotated
+
+
+def _add_scale(band: UInt8Array, taken: int, pad: int, letters: int, colours: Colormap) -> None:
+    """Show the scale of colours at the right end of a band, unless it would come near what is taken of its left."""
+    scale, mask = _small_scale(colours, letters)
+    top, left = (len(band) - len(scale)) // 2, band.shape[1] - pad - scale.shape[1]
+    if top >= 0 and left >= taken + 2 * pad:
+        cv2.copyTo(scale, mask, band[top : top + len(scale), left : left + scale.shape[1]])
+
+
+@lru_cache(maxsize=8)
+def _small_scale(colours: Colormap, letters: int) -> tuple[UInt8Array, UInt8Array]:
+    """Return a scale with white words, RGB on black, and a mask of what belongs to it, ``(h, w)``."""
+    width = 6 * letters + sum(text_width(word, letters) for word in _ENDS)
+    scale = np.zeros((letters * 5 // 4, width, 3), np.uint8)
+    _draw_scale(scale, 0, width, letters, _WHITE, colours, thickness=max(2, letters // 4))
+    return scale, scale.max(axis=2)
+
+
+def _draw_scale(
+    line: UInt8Array, left: int, right: int, letters: int, ink: Colour, colours: Colormap, thickness: int
+) -> bool:
+    """Draw the scale of colours into a line, with words at its ends; return whether there is room for it."""
+    low, high = (text_width(word, letters) for word in _ENDS)
+    start, end = left + low + letters // 2, right - high - letters // 2
+    if end - start < 2 * letters:
+        return False
+    write(line, _ENDS[0], left, letters, ink)
+    write(line, _ENDS[1], end + letters // 2, letters, ink)
+    top = (len(line) - thickness) // 2
+    line[top : top + thickness, start:end] = colormap(np.linspace(0, 1, end - start, dtype=np.float32)[None], colours)
+    return True
 
 
 def sheet(
@@ -154,16 +189,9 @@ def _scale_row(colours: Colormap, width: int, tile_size: Size) -> UInt8Array:
     """Draw the scale of colours, as wide as a tile, with words at its ends."""
     letters = letter_size(min(tile_size)) * 4 // 5
     strip = _paper(_MARGIN + letters * 3 // 2, width)
-    line = strip[_MARGIN:]
-    low, high = (text_width(word, letters) for word in _ENDS)
-    left, right = _MARGIN + low + letters // 2, _MARGIN + tile_size[1] - high - letters // 2
-    if right - left < 2 * letters:
-        return _paper(0, width)
-    write(line, _ENDS[0], _MARGIN, letters, _INK)
-    write(line, _ENDS[1], right + letters // 2, letters, _INK)
-    ramp = np.linspace(0, 1, right - left, dtype=np.float32)[None]
-    line[letters // 2 : letters * 3 // 2 - letters // 2, left:right] = colormap(ramp, colours)
-    return strip
+    thickness = letters * 3 // 2 - letters // 2 * 2
+    fits = _draw_scale(strip[_MARGIN:], _MARGIN, _MARGIN + tile_size[1], letters, _INK, colours, thickness=thickness)
+    return strip if fits else _paper(0, width)
 
 
 def _balanced_columns(count: int) -> int:

@@ -12,6 +12,7 @@ import pytest
 from otx_xai.errors import LabelError, OutputError
 from otx_xai.postprocess import to_image, to_uint8
 from otx_xai.records import (
+    Colormap,
     DumpContent,
     ExplainConfig,
     ImageFormat,
@@ -218,7 +219,7 @@ class TestWriters:
         assert sorted(f"saliency_map/{name}" for name in os.listdir(tmp_path / "saliency_map")) == sorted(files)
         on_image = to_image(item.maps, (30, 40), GEOMETRY)
         np.testing.assert_array_equal(read(tmp_path / files[2]), to_uint8(on_image[1]))
-        expected = annotate(overlay(item.image, on_image[0]), "tabby cat 0.93")
+        expected = annotate(overlay(item.image, on_image[0]), "tabby cat 0.93", scale=Colormap.TURBO)
         np.testing.assert_array_equal(read(tmp_path / files[1])[..., ::-1], expected)
 
     def test_network_resolution(self, tmp_path):
@@ -283,7 +284,7 @@ class TestWriters:
         expected = cv2.resize(whole, (100, 75), interpolation=cv2.INTER_AREA)
         np.testing.assert_allclose(read(tmp_path / files[0]) / 255, expected, atol=0.03)
         laid = to_image(item.maps, (300, 401), GEOMETRY, size=(75, 100))[0]
-        expected = annotate(overlay(small, laid), "tabby cat 0.93")
+        expected = annotate(overlay(small, laid), "tabby cat 0.93", scale=Colormap.TURBO)
         np.testing.assert_array_equal(read(tmp_path / files[1])[..., ::-1], expected)
         assert read(tmp_path / self.write(tmp_path, item, max_size=0)[0]).shape == (300, 401)
         assert read(tmp_path / self.write(tmp_path, item)[0]).shape == (300, 401), "small ones are as they are"

@@ -138,6 +138,29 @@ def test_annotate_changes_a_copy_at_the_top(letters, size, text):
         np.testing.assert_array_equal(annotated, picture)
 
 
+@pytest.mark.parametrize("colours", Colormap)
+@pytest.mark.parametrize("size", [(375, 500), (60, 240), (1500, 2000)])
+def test_the_scale_stands_behind_the_caption(letters, colours, size):
+    picture = noise(*size)
+    plain, scaled = annotate(picture, "cat 0.93"), annotate(picture, "cat 0.93", scale=colours)
+    changed = (plain != scaled).any(axis=2)
+    band = lettering.band_height(min(size))
+    columns = np.flatnonzero(changed.any(axis=0))
+    assert not changed[band:].any()
+    assert columns[0] > lettering.text_width("cat 0.93", lettering.letter_size(min(size)))
+    assert columns[-1] < size[1]
+    ramp = colormap(np.linspace(0, 1, 9, dtype=np.float32)[None], colours)[0]
+    for colour in ramp.astype(int):
+        near = np.abs(scaled[:band][changed[:band]].astype(int) - colour).max(axis=1) <= 40
+        assert near.any()
+
+
+@pytest.mark.parametrize(("size", "text"), [((375, 500), "a long name " * 4 + "0.50"), ((200, 90), "cat 0.93")])
+def test_a_scale_without_room_is_left_out(letters, size, text):
+    picture = noise(*size)
+    np.testing.assert_array_equal(annotate(picture, text, scale=Colormap.TURBO), annotate(picture, text))
+
+
 @pytest.mark.parametrize("width", [60, 100, 224, 500])
 @pytest.mark.parametrize("text", TEXTS)
 def test_text_is_shortened_to_fit_and_keeps_its_score(letters, text, width):
