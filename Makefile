@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture lint format wheel bench clients models page ray stores docs clean
+.PHONY: help demo test torture lint format wheel bench clients models page ray stores docs notebooks clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -62,6 +62,9 @@ docs: $(STAMP) ## build the pages in docs/ and the API reference into docs/_buil
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build
 	@echo "docs/_build/index.html"
 
+notebooks: $(STAMP) .notebooks/.installed ## execute the notebooks in docs/notebooks anew, in some minutes, and keep what they show
+	PYTHONPATH=.notebooks $(BIN)/python docs/notebooks/execute.py
+
 clean: ## remove what the targets made, except environments
 	rm -rf out docs/_build build dist .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
@@ -85,6 +88,11 @@ clean: ## remove what the targets made, except environments
 # A server that follows S3's protocol, and s3fs: 130 MB that nothing else needs.
 .stores/.installed: $(STAMP)
 	$(BIN)/python -m pip install --quiet --target .stores s3fs 'moto[s3]' flask flask-cors
+	@touch $@
+
+# What runs notebooks: 110 MB that nothing else needs.
+.notebooks/.installed: $(STAMP)
+	$(BIN)/python -m pip install --quiet --target .notebooks nbclient nbformat ipykernel ipywidgets
 	@touch $@
 
 # Ultralytics, which is under the AGPL, is in this environment only. It brings an OpenCV that clashes with ours.
