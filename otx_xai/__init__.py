@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from otx_xai.explain.explanation import Explanation
     from otx_xai.judging import Judgement
     from otx_xai.records import (
+        AuditConfig,
         Colormap,
         DumpContent,
         ExplainConfig,
@@ -39,11 +40,10 @@ if TYPE_CHECKING:
         TargetExplainGroup,
         Task,
     )
-    from otx_xai.settings import AuditConfig
 
 _HOME = {
     "Audit": "otx_xai.audit.audit_result",
-    "AuditConfig": "otx_xai.settings",
+    "AuditConfig": "otx_xai.records",
     "SaliencyCallback": "otx_xai.callbacks",
     "Comparison": "otx_xai.explain.comparing",
     "compare": "otx_xai.explain.comparing",

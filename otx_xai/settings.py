@@ -20,7 +20,7 @@ from otx_xai.records import (
     JUDGED,
     SPREAD,
     WRITTEN,
-    AuditReport,
+    AuditConfig,
     Decode,
     ExplainConfig,
     ExplainMode,
@@ -133,7 +133,7 @@ class RunSettings:
     work_dir: str | Path | None = option(
         None,
         "FOLDER",
-        "results; otx-workspace/<timestamp> by default; `otx explain` also writes to a URL",
+        "results; otx-workspace/<timestamp> by default; `otx explain` and `otx audit` also write to a URL",
         WRITTEN,
         decides=False,
         is_path=True,
@@ -180,7 +180,35 @@ class RunSettings:
 
 
 @dataclass(frozen=True)
-class ExplainSettings(RunSettings):
+class SpreadSettings(RunSettings):
+    """What runs are told that can be done in shards, by several processes.
+
+    Raises:
+        ConfigError: a shard is none, or two ways of spreading are named.
+    """
+
+    shard: str | None = option(
+        None,
+        "K/N",
+        "only the K-th of N parts of the images, such as 3/64; `otx merge` puts them together",
+        SPREAD,
+        decides=False,
+    )
+    shard_size: int = option(512, "N", "images a shard at most, with --ray", SPREAD, decides=False)
+    ray: RayOptions = section(RayOptions, SPREAD, decides=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.shard is not None:
+            read_shard(self.shard)
+        if self.shard is not None and self.ray.address is not None:
+            raise ConfigError("--shard and --ray were both given; expected one: Ray explains all shards.")
+        if self.shard_size < 1:
+            raise ConfigError(f"--shard_size is {self.shard_size}; expected at least 1.")
+
+
+@dataclass(frozen=True)
+class ExplainSettings(SpreadSettings):
     """The settings of one run of explaining; :meth:`otx_xai.Engine.explain` says what each means.
 
     The name of the method stays as it is given; the table of methods reads it.
@@ -223,30 +251,14 @@ class ExplainSettings(RunSettings):
     resume: bool = option(
         True, "BOOL", "go on with an interrupted run of the same settings, else begin anew", WRITTEN, decides=False
     )
-    shard: str | None = option(
-        None,
-        "K/N",
-        "explain only the K-th of N parts, such as 3/64; `otx merge` puts them together",
-        SPREAD,
-        decides=False,
-    )
-
-    shard_size: int = option(512, "N", "images a shard at most, with --ray", SPREAD, decides=False)
-    ray: RayOptions = section(RayOptions, SPREAD, decides=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         read_words(self, explain_mode=ExplainMode, pack=Pack)
-        if self.shard is not None:
-            read_shard(self.shard)
         if self.pack_size < 1:
             raise ConfigError(f"--pack_size is {self.pack_size}; expected at least 1.")
         if self.pack is not None and not self.dump:
             raise ConfigError("--pack was given, and no pictures are written. Add --dump True, or leave --pack out.")
-        if self.shard is not None and self.ray.address is not None:
-            raise ConfigError("--shard and --ray were both given; expected one: Ray explains all shards.")
-        if self.shard_size < 1:
-            raise ConfigError(f"--shard_size is {self.shard_size}; expected at least 1.")
 
 
 @dataclass(frozen=True)
@@ -287,51 +299,7 @@ class JudgeSettings(RunSettings):
 
 
 @dataclass(frozen=True)
-class AuditConfig:
-    """How an audit is made, apart from the model and the data.
-
-    Args:
-        max_images: images at most, spread evenly over all that are found; all by default.
-        check_images: images at most of each check that changes pixels; 0: nothing is checked.
-        report: the page: ``full``, ``single`` (one file of at most 200 images) or ``noimages`` (no pixels at all).
-        metadata: a CSV file with an image a line, whose first column names them; its other columns become slices.
-        confidence_threshold: score in [0, 1] from which a detector's box counts as found.
-    """
-
-    max_images: int | None = option(
-        None, "N", "images at most, spread evenly over all that are found; all by default", AUDITED
-    )
-    check_images: int = option(48, "N", "images at most of each check that changes pixels; 0: no checks", AUDITED)
-    metadata: str | Path | None = option(
-        None,
-        "FILE",
-        "CSV with an image a line, named in its first column: the others are slices",
-        AUDITED,
-        is_path=True,
-    )
-    confidence_threshold: float | None = option(
-        None, "0-1", "score from which a box counts as found; the model's own, or 0.5", AUDITED
-    )
-    report: AuditReport = option(
-        AuditReport.FULL,
-        "WORD",
-        f"{words(AuditReport)}: the page with all images, one file of 200 at most, or one without pixels",
-        WRITTEN,
-        decides=False,
-    )
-
-    def __post_init__(self) -> None:
-        read_words(self, report=AuditReport)
-        if self.max_images is not None and self.max_images < 1:
-            raise ConfigError(f"--max_images is {self.max_images}; expected at least 1.")
-        if self.check_images < 0:
-            raise ConfigError(f"--check_images is {self.check_images}; expected 0, or a number of images.")
-        if self.confidence_threshold is not None and not 0 <= self.confidence_threshold <= 1:
-            raise ConfigError(f"--confidence_threshold is {self.confidence_threshold}; expected a number from 0 to 1.")
-
-
-@dataclass(frozen=True)
-class AuditSettings(AuditConfig, RunSettings):
+class AuditSettings(AuditConfig, SpreadSettings):
     """The settings of one audit; :meth:`otx_xai.Engine.audit` says what each means.
 
     Raises:
@@ -364,8 +332,10 @@ class AuditSettings(AuditConfig, RunSettings):
     )
 
     def __post_init__(self) -> None:
-        RunSettings.__post_init__(self)
+        SpreadSettings.__post_init__(self)
         AuditConfig.__post_init__(self)
+        if self.dry_run and (self.shard is not None or self.ray.address is not None):
+            raise ConfigError("--dry_run was given beside --shard or --ray; expected one: it looks at 16 images only.")
 
 
 def absolute(path: str | Path) -> str:

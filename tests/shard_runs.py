@@ -60,5 +60,6 @@ def _comparable(content: bytes, work_dir: Path) -> bytes:
     if b"\0" in content:
         return hashlib.sha256(content).hexdigest().encode()
     content = content.replace(str(work_dir).encode(), b"WORK_DIR")
-    content = re.sub(rb'"seconds": [\d.e-]+', b'"seconds": 0', content)
-    return re.sub(rb'"started": "[^"]+"', b'"started": ""', content)
+    content = re.sub(rb'"seconds": ?[\d.e-]+', b'"seconds": 0', content)
+    content = re.sub(rb'"started": ?"[^"]+"', b'"started": ""', content)
+    return re.sub(rb'"created": ?"[^"]+"', b'"created": ""', content)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from otx_xai.audit.findings import Finding, FindingState
 from otx_xai.audit.gates import Figure, GateResult, Verdict
 from otx_xai.audit.statistics import said
 from otx_xai.audit.wording import counted
 from otx_xai.errors import EXIT_GATE, EXIT_INTERRUPTED, EXIT_PARTIAL, DataError
+from otx_xai.storage import Place
 
 FOLDER, PAGE = "audit", "index.html"
 """Folder of an audit in its work directory, and the page in it."""
@@ -35,10 +35,10 @@ class Audit:
         notes: what could not be asked or checked, and why, in sentences.
         seconds: time it took.
         interrupted: whether it was stopped; findings are missing then.
-        dry: nothing was audited; ``notes`` say how long it would take.
+        dry: nothing was concluded; ``notes`` say how long it would take, or which shard of the evidence was taken.
     """
 
-    folder: Path
+    folder: Place
     verdict: Verdict
     findings: tuple[Finding, ...]
     metrics: Mapping[str, Figure]
@@ -51,7 +51,7 @@ class Audit:
     dry: bool = False
 
     @property
-    def page(self) -> Path:
+    def page(self) -> Place:
         """The page, to be opened in a browser."""
         return self.folder / PAGE
 
@@ -65,7 +65,7 @@ class Audit:
         """What ``otx`` ends with; see :mod:`otx_xai.errors`."""
         if self.interrupted:
             return EXIT_INTERRUPTED
-        if not self.images:
+        if not self.images and not (self.dry and not self.failures):  # a shard may have no image
             return DataError.exit_code
         if not self.passed:
             return EXIT_GATE

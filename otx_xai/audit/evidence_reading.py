@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from otx_xai.audit.evidence_table import NO_CLASS, BoxTable, Evidence, MapTable,
 from otx_xai.audit.image_looks import LOOKS
 from otx_xai.errors import OutputError
 from otx_xai.records import InputGeometry, IntArray, MapGrid, Task
-from otx_xai.report.journal import JOURNAL, read_journal
+from otx_xai.report.journal import JOURNAL, each_record
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,16 @@ class Stored:
 
     def thumbnails(self) -> Iterator[bytes]:
         """Yield the JPEG file of each image; empty where there is none."""
-        ends = self.images["thumbnails_end"]
+        ends = self.images["thumbnails_end"][self.rows]
         with open(self.folder / "thumbnails.bin", "rb") as file:
-            for row in self.rows.tolist():
-                start = int(ends[row - 1]) if row else 0
-                file.seek(start)
-                yield file.read(int(ends[row]) - start)
+            for end, size in zip(ends.tolist(), self.thumbnail_sizes().tolist(), strict=True):
+                file.seek(end - size)
+                yield file.read(size)
+
+    def thumbnail_sizes(self) -> IntArray:
+        """Return the bytes of the JPEG file of each image."""
+        ends = np.asarray(self.images["thumbnails_end"], np.int64)
+        return np.diff(ends, prepend=0)[self.rows]
 
     def spans(self, name: str) -> tuple[IntArray, IntArray]:
         """Return which records of another file each image has: the image of each, ``(M,)``, and its row, ``(M,)``."""
@@ -84,18 +89,34 @@ def open_stored(folder: Path) -> Stored:
     Raises:
         OutputError: they are missing or broken.
     """
-    lines = read_journal(folder / JOURNAL)
-    names = tuple(str(line["name"]) for line in lines)
+    return open_records(folder, each_record(folder / JOURNAL))
+
+
+def open_records(folder: Path, lines: Iterable[Mapping[str, Any]]) -> Stored:
+    """Open the records that lines tell of.
+
+    Args:
+        folder: of the records.
+        lines: of a journal; nothing is kept of them but the name and the row of each.
+
+    Raises:
+        OutputError: they are missing or broken.
+    """
+    names: list[str] = []
+    numbers = array("q")
     try:
-        rows = np.array([int(line["row"]) for line in lines], np.int64)
+        for line in lines:
+            names.append(str(line["name"]))
+            numbers.append(int(line["row"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise OutputError(f"{folder / JOURNAL} is the journal of no audit: a line has no row ({error}).") from error
-    layout = Layout.read(folder) if lines else Layout(0, 1, 0)
+        raise OutputError(f"The journal of {folder} is that of no audit: a line has no row ({error}).") from error
+    rows = np.array(numbers, np.int64)
+    layout = Layout.read(folder) if names else Layout(0, 1, 0)
     images = _mapped(folder / "images.bin", layout.image)
     if len(rows) and int(rows.max()) >= len(images):
         raise OutputError(f"The evidence in {folder} is shorter than its journal. Run the audit anew.")
     maps = _mapped(folder / "maps.bin", layout.map)
-    return Stored(folder, names, rows, layout, images, maps, _mapped(folder / "boxes.bin", layout.box))
+    return Stored(folder, tuple(names), rows, layout, images, maps, _mapped(folder / "boxes.bin", layout.box))
 
 
 def read_evidence(

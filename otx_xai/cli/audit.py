@@ -6,7 +6,7 @@ import argparse
 from dataclasses import fields
 from typing import Any, NoReturn
 
-from otx_xai.cli.parsing import add_record, engine_for, make_parser
+from otx_xai.cli.parsing import add_record, engine_for, make_parser, spelled_out
 from otx_xai.errors import EXIT_GATE, ConfigError
 
 _EXAMPLES = """\
@@ -42,9 +42,10 @@ def run(verb: str, argv: list[str]) -> int:
     """Audit, or compare two audits, and return the exit code."""
     if argv[:1] == ["compare"]:
         return _compare(argv[1:])
-    from otx_xai.settings import AuditConfig, AuditSettings
+    from otx_xai.records import AuditConfig
+    from otx_xai.settings import AuditSettings
 
-    engine, settings = engine_for(AuditSettings, audit_parser(), verb, argv)
+    engine, settings = engine_for(AuditSettings, audit_parser(), verb, spelled_out(argv))
     own = {field.name: settings.pop(field.name) for field in fields(AuditConfig)}
     done = engine.audit(audit_config=AuditConfig(**own), **settings)
     print(done.summary())

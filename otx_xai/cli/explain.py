@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from otx_xai.cli.parsing import add_record, engine_for, make_parser
+from otx_xai.cli.parsing import add_record, engine_for, make_parser, spelled_out
 
 _EXAMPLES = """\
 examples:
@@ -24,11 +23,6 @@ def run(verb: str, argv: list[str]) -> int:
     done = engine.explain(**settings, keep_explanations=False)
     print(done.summary())
     return done.exit_code
-
-
-def spelled_out(argv: list[str]) -> list[str]:
-    """Write ``--ray WHERE`` as ``--ray.address WHERE``, which stands beside ``--ray.actors``."""
-    return [re.sub("^--ray(?==|$)", "--ray.address", word) for word in argv]
 
 
 def explain_parser() -> Any:

@@ -14,12 +14,15 @@ class _MergeParser(argparse.ArgumentParser):
     def __init__(self) -> None:
         super().__init__(
             "otx merge",
-            description="put the shards of a run together: predictions.jsonl, run.json and config.yaml",
+            description="put the shards of a run together: predictions.jsonl, run.json and config.yaml; of an audit "
+            "the evidence, which `otx audit` without --shard concludes from",
             epilog="Ends with 6 where shards are missing, and names them.",
             allow_abbrev=False,
         )
         self.add_argument(
-            "work_dir", metavar="WORK_DIR", help="folder that `otx explain --shard` was given as --work_dir"
+            "work_dir",
+            metavar="WORK_DIR",
+            help="folder that `otx explain` or `otx audit` --shard was given as --work_dir",
         )
 
     def error(self, message: str) -> NoReturn:

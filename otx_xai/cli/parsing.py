@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from enum import Enum
 from inspect import signature
@@ -178,3 +179,8 @@ def open_config(argv: Sequence[str], *, leave_out: Sequence[str] = ()) -> tuple[
             )
         opened.append(f"--config={json.dumps(kept, default=str)}")
     return opened, left_out
+
+
+def spelled_out(argv: list[str]) -> list[str]:
+    """Write ``--ray WHERE`` as ``--ray.address WHERE``, which stands beside ``--ray.actors``."""
+    return [re.sub("^--ray(?==|$)", "--ray.address", word) for word in argv]

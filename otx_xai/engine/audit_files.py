@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -28,7 +31,8 @@ from otx_xai.page.write_page import write_page
 from otx_xai.records import AuditReport, FloatArray, ImageInfo
 from otx_xai.report.files import write_json
 from otx_xai.report.manifest import plain, versions
-from otx_xai.settings import AuditSettings
+from otx_xai.settings import AuditSettings, absolute
+from otx_xai.storage import Place, is_url
 
 _TOLD = (
     "max_images",
@@ -75,10 +79,13 @@ class Told:
         return f"{self.model_name or 'a model'} on {self.data_name or 'its data'}"
 
 
-def write_audit(audit: Audit, answers: Answers, told: Told, stored: Stored, images: Sequence[ImageInfo] | None) -> None:
+def write_audit(
+    folder: Path, audit: Audit, answers: Answers, told: Told, stored: Stored, images: Sequence[ImageInfo] | None
+) -> None:
     """Write everything that an audit leaves, the page last.
 
     Args:
+        folder: in which the audit is made.
         audit: what was found.
         answers: of the questions.
         told: what it rests on.
@@ -88,12 +95,11 @@ def write_audit(audit: Audit, answers: Answers, told: Told, stored: Stored, imag
     Raises:
         OutputError: a file cannot be written.
     """
-    folder = audit.folder
     content = content_of(audit, answers, told)
     shown = Shown(
         answers.cases.tolist(),
         audit.findings,
-        () if images is None else links(answers.evidence, images, str(folder)),
+        () if images is None else links(answers.evidence, images, audit.folder),
         answers.values,
         answers.found_faults,
         answers.object_faults,
@@ -181,17 +187,24 @@ def image_columns(answers: Answers) -> dict[str, list[Any]]:
     return columns | {f"slice_{name}": list(values) for name, values in evidence.metadata.items()}
 
 
-def links(evidence: Evidence, images: Sequence[ImageInfo], folder: str) -> list[str]:
+def links(evidence: Evidence, images: Sequence[ImageInfo], folder: Place) -> list[str]:
     """Return where the original of each image is, relative to the page, with ``/``.
 
-    Empty where the way leads through the root of the file system: it would spell the whole path.
+    Empty where the way leads through the root of the file system: it would spell the whole path; and where one of the
+    two is in a store, and the other is not in the same bucket.
     """
-    files: Mapping[str, str] = {image.name: os.path.abspath(image.file) for image in images}
-    here = os.path.abspath(folder)
+    files: Mapping[str, str] = {image.name: absolute(image.file) for image in images}
+    here = absolute(str(folder))
     return [_link(files[name], here) for name in evidence.names]
 
 
 def _link(file: str, folder: str) -> str:
+    if is_url(file) or is_url(folder):
+        store, _, inner = file.partition("://")
+        other, _, page = folder.partition("://")
+        if store != other or inner.partition("/")[0] != page.partition("/")[0]:
+            return ""
+        return quote(posixpath.relpath(inner, page))
     try:
         shared = os.path.commonpath([file, folder])
     except ValueError:  # on another drive

@@ -5,107 +5,36 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from otx_xai.audit.audit_result import FOLDER, Audit
-from otx_xai.audit.deliverables import read_review
+from otx_xai.audit.audit_folder import BASELINE, EVIDENCE, begin, end
+from otx_xai.audit.audit_result import Audit
 from otx_xai.audit.gates import Verdict, VerdictState, check_gates, conclude, parse_gates
 from otx_xai.audit.metadata import folders_of, read_metadata
 from otx_xai.audit.questions import ask, concluded
-from otx_xai.data.loader_labels import is_shuffled
 from otx_xai.engine.audit_files import Told, write_audit
+from otx_xai.engine.audit_preparing import Prepared, chosen
 from otx_xai.engine.check_job import Checked, check
-from otx_xai.engine.evidence_job import Pass, Subject, begin, end, how_of, take_baseline, take_evidence
-from otx_xai.engine.judge_job import JudgedData, known_of
+from otx_xai.engine.evidence_job import take_baseline, take_evidence
+from otx_xai.engine.evidence_pass import Look, Pass
+from otx_xai.engine.evidence_shards import bring_together, gathered
+from otx_xai.engine.judge_job import JudgedData
 from otx_xai.engine.map_noise import map_noise
-from otx_xai.engine.told_by_loader import note_labels
-from otx_xai.engine.workspace import make
-from otx_xai.errors import ConfigError, DataError, OtxXaiError
-from otx_xai.judging.cases import Known
-from otx_xai.judging.trial import evenly
-from otx_xai.methods.table import find_method
+from otx_xai.errors import DataError
+from otx_xai.explain.run import ExplainRun
 from otx_xai.model import Model
 from otx_xai.records import AuditReport
-from otx_xai.report.manifest import write_config
 from otx_xai.settings import AuditSettings
-from otx_xai.storage import Place, place_of
+from otx_xai.storage import Place
 
 logger = logging.getLogger("otx_xai")
 
-CONFIG = "audit.yaml"
-"""What repeats an audit."""
-
 _FORECAST = 16
 """Images that a forecast rests on."""
-
-
-def check_settings(settings: AuditSettings) -> None:
-    """Read what can be wrong before anything is opened that takes time.
-
-    Raises:
-        ConfigError: a gate, a method, or a file that is none; or libraries of the audit are missing.
-    """
-    try:
-        import jinja2  # noqa: F401
-        import scipy  # noqa: F401
-        import sklearn  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(f"Audits need {error.name}: pip install 'otx-xai[audit]'.") from error
-    parse_gates(settings.fail_on)
-    own = [name for name, value in vars(settings.baseline_input).items() if value is not None]
-    if own and settings.baseline is None:
-        raise ConfigError(f"--baseline_input.{own[0]} is given, and no --baseline; expected both, or --input.{own[0]}.")
-    if settings.explain_method is not None:
-        find_method(settings.explain_method)
-    for name in ("metadata", "review"):
-        value = getattr(settings, name)
-        place = None if value is None else place_of(value)
-        if isinstance(place, Path) and not place.is_file():
-            raise ConfigError(f"--{name} {str(value)!r} is no file; expected a CSV file.")
-
-
-def open_baseline(settings: AuditSettings, opened: Callable[[Place, AuditSettings], Model]) -> Model:
-    """Open the baseline, and say of what goes wrong that it is of the baseline.
-
-    Args:
-        settings: of the audit.
-        opened: opens a model.
-
-    Raises:
-        OtxXaiError: as opening a model raises it.
-    """
-    try:
-        return opened(place_of(str(settings.baseline)), of_baseline(settings))
-    except OtxXaiError as error:
-        raise type(error)(f"--baseline: {error}") from error
-
-
-def of_baseline(settings: AuditSettings) -> AuditSettings:
-    """Return the settings by which the baseline is opened: what is said of its input outranks what is said of both."""
-    own = {name: value for name, value in vars(settings.baseline_input).items() if value is not None}
-    return replace(settings, input=replace(settings.input, **own))
-
-
-def folder_in(work_dir: Path) -> Path:
-    """Return the folder of the audit in its work directory, made where it is missing."""
-    folder = work_dir / FOLDER
-    make(folder)
-    return folder
-
-
-def remember(settings: AuditSettings) -> None:
-    """Write what repeats an audit, beside its folder: it holds absolute paths, which nothing in the folder does.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    if not settings.dry_run:
-        assert settings.work_dir is not None
-        write_config(Path(settings.work_dir), settings.arguments(), CONFIG)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,44 +68,36 @@ def _threshold(model: Model) -> float:
     return 0.5 if model.facts.task.is_classification else model.facts.confidence_threshold
 
 
-def run_audit(folder: Path, settings: AuditSettings, model: Model, baseline: Model | None, data: JudgedData) -> Audit:
+def run_audit(here: Path, folder: Place, settings: AuditSettings, prepared: Prepared) -> Audit:
     """Audit a model.
 
     Args:
-        folder: of the audit, which exists.
+        here: folder in which the audit is made, which exists.
+        folder: of the audit, where its files lie in the end.
         settings: of the audit.
-        model: open.
-        baseline: open.
-        data: the images, and their annotations.
+        prepared: models and images.
 
     Raises:
-        ConfigError: the baseline has other classes, or settings do not fit the model.
+        ConfigError: the folder holds parts of another audit, or settings do not fit the model.
+        MissingPartsError: evidence is taken in shards, and some are not done.
         OutputError, ModelError, GraphError: as the stages say.
     """
     start = time.monotonic()
-    gates = parse_gates(settings.fail_on)
-    _check_baseline(model, baseline)
-    _check_order(data, baseline)
-    data = _chosen(data, settings.max_images)
-    known = _known(settings, model, data)
-    if not _has_files(data):
-        data = replace(data, images=note_labels(data.images, model.facts, known))
-    if settings.metadata is not None and _has_files(data):
-        read_metadata(settings.metadata, [image.name for image in data.images.images])  # before anything takes time
+    gates, data = parse_gates(settings.fail_on), prepared.data
+    looks = prepared.looks(settings)
     if settings.dry_run:
-        return _forecast(folder, settings, model, data, known)
-    begin(folder, resume=settings.resume, baseline=baseline is not None)
-    looked = _look(folder, settings, model, baseline, data, known)
+        return _forecast(here, folder, settings, prepared, looks)
+    looked = _look(here, folder, settings, prepared, looks)
     if looked.own.run.interrupted or (looked.baseline is not None and looked.baseline.run.interrupted):
-        return _unfinished(folder, looked, time.monotonic() - start)
+        return unfinished(folder, looked.own.run, time.monotonic() - start)
     answers = ask(
         _with_metadata(looked.own, settings, data),
         None if looked.baseline is None else looked.baseline.evidence,
         noise=looked.noise,
-        threshold=_threshold(model),
+        threshold=_threshold(prepared.model),
         why_no_maps=looked.why_not_comparable,
     )
-    checked = check(answers, replace(settings, precision=looked.own.precision), model, baseline, data)
+    checked = check(answers, replace(settings, precision=looked.own.precision), prepared.model, prepared.baseline, data)
     answers = concluded(checked.answers)
     told = _told(settings, looked, checked, data)
     results = check_gates(gates, answers.findings, answers.figures)
@@ -197,97 +118,36 @@ def run_audit(folder: Path, settings: AuditSettings, model: Model, baseline: Mod
         checked.interrupted,
     )
     links = data.images.images if _has_files(data) and settings.report is not AuditReport.NOIMAGES else None
-    write_audit(audit, answers, told, looked.own.stored, links)
+    write_audit(here, audit, answers, told, looked.own.stored, links)
     if not audit.interrupted:
-        end(folder)
+        end(here)
     return replace(audit, seconds=time.monotonic() - start)
 
 
-def _look(
-    folder: Path,
-    settings: AuditSettings,
-    model: Model,
-    baseline: Model | None,
-    data: JudgedData,
-    known: Mapping[str, Known],
-) -> _Looked:
-    """Take the evidence of both models, and measure what is noise."""
-    how = how_of(settings)
-    own = take_evidence(folder, Subject(model, how, settings.device, settings.precision), settings, data.images, known)
-    if baseline is None or own.run.interrupted:
+def _look(here: Path, folder: Place, settings: AuditSettings, prepared: Prepared, looks: dict[str, Look]) -> _Looked:
+    """Take the evidence of both models, or that of all shards, and measure what is noise."""
+    data, known, other = prepared.data.images, prepared.known, looks.get(BASELINE)
+    plan = gathered(looks, folder, data)
+    begin(here, resume=settings.resume, baseline=other is not None)
+    if plan is not None:
+        bring_together(plan, looks, here)
+    merged = plan is not None
+    own = take_evidence(here, looks[EVIDENCE], settings, data, known, merged=merged)
+    if other is None or own.run.interrupted:
         return _Looked(own, None, float("nan"))
     logger.info("The baseline:")
-    alike = Subject(baseline, how, settings.device, own.precision)
-    other = take_baseline(folder, alike, settings, data.images, known)
-    if other.run.interrupted:
-        return _Looked(own, other, float("nan"))
+    alike = replace(other, subject=replace(other.subject, precision=own.precision))
+    compared = take_baseline(here, alike, settings, data, known, merged=merged)
+    if compared.run.interrupted:
+        return _Looked(own, compared, float("nan"))
     same = replace(settings, precision=own.precision)
-    return _Looked(own, other, map_noise(own.planned, same, data.images, 2 * _FORECAST))
+    failed = own.run.failures.keys() | compared.run.failures.keys()
+    sound = replace(data, images=tuple(image for image in data.images if image.name not in failed))
+    return _Looked(own, compared, map_noise(own.planned, same, sound, 2 * _FORECAST))
 
 
 def _has_files(data: JudgedData) -> bool:
     return data.images.loader is None
-
-
-def _check_baseline(model: Model, baseline: Model | None) -> None:
-    if baseline is None:
-        return
-    if baseline.facts.task.is_classification != model.facts.task.is_classification:
-        raise ConfigError(
-            f"--baseline does {baseline.facts.task}, the audited model {model.facts.task}; expected two models of one "
-            "task."
-        )
-    own, other = model.facts.labels, baseline.facts.labels
-    if len(own) != len(other):
-        raise ConfigError(
-            f"--baseline has {len(other)} classes, the audited model {len(own)}; expected a model of the same classes "
-            "in the same order. What it explains could not be compared otherwise."
-        )
-    if own != other:
-        logger.warning("The baseline calls its classes otherwise; they are taken to be the same, in their order.")
-
-
-def _check_order(data: JudgedData, baseline: Model | None) -> None:
-    if baseline is not None and is_shuffled(data.images.loader):
-        raise ConfigError(
-            "The loader shuffles, so that the baseline would be compared by other images. Expected shuffle=False."
-        )
-
-
-def _chosen(data: JudgedData, most: int | None) -> JudgedData:
-    if most is None or most >= len(data.images.images):
-        return data
-    if data.images.loader is not None:
-        logger.warning("--max_images: no effect on the images of a loader.")
-        return data
-    return replace(data, images=replace(data.images, images=tuple(evenly(data.images.images, most))))
-
-
-def _known(settings: AuditSettings, model: Model, data: JudgedData) -> dict[str, Known]:
-    """Return what annotations tell, with what a person has decided since."""
-    known = known_of(data.annotations, data.images.images, model.facts.labels)
-    if (
-        data.annotations is not None
-        and data.annotations.labels
-        and not any(one.all_classes() for one in known.values())
-    ):
-        logger.warning(
-            "No class of the annotations is a class of the model: %s against %s. What needs labels is not asked.",
-            ", ".join(data.annotations.labels[:3]),
-            ", ".join(model.facts.labels[:3]),
-        )
-    if settings.review is None:
-        return known
-    decided = read_review(settings.review, model.facts.labels)
-    names = {image.name for image in data.images.images}
-    ours = names & decided.keys()
-    if decided and not ours:
-        raise DataError(
-            f"The review {str(settings.review)!r} names {next(iter(decided))!r}, and none of the {len(names)} images; "
-            f"the first of them is {data.images.images[0].name!r}. Expected the review of an audit of these data."
-        )
-    logger.info("Labels taken from the review: %d, of %d lines with a verdict.", len(ours), len(decided))
-    return known | {name: replace(known.get(name, Known()), classes=(target,)) for name, target in decided.items()}
 
 
 def _with_metadata(own: Pass, settings: AuditSettings, data: JudgedData) -> Any:
@@ -315,22 +175,31 @@ def _told(settings: AuditSettings, looked: _Looked, checked: Checked, data: Judg
     )
 
 
-def _unfinished(folder: Path, looked: _Looked, seconds: float) -> Audit:
+def unfinished(folder: Place, run: ExplainRun, seconds: float) -> Audit:
+    """Return what an audit has come to that was interrupted while evidence was taken."""
     verdict = Verdict(VerdictState.ATTENTION, "The audit was interrupted.")
-    return Audit(
-        folder, verdict, (), {}, (), looked.own.run.explained, looked.own.run.failures, (), seconds, interrupted=True
+    return Audit(folder, verdict, (), {}, (), run.explained, run.failures, (), seconds, interrupted=True)
+
+
+def part_of_audit(folder: Place, shard: str, run: ExplainRun) -> Audit:
+    """Return what a shard of an audit has come to: evidence, and no answers yet."""
+    if run.interrupted:
+        return unfinished(folder, run, run.seconds)
+    note = (
+        f"The evidence of shard {shard}, {run.explained} images, is in {folder}. When all shards are done, the same "
+        "command without --shard concludes the audit."
     )
+    verdict = Verdict(VerdictState.PASS, note)
+    return Audit(folder, verdict, (), {}, (), run.explained, run.failures, (note,), run.seconds, dry=True)
 
 
-def _forecast(
-    folder: Path, settings: AuditSettings, model: Model, data: JudgedData, known: Mapping[str, Known]
-) -> Audit:
+def _forecast(here: Path, folder: Place, settings: AuditSettings, prepared: Prepared, looks: dict[str, Look]) -> Audit:
     """Look at a few images, and say how long all would take, and how much they would leave."""
-    count = len(data.images.images)
-    few = _chosen(data, _FORECAST)
-    with TemporaryDirectory(dir=folder) as place:
-        subject = Subject(model, how_of(settings), settings.device, settings.precision)
-        done = take_evidence(Path(place), subject, replace(settings, resume=False), few.images, known)
+    count = len(prepared.data.images.images)
+    few = chosen(prepared.data, _FORECAST)
+    with TemporaryDirectory(dir=here) as place:
+        anew = replace(settings, resume=False)
+        done = take_evidence(Path(place), looks[EVIDENCE], anew, few.images, prepared.known)
         size = sum(file.stat().st_size for file in Path(place).rglob("*") if file.is_file())
     if not done.run.explained:
         raise DataError("None of the first images could be explained; the log says why.")

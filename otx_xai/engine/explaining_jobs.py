@@ -8,6 +8,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from otx_xai.audit.audit_result import FOLDER
 from otx_xai.engine.engine_state import EngineState, images_at
 from otx_xai.engine.explaining import (
     Opened,
@@ -45,6 +46,7 @@ from otx_xai.records import (
 from otx_xai.report import locked
 from otx_xai.settings import ExplainSettings
 from otx_xai.shards.merging import merge_parts
+from otx_xai.shards.shard_plan import has_plan, read_plan
 from otx_xai.shards.shard_run import Workplace, explain_shard
 from otx_xai.storage import Url, place_of
 
@@ -207,10 +209,11 @@ class ExplainingJobs(EngineState):
     def merge(self, work_dir: str | Path | None = None) -> ExplainRun:
         """Put the shards of a run together: ``predictions.jsonl``, ``run.json`` and ``config.yaml``.
 
-        They are byte for byte those of a run of one process, apart from times.
+        They are byte for byte those of a run of one process, apart from times. Of an audit it is the evidence that is
+        put together, which :meth:`audit` does as well before it concludes.
 
         Args:
-            work_dir: folder of the run; that of the engine by default.
+            work_dir: folder of the run, or of an audit; that of the engine by default.
 
         Raises:
             ConfigError: there is no folder.
@@ -220,6 +223,12 @@ class ExplainingJobs(EngineState):
         folder = named_folder(work_dir) or self.work_dir
         if folder is None:
             raise ConfigError("No work_dir was given; expected the folder of a run in shards.")
+        if not has_plan(folder) and has_plan(folder / FOLDER):
+            folder = folder / FOLDER
+        if has_plan(folder) and read_plan(folder).told["command"] == "audit":
+            from otx_xai.shards.evidence_merging import merge_audit  # needs what only audits do
+
+            return merge_audit(folder)
         return merge_parts(folder)
 
     def _explain_shard(self, settings: ExplainSettings, datamodule: Any) -> ExplainRun:

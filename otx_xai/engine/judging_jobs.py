@@ -5,22 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from otx_xai.audit.audit_result import FOLDER
 from otx_xai.engine.engine_state import EngineState
 from otx_xai.engine.explaining import named_as_data
+from otx_xai.engine.spreading import refuse_what_is_not_spread, whole
 from otx_xai.engine.workspace import audit_run, new_run
+from otx_xai.explain.run import ExplainRun
 from otx_xai.methods.table import method_name
 from otx_xai.model import Model, open_model
 from otx_xai.options import read_word
-from otx_xai.records import Decode, InputOptions, JudgedClass, Labels, Method, Precision, Preset, Weights
-from otx_xai.report import locked
-from otx_xai.settings import AuditConfig, AuditSettings, JudgeSettings
+from otx_xai.records import (
+    AuditConfig,
+    Decode,
+    InputOptions,
+    JudgedClass,
+    Labels,
+    Method,
+    Precision,
+    Preset,
+    RayOptions,
+    Weights,
+    read_shard,
+)
+from otx_xai.settings import AuditSettings, JudgeSettings
+from otx_xai.shards.shard_run import Workplace, explain_shard
 
 if TYPE_CHECKING:
     from otx_xai.audit.audit_result import Audit
     from otx_xai.data.datamodule import OTXDataModule
+    from otx_xai.engine.audit_preparing import Prepared
     from otx_xai.judging import Judgement
 
 
@@ -165,13 +182,16 @@ class JudgingJobs(EngineState):
         seed: int = 0,
         num_steps: int | None = None,
         noise: float | None = None,
+        shard: str | None = None,
+        shard_size: int = 512,
+        ray: RayOptions | str | None = None,
     ) -> Audit:
         """Say what is wrong with a model or its data: evidence of all images, findings, checks, a verdict, a page.
 
-        Writes the page ``audit/index.html`` into the work directory, and beside it ``audit.json``, ``findings.jsonl``,
-        ``images.parquet``, ``label_review.csv``, ``summary.md``, ``junit.xml`` and the evidence; and ``audit.yaml``,
-        what ``otx audit --config`` repeats it with, into the work directory itself. An interrupted audit goes on where
-        it stopped when it is called again with the same settings.
+        Writes the page ``audit/index.html`` into the work directory, here or in a store, and beside it ``audit.json``,
+        ``findings.jsonl``, ``images.parquet``, ``label_review.csv``, ``summary.md``, ``junit.xml`` and the evidence;
+        and ``audit.yaml``, what ``otx audit --config`` repeats it with, into the work directory itself. An interrupted
+        audit goes on where it stopped when it is called again with the same settings.
 
         Args:
             checkpoint: as of :meth:`explain`.
@@ -205,6 +225,10 @@ class JudgingJobs(EngineState):
             seed: of whatever is drawn by lot.
             num_steps: see :meth:`explain`.
             noise: see :meth:`explain`.
+            shard: ``K/N``: take only the evidence of the K-th of N parts of the images. When all are done, the same
+                call without it concludes.
+            shard_size: images a shard at most, with ``ray``.
+            ray: take the evidence on a cluster of Ray, see :meth:`explain`, and conclude in this process.
 
         Returns:
             What was found, which prints as a summary.
@@ -239,14 +263,37 @@ class JudgingJobs(EngineState):
             review=review,
             dry_run=dry_run,
             resume=resume,
+            shard=shard,
+            shard_size=shard_size,
+            ray=RayOptions(ray) if isinstance(ray, str) else ray or RayOptions(),
         )
         settings = AuditSettings(**told)
         return self._audit(settings, datamodule)
 
     def _audit(self, settings: AuditSettings, datamodule: Any) -> Audit:
-        from otx_xai.engine import audit_job, judge_job
+        from otx_xai.engine import audit_job, audit_preparing
+        from otx_xai.engine.audit_place import remember, worked_in
 
-        audit_job.check_settings(settings)
+        audit_preparing.check_settings(settings)
+        if settings.shard is not None:
+            return self._audit_shard(settings, datamodule)
+        if settings.ray.address is not None:
+            run = self._gather_on_ray(settings, datamodule)
+            if run.interrupted:
+                return audit_job.unfinished(run.work_dir, run, run.seconds)
+            settings = whole(settings)
+        prepared = self._prepared(settings, datamodule)
+        work_dir = audit_run(self.work_dir)
+        folder, root = work_dir / FOLDER, prepared.data.images.root
+        with worked_in(folder, leaves=not settings.dry_run) as here:
+            if not settings.dry_run:
+                remember(replace(settings, data_root=root or None, work_dir=str(work_dir)), here, folder)
+            return audit_job.run_audit(here, folder, settings, prepared)
+
+    def _prepared(self, settings: AuditSettings, datamodule: Any) -> Prepared:
+        """Find the images and what is known of them, and open the models."""
+        from otx_xai.engine import audit_preparing, judge_job
+
         source = self._source(settings.checkpoint)
         data = self._given(
             datamodule, settings.data_root, judge_job.data_at, partial(judge_job.data_of, pictures=False)
@@ -258,9 +305,41 @@ class JudgingJobs(EngineState):
 
         model, baseline = opened(source, settings), None
         if settings.baseline is not None:
-            baseline = audit_job.open_baseline(settings, opened)
-        work_dir = audit_run(self.work_dir)
-        folder = audit_job.folder_in(work_dir)
-        with locked(folder):
-            audit_job.remember(replace(settings, data_root=data.images.root or None, work_dir=work_dir))
-            return audit_job.run_audit(folder, settings, model, baseline, data)
+            baseline = audit_preparing.open_baseline(settings, opened)
+        return audit_preparing.prepare(settings, model, baseline, data)
+
+    def _audit_shard(self, settings: AuditSettings, datamodule: Any) -> Audit:
+        from otx_xai.engine.audit_job import part_of_audit
+        from otx_xai.engine.evidence_shards import gathering
+
+        number, shards = read_shard(settings.shard or "")
+        folder = refuse_what_is_not_spread(settings, self.work_dir) / FOLDER
+        prepared = self._prepared(settings, datamodule)
+        place = gathering(prepared.looks(settings), folder, prepared.data.images, shards)
+        run = explain_shard(place, number, resume=settings.resume)
+        return part_of_audit(folder, f"{number} of {shards}", run)
+
+    def _gather_on_ray(self, settings: AuditSettings, datamodule: Any) -> ExplainRun:
+        from otx_xai.engine.ray_job import gather_on_ray, spread_by_ray
+
+        work_dir = refuse_what_is_not_spread(settings, self.work_dir)
+        if datamodule is None and settings.data_root is None:
+            settings = replace(settings, data_root=self.data_root)
+        return gather_on_ray(spread_by_ray(settings, work_dir, self._source(settings.checkpoint)), work_dir / FOLDER)
+
+    def evidence_workplace(self, settings: AuditSettings, shard_size: int) -> Workplace:
+        """Open and compile the models of an audit, and join the plan of its evidence in shards, or make it.
+
+        Args:
+            settings: of the whole audit; ``work_dir`` is given.
+            shard_size: images a shard at most.
+
+        Raises:
+            OtxXaiError: as of an audit; and where the plan is of another one.
+        """
+        from otx_xai.engine.evidence_shards import gathering
+
+        folder = refuse_what_is_not_spread(settings, self.work_dir) / FOLDER
+        prepared = self._prepared(settings, None)
+        images = prepared.data.images
+        return gathering(prepared.looks(settings), folder, images, max(1, ceil(len(images.images) / shard_size)))

@@ -9,14 +9,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from otx_xai.engine.spreading import whole
 from otx_xai.errors import ConfigError
 from otx_xai.explain.run import ExplainRun
 from otx_xai.openvino_core import limit_cores
 from otx_xai.process import interruptible, progress
-from otx_xai.settings import ExplainSettings
+from otx_xai.settings import AuditSettings, ExplainSettings, SpreadSettings
 from otx_xai.shards.foreman import Crew, Foreman, Order
 from otx_xai.shards.merging import merge_parts
 from otx_xai.shards.parts import missing_parts, read_part
@@ -24,9 +24,13 @@ from otx_xai.shards.shard_plan import ShardPlan, read_plan
 from otx_xai.shards.shard_run import explain_shard
 from otx_xai.storage import Place, Url
 
+if TYPE_CHECKING:
+    from otx_xai.engine import Engine
+
 logger = logging.getLogger("otx_xai")
 
-Opener = Callable[[ExplainSettings, int], Callable[[Order], ExplainRun]]
+SettingsT = TypeVar("SettingsT", bound=SpreadSettings)
+Opener = Callable[[SettingsT, int], Callable[[Order], ExplainRun]]
 
 _PATIENCE = 60.0
 """Seconds that another run of the same shards may take to merge them."""
@@ -44,15 +48,26 @@ def open_shards(settings: ExplainSettings, cores: int) -> Callable[[Order], Expl
     Returns:
         What explains a shard.
     """
-    from otx_xai.engine import Engine
-
-    limit_cores(cores)
-    engine = Engine(settings.model, task=settings.task, work_dir=settings.work_dir, device=settings.device)
-    place = engine.workplace(whole(settings), settings.shard_size)
+    place = _engine(settings, cores).workplace(whole(settings), settings.shard_size)
     return lambda order: explain_shard(place, order.shard, only=order.only)
 
 
-def explain_on_ray(settings: ExplainSettings, work_dir: Place, opener: Opener = open_shards) -> ExplainRun:
+def open_evidence(settings: AuditSettings, cores: int) -> Callable[[Order], ExplainRun]:
+    """Make a process ready to take the evidence of shards of an audit; see :func:`open_shards`."""
+    place = _engine(settings, cores).evidence_workplace(whole(settings), settings.shard_size)
+    return lambda order: explain_shard(place, order.shard, only=order.only)
+
+
+def _engine(settings: SpreadSettings, cores: int) -> Engine:
+    from otx_xai.engine import Engine
+
+    limit_cores(cores)
+    return Engine(settings.model, task=settings.task, work_dir=settings.work_dir, device=settings.device)
+
+
+def explain_on_ray(
+    settings: ExplainSettings, work_dir: Place, opener: Opener[ExplainSettings] = open_shards
+) -> ExplainRun:
     """Explain all shards on a cluster, and merge them.
 
     Args:
@@ -64,27 +79,60 @@ def explain_on_ray(settings: ExplainSettings, work_dir: Place, opener: Opener = 
         OtxXaiError: a shard cannot be explained; those at work are finished before.
         KeyboardInterrupt: the second Ctrl-C; the first one lets shards at work be finished.
     """
+    start = time.monotonic()
+    spread = _spread(settings, work_dir, opener)
+    if spread is None:
+        return ExplainRun(work_dir, 0, 0, 0, {}, 0, 0.0, interrupted=True)
+    plan, before = spread
+    done = _so_far(plan) if missing_parts(plan) else merge_parts(work_dir, _PATIENCE)
+    return replace(done, resumed=min(before, done.explained), seconds=time.monotonic() - start)
+
+
+def gather_on_ray(settings: AuditSettings, folder: Place, opener: Opener[AuditSettings] = open_evidence) -> ExplainRun:
+    """Take the evidence of all shards of an audit on a cluster; it stays in parts.
+
+    Args:
+        settings: of the audit; checkpoint and images are given.
+        folder: of the audit, in the work directory, which all machines see.
+        opener: makes a process ready.
+
+    Raises:
+        OtxXaiError, KeyboardInterrupt: as of :func:`explain_on_ray`.
+    """
+    start = time.monotonic()
+    spread = _spread(settings, folder, opener)
+    if spread is None:
+        return ExplainRun(folder, 0, 0, 0, {}, 0, 0.0, interrupted=True)
+    done = _so_far(spread[0])
+    return replace(done, interrupted=bool(missing_parts(spread[0])), seconds=time.monotonic() - start)
+
+
+def _spread(settings: SettingsT, folder: Place, opener: Opener[SettingsT]) -> tuple[ShardPlan, int] | None:
+    """Have all shards done; return the plan, and how many images were done before, or nothing where it was stopped.
+
+    Args:
+        settings: of the whole.
+        folder: of the plan.
+        opener: makes a process ready.
+    """
     from otx_xai.shards.ray_crew import RayCrew, cluster
 
-    start = time.monotonic()
     # In this order: Ray has a handler of its own for signals that end processes
     with cluster(settings.ray.address or "local"), interruptible(_STOPPING) as stop:
-        given = replace(settings, ray=type(settings.ray)(), work_dir=str(work_dir))
-        crew = RayCrew(partial(opener, given), settings.ray)
+        crew = RayCrew(partial(opener, replace(settings, ray=type(settings.ray)())), settings.ray)
         try:
-            plan = _first_plan(crew, work_dir, stop)
+            plan = _first_plan(crew, folder, stop)
             if plan is None:
-                return ExplainRun(work_dir, 0, 0, 0, {}, 0, 0.0, interrupted=True)
+                return None
             before = plan.images - sum(_size(plan, number) for number in missing_parts(plan))
             with progress(plan.images, before) as bar:
                 Foreman(plan, crew, stop, bar.update).run()
         finally:
             crew.close()
-    done = _so_far(plan) if missing_parts(plan) else merge_parts(work_dir, _PATIENCE)
-    return replace(done, resumed=min(before, done.explained), seconds=time.monotonic() - start)
+    return plan, before
 
 
-def spread_by_ray(settings: ExplainSettings, work_dir: Place, source: Any) -> ExplainSettings:
+def spread_by_ray(settings: SettingsT, work_dir: Place, source: Any) -> SettingsT:
     """Return the settings as other processes can follow them.
 
     Raises:

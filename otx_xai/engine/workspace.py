@@ -49,8 +49,8 @@ def folder_here(work_dir: Place | None, verb: str) -> Path | None:
     """
     if isinstance(work_dir, Url):
         raise ConfigError(
-            f"--work_dir is {str(work_dir)!r}, and `otx {verb}` writes to this machine only (`otx explain` writes into "
-            "stores). Expected a folder; copy it into the store afterwards."
+            f"--work_dir is {str(work_dir)!r}, and `otx {verb}` writes to this machine only (`otx explain` and "
+            "`otx audit` write into stores). Expected a folder; copy it into the store afterwards."
         )
     return work_dir
 
@@ -81,9 +81,9 @@ def explain_run(work_dir: Place | None) -> Place:
     return work_dir if isinstance(work_dir, Url) else _own_folder(work_dir, "explain")
 
 
-def audit_run(work_dir: Place | None) -> Path:
-    """Create the folder of an audit: ``work_dir`` itself, which a second call resumes, else a new one."""
-    return _own_folder(folder_here(work_dir, "audit"), "audit")
+def audit_run(work_dir: Place | None) -> Place:
+    """Create the work directory of an audit; see :func:`explain_run`."""
+    return work_dir if isinstance(work_dir, Url) else _own_folder(work_dir, "audit")
 
 
 def make(folder: Path) -> None:

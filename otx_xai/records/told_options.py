@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from otx_xai.errors import ConfigError
 from otx_xai.options import option, read_words, words
 from otx_xai.records.words import (
+    AuditReport,
     Colormap,
     DumpContent,
     ImageFormat,
@@ -149,6 +151,50 @@ class InputOptions:
         read_words(self, resize_type=ResizeType, interpolation=Interpolation)
         if self.crop is not None and not 0 < self.crop <= 1:
             raise ConfigError(f"--input.crop is {self.crop}; expected a share from more than 0 to 1, such as 0.875.")
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """How an audit is made, apart from the model and the data.
+
+    Args:
+        max_images: images at most, spread evenly over all that are found; all by default.
+        check_images: images at most of each check that changes pixels; 0: nothing is checked.
+        report: the page: ``full``, ``single`` (one file of at most 200 images) or ``noimages`` (no pixels at all).
+        metadata: a CSV file with an image a line, whose first column names them; its other columns become slices.
+        confidence_threshold: score in [0, 1] from which a detector's box counts as found.
+    """
+
+    max_images: int | None = option(
+        None, "N", "images at most, spread evenly over all that are found; all by default", AUDITED
+    )
+    check_images: int = option(48, "N", "images at most of each check that changes pixels; 0: no checks", AUDITED)
+    metadata: str | Path | None = option(
+        None,
+        "FILE",
+        "CSV with an image a line, named in its first column: the others are slices",
+        AUDITED,
+        is_path=True,
+    )
+    confidence_threshold: float | None = option(
+        None, "0-1", "score from which a box counts as found; the model's own, or 0.5", AUDITED
+    )
+    report: AuditReport = option(
+        AuditReport.FULL,
+        "WORD",
+        f"{words(AuditReport)}: the page with all images, one file of 200 at most, or one without pixels",
+        WRITTEN,
+        decides=False,
+    )
+
+    def __post_init__(self) -> None:
+        read_words(self, report=AuditReport)
+        if self.max_images is not None and self.max_images < 1:
+            raise ConfigError(f"--max_images is {self.max_images}; expected at least 1.")
+        if self.check_images < 0:
+            raise ConfigError(f"--check_images is {self.check_images}; expected 0, or a number of images.")
+        if self.confidence_threshold is not None and not 0 <= self.confidence_threshold <= 1:
+            raise ConfigError(f"--confidence_threshold is {self.confidence_threshold}; expected a number from 0 to 1.")
 
 
 @dataclass(frozen=True)

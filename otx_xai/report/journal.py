@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -95,6 +95,18 @@ def read_journal(path: str | Path | Url) -> list[dict[str, Any]]:
         return _records(path, BytesIO(read_bytes(path)))[0] if isinstance(path, Url) else _whole_lines(Path(path))[0]
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise OutputError(f"The journal {str(path)!r} cannot be read: {error.strerror}. Check its rights.") from error
+
+
+def each_record(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of a journal on this machine one by one; see :func:`read_journal`."""
+    try:
+        with open(path, "rb") as file:
+            for entry, _ in _entries(path, file):
+                yield entry
+    except FileNotFoundError:
+        return
     except OSError as error:
         raise OutputError(f"The journal {str(path)!r} cannot be read: {error.strerror}. Check its rights.") from error
 
@@ -205,18 +217,24 @@ def _whole_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
 def _records(path: str | Path | Url, file: Iterable[bytes]) -> tuple[list[dict[str, Any]], int]:
     records: list[dict[str, Any]] = []
     size = 0
+    for entry, length in _entries(path, file):
+        records.append(entry)
+        size += length
+    return records, size
+
+
+def _entries(path: str | Path | Url, file: Iterable[bytes]) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield the record of each whole line, and the bytes that it takes."""
     lines = iter(file)
     for number, line in enumerate(lines, 1):
         entry = _parse(line)
         if entry is not None:
-            records.append(entry)
-            size += len(line)
+            yield entry, len(line)
         elif next(lines, None) is not None:
             raise OutputError(
                 f"Line {number} of the journal {str(path)!r} is broken: {line[:40]!r} is no JSON object. Expected "
                 "one object a line; only the last one may be torn. Remove the line, or start a new run."
             )
-    return records, size
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

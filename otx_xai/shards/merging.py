@@ -18,7 +18,7 @@ from otx_xai.report.journal import as_line
 from otx_xai.report.leftovers import remove_leftovers, set_journal_aside
 from otx_xai.report.manifest import Manifest, write_config
 from otx_xai.report.stored_journal import StoredJournal
-from otx_xai.shards.parts import missing_parts, read_part
+from otx_xai.shards.parts import Part, missing_parts, read_part
 from otx_xai.shards.shard_plan import PLAN, SHARDS, ShardPlan, read_plan
 from otx_xai.storage import Place, Url
 from otx_xai.storage.objects import objects_below, remove_objects
@@ -49,24 +49,16 @@ def merge_parts(work_dir: Place, wait: float = 0) -> ExplainRun:
     """
     start = time.monotonic()
     plan = read_plan(work_dir)
-    missing = missing_parts(plan)
-    if missing:
-        raise MissingPartsError(
-            f"{len(missing)} of {plan.shards} shards of {work_dir / PLAN} are not done: {spans(missing)}. Expected all "
-            f"of them; explain each with --shard K/{plan.shards}, then merge again."
-        )
+    refuse_missing(plan)
     with locked(work_dir, wait):
-        counted = _Counted(plan)
+        counted = Counted(plan)
         write_config(work_dir, plan.arguments)
         if isinstance(work_dir, Url):
             _merge_in_store(work_dir, plan, counted)
         else:
             _write_journal(work_dir / JOURNAL, FolderDepot(work_dir), plan, counted)
             shutil.rmtree(work_dir / SHARDS, ignore_errors=True)  # of processes that died when all was done
-        figures = {"seconds": round(counted.seconds, 3), "files": counted.files, "images_with_warnings": counted.warned}
-        Manifest.again(work_dir, plan.told, plan.images).write(
-            "complete", counted.explained, counted.failures, **figures
-        )
+        counted.conclude(Manifest.again(work_dir, plan.told, plan.images))
     logger.info("Merged %d shards.", plan.shards)
     return ExplainRun(
         work_dir,
@@ -79,14 +71,14 @@ def merge_parts(work_dir: Place, wait: float = 0) -> ExplainRun:
     )
 
 
-def _write_journal(journal: Path, depot: Depot, plan: ShardPlan, counted: _Counted) -> None:
+def _write_journal(journal: Path, depot: Depot, plan: ShardPlan, counted: Counted) -> None:
     set_journal_aside(journal)
     write_lines(journal, counted.lines())
     if plan.arguments.get("dump"):
         remove_leftovers(journal, depot)
 
 
-def _merge_in_store(url: Url, plan: ShardPlan, counted: _Counted) -> None:
+def _merge_in_store(url: Url, plan: ShardPlan, counted: Counted) -> None:
     """Make the journal on this machine, beside what an earlier run has left in the store, and put it."""
     stored = StoredJournal(url, JOURNAL)
     try:
@@ -99,24 +91,56 @@ def _merge_in_store(url: Url, plan: ShardPlan, counted: _Counted) -> None:
         remove_objects(url / f"{SHARDS}/{name}" for name in objects_below(url / SHARDS))
 
 
-class _Counted:
-    """The lines of all parts, counted as they go by."""
+def refuse_missing(plan: ShardPlan) -> None:
+    """Raise MissingPartsError where shards of a plan are not done, and name them."""
+    missing = missing_parts(plan)
+    if missing:
+        file, verb = plan.work_dir / PLAN, plan.told["command"]
+        raise MissingPartsError(
+            f"{len(missing)} of {plan.shards} shards of {file} are not done: {spans(missing)}. Expected all of them; "
+            f"{verb} each with --shard K/{plan.shards}, then merge again."
+        )
 
-    def __init__(self, plan: ShardPlan) -> None:
+
+class Counted:
+    """The parts of a run, counted as they go by.
+
+    Args:
+        plan: of the run.
+        name: of a further pass over its images.
+    """
+
+    def __init__(self, plan: ShardPlan, name: str = "") -> None:
         self._plan = plan
+        self._name = name
         self.explained = self.files = self.warned = 0
         self.seconds = 0.0
         self.failures: dict[str, str] = {}
 
-    def lines(self) -> Iterator[bytes]:
+    def parts(self) -> Iterator[tuple[int, Part]]:
+        """Yield the number of each shard, and what was done of it."""
         for number in range(1, self._plan.shards + 1):
-            part = read_part(self._plan, number)
+            part = read_part(self._plan, number, self._name)
             self.explained += len(part.lines)
             self.files += part.files
             self.warned += part.warned
             self.seconds += part.seconds
             self.failures |= part.failures
+            yield number, part
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines of all images that were explained."""
+        for _, part in self.parts():
             yield from map(as_line, part.lines)
+
+    def conclude(self, manifest: Manifest) -> None:
+        """Write the manifest of the whole, all parts having gone by.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        figures = {"seconds": round(self.seconds, 3), "files": self.files, "images_with_warnings": self.warned}
+        manifest.write("complete", self.explained, self.failures, **figures)
 
 
 def spans(numbers: Iterable[int]) -> str:

@@ -51,27 +51,33 @@ class Part:
         return sum("warnings" in line for line in self.lines)
 
 
-def part_file(plan: ShardPlan, number: int) -> Place:
-    """Return where the part of a shard is."""
-    return plan.work_dir / f"{PARTS}/{number:05d}.jsonl"
+def part_file(plan: ShardPlan, number: int, name: str = "") -> Place:
+    """Return where the part of a shard is, or what a further pass over its images has left, by name."""
+    return plan.work_dir / f"{PARTS}/{number:05d}{name and '/'}{name}.jsonl"
 
 
-def write_part(plan: ShardPlan, number: int, names: Sequence[str], part: Part) -> None:
-    """Say that a shard is done, all its pictures being in their places.
+def part_folder(plan: ShardPlan, number: int, name: str) -> Place:
+    """Return where the records of a pass over the images of a shard are."""
+    return plan.work_dir / f"{PARTS}/{number:05d}/{name}"
+
+
+def write_part(plan: ShardPlan, number: int, names: Sequence[str], part: Part, name: str = "") -> None:
+    """Say that a shard is done, all its pictures, or records, being in their places.
 
     Args:
         plan: of the run.
         number: of the shard, from 1.
         names: of its images, in order; each has a line or a failure.
         part: what was done.
+        name: of a further pass over its images, which says nothing of the shard.
 
     Raises:
         OutputError: it cannot be written.
     """
     rows: dict[str, Mapping[str, Any]] = {line["name"]: line for line in part.lines}
-    rows |= {name: {"name": name, "error": error} for name, error in part.failures.items()}
+    rows |= {image: {"name": image, "error": error} for image, error in part.failures.items()}
     head = {"shard": number, "plan": plan.identity, "images": len(names), "seconds": round(part.seconds, 3)}
-    write_atomic(part_file(plan, number), b"".join(map(as_line, (head, *(rows[name] for name in names)))))
+    write_atomic(part_file(plan, number, name), b"".join(map(as_line, (head, *(rows[image] for image in names)))))
 
 
 def has_part(plan: ShardPlan, number: int) -> bool:
@@ -103,13 +109,13 @@ def missing_parts(plan: ShardPlan) -> list[int]:
         ]
 
 
-def read_part(plan: ShardPlan, number: int) -> Part:
-    """Read what was done of a shard.
+def read_part(plan: ShardPlan, number: int, name: str = "") -> Part:
+    """Read what was done of a shard, or what a further pass over its images has left.
 
     Raises:
         OutputError: it is not there, or not what the plan asks for.
     """
-    path = part_file(plan, number)
+    path = part_file(plan, number, name)
     try:
         head, *rows = [parse_json(line) for line in read_bytes(path).splitlines()]
         names = [row["name"] for row in rows]

@@ -144,7 +144,7 @@ def join_plan(
                     write_lines(work_dir / PLAN, content)
         logger.info("Planned %d images in %d shards: %s.", len(images), shards, work_dir / PLAN)
     found = read_plan(work_dir)
-    _refuse_others(found, told, images, shards)
+    refuse_others(found, told, images, shards)
     return found
 
 
@@ -252,8 +252,18 @@ def refuse_changed(plan: ShardPlan, number: int, images: Sequence[PlannedImage])
         )
 
 
-def _refuse_others(plan: ShardPlan, told: Mapping[str, Any], images: Sequence[ImageInfo], shards: int) -> None:
-    """Raise ConfigError where a plan is of another run."""
+def refuse_others(plan: ShardPlan, told: Mapping[str, Any], images: Sequence[ImageInfo], shards: int) -> None:
+    """Refuse to go on with a plan of another run.
+
+    Args:
+        plan: that is there.
+        told: what ``run.json`` tells of the whole run.
+        images: all images, in order.
+        shards: number of shards.
+
+    Raises:
+        ConfigError: settings, model, images or number of shards differ.
+    """
     others = []
     if plan.told["fingerprint"] != told["fingerprint"]:
         others += differences(plan.told, told) or ["fingerprint"]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from otx_xai.errors import OutputError
 from otx_xai.explain.plan import Plan
 from otx_xai.explain.run import ExplainRun, Run
-from otx_xai.records import Decode, ExplainConfig
-from otx_xai.report import JOURNAL, locked, read_journal, write_json
+from otx_xai.records import Decode, ExplainConfig, ImageInfo
+from otx_xai.report import JOURNAL, Line, locked, read_journal, write_json
 from otx_xai.report.files import unwritable_text
 from otx_xai.report.lock import LOCK
 from otx_xai.report.manifest import Manifest
@@ -31,9 +32,57 @@ LETHAL = "lethal.json"
 """File in the folder of a shard: image → why it is not tried again: the process that explained it died."""
 
 
+@dataclass(frozen=True)
+class Shard:
+    """A shard in hand, whose folder is locked.
+
+    Args:
+        number: of the shard, from 1.
+        images: all of them, in order.
+        lethal: images that are not tried again, and why.
+        resume: go on where an earlier try has stopped.
+        only: names of the images that are wanted this time; ``None``: all, and then the shard is committed.
+    """
+
+    number: int
+    images: tuple[PlannedImage, ...]
+    lethal: Mapping[str, str]
+    resume: bool
+    only: frozenset[str] | None
+
+    @property
+    def tried(self) -> list[ImageInfo]:
+        """The images that do not kill."""
+        return [image.info for image in self.images if image.info.name not in self.lethal]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a try at a shard has come to.
+
+    Args:
+        run: what was done, earlier tries included.
+        lines: puts all that the part rests on in its place, and returns the lines of the images that were explained.
+    """
+
+    run: ExplainRun
+    lines: Callable[[], Sequence[Line]]
+
+
+class Workplace(Protocol):
+    """What does any shard of a run, in one process."""
+
+    @property
+    def plan(self) -> ShardPlan:
+        """The plan of the run."""
+
+    def attempt(self, shard: Shard) -> Tried:
+        """Do a shard as a run of its own, in its own folder."""
+
+
 @dataclass(frozen=True, eq=False)
-class Workplace:
-    """What explains any shard of a run, in one process.
+class Explaining:
+    """A workplace that explains.
 
     Args:
         plan: of the run.
@@ -50,6 +99,24 @@ class Workplace:
     config: ExplainConfig
     dump: bool
     decode: Decode = Decode.EXACT
+
+    def attempt(self, shard: Shard) -> Tried:
+        """Explain the images of a shard; its pictures go into the folder of the whole run."""
+        plan, folder = self.plan, self.plan.folder(shard.number)
+        run = Run(
+            folder,
+            shard_manifest(plan, shard, folder, plan.told),
+            self.planned,
+            self.config,
+            shard.tried,
+            dump=self.dump,
+            keep=False,
+            root=plan.work_dir,
+            packing=_packing(plan, shard.number, shard.images),
+            decode=self.decode,
+        )
+        done = run.execute(self.session, resume=shard.resume, only=shard.only)
+        return Tried(done, partial(read_journal, folder / JOURNAL))
 
 
 def explain_shard(
@@ -84,27 +151,15 @@ def explain_shard(
         images = plan.images_of(number)
         refuse_changed(plan, number, images)
         lethal = lethal_images(plan, number)
-        run = Run(
-            folder,
-            _manifest(plan, number, len(images)),
-            place.planned,
-            place.config,
-            [image.info for image in images if image.info.name not in lethal],
-            dump=place.dump,
-            keep=False,
-            root=plan.work_dir,
-            packing=_packing(plan, number, images),
-            decode=place.decode,
-        )
-        wanted = None if only is None else {image.info.name for image in images[slice(*only)]}
-        done = run.execute(place.session, resume=resume, only=wanted)
-        failures = done.failures | lethal
-        if only is None and not done.interrupted:
-            part = Part(tuple(read_journal(folder / JOURNAL)), failures, done.seconds)
+        wanted = None if only is None else frozenset(image.info.name for image in images[slice(*only)])
+        tried = place.attempt(Shard(number, images, lethal, resume, wanted))
+        failures = tried.run.failures | lethal
+        if only is None and not tried.run.interrupted:
+            part = Part(tuple(tried.lines()), failures, tried.run.seconds)
             write_part(plan, number, [image.info.name for image in images], part)
             _remove(folder)
             logger.info("Shard %d of %d is done.", number, plan.shards)
-    return replace(done, work_dir=plan.work_dir, images=len(images), failures=failures)
+    return replace(tried.run, work_dir=plan.work_dir, images=len(images), failures=failures)
 
 
 def lethal_images(plan: ShardPlan, number: int) -> dict[str, str]:
@@ -141,10 +196,17 @@ def _packing(plan: ShardPlan, number: int, images: Sequence[PlannedImage]) -> Pa
     return Packing(plan.packed, places) if plan.packed else None
 
 
-def _manifest(plan: ShardPlan, number: int, images: int) -> Manifest:
-    told = plan.told
-    settings: Mapping[str, Any] = told["settings"] | {"shard": number, "plan": plan.identity}
-    return Manifest(plan.folder(number), told["command"], settings, told["model_sha256"], images, keeps_complete=True)
+def shard_manifest(plan: ShardPlan, shard: Shard, folder: Place, told: Mapping[str, Any]) -> Manifest:
+    """Return the manifest of a run that does a shard, or a pass over its images.
+
+    Args:
+        plan: of the whole run.
+        shard: in hand.
+        folder: of the run, which exists.
+        told: what the manifest of the whole says before anything is done.
+    """
+    settings: Mapping[str, Any] = told["settings"] | {"shard": shard.number, "plan": plan.identity}
+    return Manifest(folder, told["command"], settings, told["model_sha256"], len(shard.images), keeps_complete=True)
 
 
 def _finished(plan: ShardPlan, number: int) -> ExplainRun:

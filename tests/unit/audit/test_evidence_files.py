@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import numpy as np
 import pytest
 
 from otx_xai.audit.evidence_files import EvidenceFiles, Kept, Layout
-from otx_xai.audit.evidence_reading import Setting, open_stored, read_evidence, with_more_maps
+from otx_xai.audit.evidence_joining import joined
+from otx_xai.audit.evidence_reading import Setting, open_records, open_stored, read_evidence, with_more_maps
 from otx_xai.errors import OutputError
 from otx_xai.records import ClassAnswer, ImageInfo, InputGeometry, Prediction, Task
 from otx_xai.report.explained import ExplainedImage, PlacedMaps
-from otx_xai.report.journal import JOURNAL, record
+from otx_xai.report.journal import JOURNAL, each_record, record
 
 LABELS = tuple("abcdefghijklmn")
 GEOMETRY = InputGeometry((32, 48))
@@ -220,3 +222,53 @@ def test_images_of_any_size_are_looked_at(tmp_path: Path, size: tuple[int, int])
     shown = cv2.imdecode(np.frombuffer(described.thumbnail, np.uint8), cv2.IMREAD_COLOR)
     assert max(shown.shape[:2]) == min(160, max(size))
     assert abs(shown[..., ::-1].reshape(-1, 3).mean(axis=0) - (200, 100, 50)).max() < 4
+
+
+def test_joined_records_are_those_of_one_run(tmp_path: Path) -> None:
+    """Also where a part was written in another order, as one is whose images failed at first."""
+    for name, numbers in {"one": range(6), "first": (2, 0, 1), "second": (), "third": (3, 4, 5)}.items():
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, list(numbers))
+    lines = sorted(each_record(tmp_path / "first" / JOURNAL), key=lambda line: str(line["name"]))
+    (tmp_path / "all").mkdir()
+    with joined(tmp_path / "all") as records:
+        firsts = [records.add(open_records(tmp_path / "first", lines))]
+        firsts += [records.add(open_stored(tmp_path / name)) for name in ("second", "third")]
+    assert firsts == [0, 3, 3]
+    for name in ("layout.json", "images.bin", "maps.bin", "boxes.bin", "thumbnails.bin"):
+        assert (tmp_path / "all" / name).read_bytes() == (tmp_path / "one" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("name", ["maps", "thumbnails"])
+def test_records_that_end_too_early_are_not_joined(tmp_path: Path, name: str) -> None:
+    write(tmp_path, [0, 1])
+    path = tmp_path / f"{name}.bin"
+    path.write_bytes(path.read_bytes()[:-1])
+    (tmp_path / "all").mkdir()
+    with joined(tmp_path / "all") as records, pytest.raises(OutputError, match=rf"{name}\.bin ends too early"):
+        records.add(open_stored(tmp_path))
+
+
+def test_records_of_another_kind_are_not_joined(tmp_path: Path) -> None:
+    write(tmp_path, [0])
+    stored = open_stored(tmp_path)
+    other = replace(stored, layout=replace(stored.layout, grid=(3, 5)))
+    (tmp_path / "all").mkdir()
+    with joined(tmp_path / "all") as records:
+        records.add(stored)
+        with pytest.raises(OutputError, match=r"has records of another kind than that before it"):
+            records.add(other)
+
+
+def test_memory_does_not_grow_with_what_is_joined(tmp_path: Path) -> None:
+    write(tmp_path, list(range(6)))
+    (tmp_path / "all").mkdir()
+    with joined(tmp_path / "all") as records:
+        records.add(open_stored(tmp_path))  # what is made once
+        tracemalloc.start()
+        for _ in range(100):
+            records.add(open_stored(tmp_path))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    written = sum(path.stat().st_size for path in (tmp_path / "all").glob("*.bin"))
+    assert peak < written / 10

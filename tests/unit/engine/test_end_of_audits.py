@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from otx_xai.engine.evidence_job import EVIDENCE, UNFINISHED, begin, end
+from otx_xai.audit.audit_folder import EVIDENCE, UNFINISHED, begin, end
 from otx_xai.errors import OutputError
 
 

@@ -271,8 +271,6 @@ def test_a_model_with_its_branch_is_saved_to_a_store(local: Path, bucket: Url) -
 def test_other_jobs_write_here_only(local: Path, bucket: Url) -> None:
     with pytest.raises(ConfigError, match="`otx judge` writes to this machine only"):
         Engine(work_dir=f"{bucket}/out").judge(local / "colours.xml", data_root=local / "photos", labels=LABELS)
-    with pytest.raises(ConfigError, match="`otx audit` writes to this machine only"):
-        Engine(work_dir=f"{bucket}/out").audit(local / "colours.xml", data_root=local / "photos", labels=LABELS)
     with pytest.raises(ConfigError, match="nothing is trained in memory://bucket/out"):
         Engine(work_dir=f"{bucket}/out").explain(data_root=local / "photos")
 

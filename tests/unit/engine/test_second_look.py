@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from otx_xai.engine import evidence_job
-from otx_xai.engine.evidence_job import Subject, how_of, take_evidence
+from otx_xai.engine.evidence_job import how_of, take_evidence
+from otx_xai.engine.evidence_pass import Subject, look_of
 from otx_xai.engine.explaining import Images
 from otx_xai.explain import Explainer
 from otx_xai.judging.cases import Known
@@ -40,7 +41,8 @@ def test_each_labelled_class_gets_its_map(tmp_path: Path, group: int, monkeypatc
     subject = Subject(open_model(model), how_of(AuditSettings(checkpoint="m.xml", data_root=str(tmp_path))), "CPU")
     settings = AuditSettings(checkpoint="m.xml", data_root=str(tmp_path))
     (tmp_path / "out").mkdir()
-    done = take_evidence(tmp_path / "out", subject, settings, Images(tuple(images), str(tmp_path)), known)
+    data = Images(tuple(images), str(tmp_path))
+    done = take_evidence(tmp_path / "out", look_of(subject, settings, data, known), settings, data, known)
     assert done.planned.method == "multistridecam"
     explainer = Explainer(model, explain_method="multistridecam")
     maps = done.evidence.maps
