@@ -130,19 +130,21 @@ class Matrix:
 
     def auditing(self) -> Iterator[Row]:
         """The evidence of an audit, and the files of its conclusions."""
-        data = self._place / "sorted"
-        for colour in classifiers.COLOURS:
-            _save_images(data / colour, colour, 2)
-        argv = ["audit", "--checkpoint", str(self._model), "--data_root", str(data), "--work_dir", "{work_dir}"]
-        job = Job(self._place / "audit", argv)
-        folder = job.folder()
-        points = job.points(folder)
+        job = Job(self._place / "audit", self._audit())
+        points = job.points(folder := job.folder())
         expected = content(folder)
         for what, faults in _faults(points):
-            # The folder of the work directory is that of other runs too, so that what is torn there stays
-            chosen = [fault for fault in faults if not (fault.kill and fault.point[1] in (".tmp", "audit.yaml"))]
-            yield self._tally(Row(what, "audit"), disturbed(job, expected), chosen)
+            yield self._tally(Row(what, "audit"), disturbed(job, expected), faults)
         yield self._torn_evidence(job, expected)
+
+    def gathering(self) -> Iterator[Row]:
+        """An audit whose evidence is taken in two shards; each trial is six commands, so that a fifth is tried."""
+        argv = self._audit()
+        job = Job(self._place / "gathered", *([*argv, "--shard", f"{number}/2"] for number in (1, 2)), argv)
+        points = job.points(folder := job.folder())
+        expected = content(folder)
+        for what, faults in _faults(points):
+            yield self._tally(Row(what, "two shards and their audit"), disturbed(job, expected), faults[::5])
 
     def _torn_evidence(self, job: Job, expected: dict[str, bytes]) -> Row:
         stopped = job.folder()
@@ -156,6 +158,12 @@ class Matrix:
     def explain(self, name: str) -> Job:
         """Return a job of pictures and numbers, in a folder of this name."""
         return Job(self._place / name, self._argv())
+
+    def _audit(self) -> list[str]:
+        data = self._place / "sorted"
+        for colour in classifiers.COLOURS if not data.exists() else ():
+            _save_images(data / colour, colour, 2)
+        return ["audit", "--checkpoint", str(self._model), "--data_root", str(data), "--work_dir", "{work_dir}"]
 
     def _argv(self, *more: str) -> list[str]:
         return [*_EXPLAIN, "--checkpoint", str(self._model), "--data_root", str(self._photos), *more]
@@ -181,7 +189,7 @@ def _faults(points: Sequence[Point]) -> Iterator[tuple[str, list[Fault]]]:
 
 _EXPLAIN = ("explain", "--dump", "True", "--explain_config.content", "maps,overlays,npz", "--work_dir", "{work_dir}")
 
-_PARTS = ("explaining", "spreading", "auditing")
+_PARTS = ("explaining", "spreading", "auditing", "gathering")
 
 
 def _save_images(folder: Path, colour: str = "red", count: int = 4) -> None:
