@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from otx_xai.explain.run import ExplainRun
 from otx_xai.judging.cases import Known
 from otx_xai.report.manifest import MANIFEST
 from otx_xai.settings import AuditSettings
+from otx_xai.storage.json_text import parse_json
 
 logger = logging.getLogger("otx_xai")
 
@@ -104,7 +104,7 @@ def _first_pass(
 ) -> Pass:
     if not merged:
         return take_pass(folder, look, settings, data, known)
-    told = json.loads((folder / MANIFEST).read_bytes())
+    told = parse_json((folder / MANIFEST).read_bytes())
     failures = {one["name"]: one["error"] for one in told["failures"]}
     explained = told["counts"]["explained"]
     done = ExplainRun(folder, len(data.images), explained, explained, failures, 0, told["seconds"])

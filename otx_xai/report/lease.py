@@ -32,6 +32,8 @@ LEASE_SECONDS = 180.0
 """How long a lease counts that is not renewed; a run that was killed on another machine keeps others out so long."""
 RENEWED_EVERY = 45.0
 """Seconds."""
+WATCHED = 60.0
+"""Seconds without renewal after which a lease is over whose time says little, as clocks may not agree."""
 _ASKED_EVERY = 1.0
 """Seconds, where another run is waited for."""
 _TOLD_APART = 0.5
@@ -118,12 +120,30 @@ class _Lease:
             owner = self._owner()
             if owner.get("token") == self._token:  # it was put, and the store's answer was lost
                 return
-            if not _has_ended(owner):
+            if not self._has_ended(owner):
                 raise BusyError(_busy_text(self._folder, _words(owner))) from None
             write_object(self._lease, self._content())
             time.sleep(_TOLD_APART)
         if self._owner().get("token") != self._token:
             raise BusyError(_busy_text(self._folder, _words(self._owner())))
+
+    def _has_ended(self, owner: dict[str, Any]) -> bool:
+        """Whether a lease counts no more: its process, which was on this machine, is gone, or nobody renews it.
+
+        The scratch folder is locked by now, so no other run of this user on this machine is alive; a process of the
+        same number would be a later one. The clock of another machine is believed where it says what a lease can be;
+        one that is over, or that counts for longer than any, may be that of a clock that is wrong, and is watched.
+        """
+        until = owner.get("until")
+        if not isinstance(until, int | float):
+            return True
+        if owner.get("host") == socket.gethostname() and not _is_alive(owner.get("process")):
+            return True
+        if 0 <= until - time.time() <= LEASE_SECONDS + WATCHED:
+            return False
+        logger.info("%s is over, or of a wrong clock: waiting %.0f s for whoever renews it.", self._lease, WATCHED)
+        time.sleep(WATCHED)
+        return self._owner() in ({}, owner)
 
     def _renew(self) -> None:
         while not self._is_over.wait(RENEWED_EVERY):
@@ -146,18 +166,6 @@ class _Lease:
         until = time.time() + LEASE_SECONDS
         owner = {"token": self._token, "host": socket.gethostname(), "process": os.getpid(), "until": round(until)}
         return json.dumps(owner).encode()
-
-
-def _has_ended(owner: dict[str, Any]) -> bool:
-    """Whether a lease counts no more: its time is over, or its process, which was on this machine, is gone.
-
-    The scratch folder is locked by now, so no other run of this user on this machine is alive; a process of the same
-    number would be a later one.
-    """
-    if owner.get("host") == socket.gethostname() and not _is_alive(owner.get("process")):
-        return True
-    until = owner.get("until")
-    return not isinstance(until, int | float) or time.time() > until
 
 
 def _is_alive(process: Any) -> bool:

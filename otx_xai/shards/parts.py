@@ -81,11 +81,18 @@ def write_part(plan: ShardPlan, number: int, names: Sequence[str], part: Part, n
 
 
 def has_part(plan: ShardPlan, number: int) -> bool:
-    """Whether a shard of this very plan is done."""
+    """Whether a shard of this very plan is done.
+
+    Raises:
+        OutputError: a store, or the disk, does not say.
+    """
+    path = part_file(plan, number)
     try:
-        head = parse_json(_first_line(part_file(plan, number)))
-    except (OSError, ValueError):
+        head = parse_json(_first_line(path))
+    except (FileNotFoundError, ValueError):
         return False
+    except OSError as error:
+        raise OutputError(f"{path} cannot be read: {error.strerror}. Check the rights to it, and try again.") from error
     return isinstance(head, dict) and head.get("plan") == plan.identity
 
 

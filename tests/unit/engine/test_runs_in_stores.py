@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import classifiers
@@ -17,13 +18,14 @@ from fsspec.implementations.memory import MemoryFileSystem
 from stores import contents, memory_store, refuse_some, upload
 
 from otx_xai import AuditConfig, Engine
-from otx_xai.errors import ConfigError, MissingPartsError, OutputError
+from otx_xai.errors import BusyError, ConfigError, MissingPartsError, OutputError
 from otx_xai.explain.run import ExplainRun
 from otx_xai.records import ImageInfo
-from otx_xai.report import locked, results
+from otx_xai.report import lease, locked, results
 from otx_xai.shards import shard_plan
 from otx_xai.shards.shard_plan import join_plan
-from otx_xai.storage import Url, write_whole
+from otx_xai.storage import Url, patience, write_whole
+from otx_xai.storage.patience import Patience
 
 pytestmark = pytest.mark.usefixtures("ctrl_c")
 
@@ -211,9 +213,61 @@ def test_one_run_at_a_time_in_a_folder(local: Path, bucket: Url, monkeypatch: py
     with pytest.raises(OutputError, match=r"\(on elsewhere, process \d+, for 1\d\d s at least\)"):
         explain(local / "colours.xml", local / "photos", f"{bucket}/out")
     assert contents(bucket / "out") == {".lock": elsewhere}
+    monkeypatch.setattr(lease, "WATCHED", 0.01)
     for gone in ({"host": "elsewhere", "until": time.time() - 1}, {"process": 2**22 + 1}):
         write_whole(bucket / "out/.lock", json.dumps(owner | gone).encode())
         assert explain(local / "colours.xml", local / "photos", f"{bucket}/out").explained == 9
+
+
+@pytest.mark.parametrize("hours", [-10, 10])
+def test_clocks_of_machines_need_not_agree(bucket: Url, monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
+    """A lease counts as long as somebody renews it, and no longer, whatever the clock of its machine says."""
+    monkeypatch.setattr(lease, "WATCHED", 0.2)
+    monkeypatch.setattr(lease, "_TOLD_APART", 0)
+    is_over = Event()
+
+    def renew() -> None:
+        while not is_over.wait(0.02):
+            write_whole(bucket / "out/.lock", json.dumps(owner | {"until": time.time() + hours * 3600}).encode())
+
+    owner = {"token": "its own", "host": "elsewhere", "process": 1}
+    write_whole(bucket / "out/.lock", json.dumps(owner | {"until": hours * 3600 + time.time()}).encode())
+    renewing = Thread(target=renew)
+    renewing.start()
+    with pytest.raises(BusyError, match=r"\(on elsewhere, process 1"), locked(bucket / "out"):
+        pytest.fail("two runs are at work")
+    is_over.set()
+    renewing.join()
+    with locked(bucket / "out"):
+        assert json.loads(contents(bucket / "out")[".lock"])["host"] != "elsewhere"
+
+
+def test_a_store_that_hangs_costs_an_image_or_ends_the_run(
+    local: Path, bucket: Url, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No read blocks for ever; what hangs is named."""
+    awake, plain = Event(), MemoryFileSystem.cat_file
+
+    def hang(name: str) -> None:
+        def cat_file(self: MemoryFileSystem, path: str, *more: Any, **named: Any) -> bytes:
+            if path.endswith(name):
+                awake.wait(20)
+            content: bytes = plain(self, path, *more, **named)
+            return content
+
+        monkeypatch.setattr(MemoryFileSystem, "cat_file", cat_file)
+
+    monkeypatch.setattr(patience, "PATIENCE", Patience(timeouts=2, seconds=0.2, first_wait=0.001))
+    hang("photos/a/4.png")
+    for number in (1, 2):
+        run = explain(local / "colours.xml", f"{bucket}/photos", f"{bucket}/out", shard=f"{number}/2")
+        expected = {1: ["a/4.png"], 2: []}[number]
+        assert list(run.failures) == expected
+        assert all("has not answered within 0 s (after 2 tries)" in why for why in run.failures.values())
+    hang("parts/00002.jsonl")
+    with pytest.raises(OutputError, match=r"parts/00002\.jsonl cannot be read: the storage has not answered within"):
+        Engine(work_dir=f"{bucket}/out").merge()
+    awake.set()
 
 
 @pytest.mark.parametrize("pack", [None, "tar"])

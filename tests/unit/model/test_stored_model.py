@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from stores import memory_store, upload
 
-from otx_xai.errors import ModelError
+from otx_xai.errors import ConfigError, ModelError
 from otx_xai.model.stored_model import fetch_model
 from otx_xai.storage import Url, place_of, write_whole
 
@@ -58,6 +60,30 @@ def test_it_is_fetched_once_and_again_when_it_has_changed(bucket: Url, monkeypat
     assert second != first
     assert (second.parent / "config.json").read_bytes() == b"[]"
     assert (first.parent / "config.json").read_bytes() == b"{}"
+
+
+def test_old_states_go_where_they_take_too_much(bucket: Url, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those that a run may be reading."""
+
+    def fetched(content: bytes) -> Path:
+        write_whole(bucket / "model/config.json", content)
+        return fetch_model(bucket / "model/colours.xml").parent
+
+    old, older, recent = fetched(b"[1]"), fetched(b"[2]"), fetched(b"[3]")
+    for days, state in ((2, old), (3, older)):
+        os.utime(state, (time.time() - days * 86400,) * 2)
+    size = sum(file.stat().st_size for file in recent.iterdir())
+    monkeypatch.setenv("OTX_XAI_CACHE_GB", str(3.5 * size / 1e9))
+    fourth = fetched(b"[4]")
+    assert [state.exists() for state in (older, old, recent, fourth)] == [False, True, True, True]
+    monkeypatch.setenv("OTX_XAI_CACHE_GB", "0")
+    assert fetch_model(bucket / "model/colours.xml").parent == fourth
+    assert old.exists(), "nothing is looked at where nothing was fetched"
+    fifth = fetched(b"[5]")
+    assert [state.exists() for state in (old, recent, fourth, fifth)] == [False, True, True, True]
+    monkeypatch.setenv("OTX_XAI_CACHE_GB", "much")
+    with pytest.raises(ConfigError, match=r"OTX_XAI_CACHE_GB is 'much'; expected a number of gigabytes"):
+        fetch_model(bucket / "model/colours.xml")
 
 
 def test_a_folder_is_fetched_as_a_whole(bucket: Url) -> None:
