@@ -25,6 +25,7 @@ from otx_xai.model.model_files import TORCH_SUFFIXES, model_files, read_model
 from otx_xai.model.model_info import model_info
 from otx_xai.model.model_options import ModelOptions
 from otx_xai.model.opened import Model
+from otx_xai.model.other_inputs import fix_other_inputs
 from otx_xai.model.preprocessing import fix_shapes
 from otx_xai.model.stored_model import fetch_model
 from otx_xai.model.structure import Structure
@@ -127,6 +128,7 @@ def _read(source: Any, options: ModelOptions) -> _Source:
     """Read whatever is a model: a file, a folder with one, a model of OpenVINO, or a module of torch."""
     if isinstance(source, ov.Model):
         graph = read_model(source)
+        fix_other_inputs(graph, options.input.size)
         return _Source(graph, options, read_hints(None, graph))
     if not isinstance(source, str | Path | Url):
         if not callable(getattr(source, "state_dict", None)):
@@ -147,6 +149,7 @@ def _read(source: Any, options: ModelOptions) -> _Source:
             f"({', '.join(TORCH_SUFFIXES)}). Leave --weights out."
         )
     graph = read_model(path)
+    fix_other_inputs(graph, options.input.size)
     hints = read_hints(path, graph)
     return _Source(graph, options, hints, (*model_files(path), *map(Path, hints.files)))
 
