@@ -22,6 +22,7 @@ from openvino import opset13 as ops
 
 from otx_xai.errors import ConfigError, ModelError
 from otx_xai.graph.compiler_faults import split_instead
+from otx_xai.graph.rt_info import write
 from otx_xai.records import Interpolation, Size, Task
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def to_openvino(model: OTXModel, *, batch: int | None = None) -> ov.Model:
         output.get_tensor().set_names({name})
     converted.reshape([-1 if batch is None else batch, 3, *model.geometry.size])
     for key, value in model_info_of(model).items():
-        converted.set_rt_info(value, ["model_info", key])
+        write(converted, value, ["model_info", key])
     return converted
 
 

@@ -175,6 +175,56 @@ def test_only_the_runtime_runs_inference() -> None:
     assert not offenders, "\n".join(offenders)
 
 
+def test_what_a_model_says_of_itself_is_read_in_one_place() -> None:
+    """``rt_info`` is touched by one file, which few read by: what opens models. All else is handed ``ModelFacts``."""
+    home = PACKAGE / "graph" / "rt_info.py"
+    touching = [
+        f"{path.relative_to(ROOT)}:{node.lineno} uses {name}"
+        for path in _modules()
+        if path != home
+        for node, name in _used_names(path)
+        if name in {"rt_info", "get_rt_info", "has_rt_info", "set_rt_info"}
+    ]
+    assert not touching, "\n".join(touching)
+    readers = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in _modules()
+        if path != home and "written" in _imported_from(path, "otx_xai.graph.rt_info")
+    }
+    # surgery asks whether the model says itself what its compiler is to do, which is no fact of what the model is
+    assert readers == {"graph/surgery.py", "model/model_files.py", "model/model_info.py", "neighbours/ultralytics.py"}
+
+
+def test_only_the_room_of_models_asks_what_a_model_is() -> None:
+    """Task, class scores, format of boxes, and what exporters say: every later stage is handed the answers."""
+    questions = {
+        "otx_xai.model.model_info": {"model_info"},
+        "otx_xai.model.identity": {"identify"},
+        "otx_xai.model.class_scores": {"find_class_scores"},
+        "otx_xai.model.formats.choice": {"find_format"},
+        "otx_xai.neighbours": {"read_hints"},
+        "otx_xai.neighbours.all_hints": {"read_hints"},
+    }
+    asking = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in _modules()
+        if _room(path) not in ("model", "neighbours")
+        for module, names in questions.items()
+        for name in names & _imported_from(path, module)
+    ]
+    assert not asking, "\n".join(asking)
+
+
+def _imported_from(path: Path, module: str) -> set[str]:
+    """Return the names that a file imports from a module, also inside functions."""
+    return {
+        alias.name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and _absolute(path, node) == module
+        for alias in node.names
+    }
+
+
 def _used_names(path: Path) -> Iterator[tuple[ast.expr | ast.alias, str]]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Attribute):

@@ -18,6 +18,7 @@ from otx_xai.checkpoints.module_hints import module_input
 from otx_xai.checkpoints.user_class import build_module, fill, import_class, names_a_class
 from otx_xai.conversion import module_to_openvino, to_openvino
 from otx_xai.errors import ConfigError
+from otx_xai.graph.rt_info import write
 from otx_xai.models import OTXModel, build_model
 from otx_xai.neighbours import Hints
 from otx_xai.records import InputOptions, Size, Task, Weights, parse_numbers
@@ -191,7 +192,7 @@ def _opened_own(model: OTXModel, source: str, *, normalised: bool) -> TorchOpene
         return TorchOpened(to_openvino(model), source=source)
     graph = to_openvino(without_normalisation(model))
     for key, values in (("mean_values", model.mean), ("scale_values", model.scale)):
-        graph.set_rt_info(" ".join(map(str, values)), ["model_info", key])
+        write(graph, " ".join(map(str, values)), ["model_info", key])
     return TorchOpened(graph, source=source)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from math import prod
-from typing import Any
 
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
 from otx_xai.errors import GraphError
+from otx_xai.graph.rt_info import keeps, write, written
 from otx_xai.graph.traits import RESHAPES
 from otx_xai.graph.view import Port, View, constant_ints, dimensions, kind, port_of
 
@@ -275,21 +275,8 @@ def _prove(before: ov.Model, after: ov.Model) -> None:
             )
             if not kept:
                 raise GraphError(f"The edit of the graph changed {port} to {copy}; this is a fault of otx_xai.")
-    if not _holds(_plain(after.get_rt_info()), _plain(before.get_rt_info())):
+    if not keeps(after, before):
         raise GraphError("The edit of the graph lost rt_info entries; this is a fault of otx_xai.")
-
-
-def _holds(info: Any, part: Any) -> bool:
-    """Whether nested ``info`` has every entry of ``part``."""
-    if isinstance(info, dict) and isinstance(part, dict):
-        return all(key in info and _holds(info[key], value) for key, value in part.items())
-    return bool(info == part)
-
-
-def _plain(info: Any) -> Any:
-    if isinstance(info, ov.OVAny):
-        info = info.value
-    return {key: _plain(value) for key, value in info.items()} if isinstance(info, dict) else str(info)
 
 
 def forbid_dynamic_quantisation(main: Twin, model: ov.Model | None = None) -> None:
@@ -304,8 +291,8 @@ def forbid_dynamic_quantisation(main: Twin, model: ov.Model | None = None) -> No
     """
     told = main.model if model is None else model
     is_quantised = any(kind(node) == "FakeQuantize" or _is_weight_of_few_bits(node) for node in main.view.nodes)
-    if is_quantised and not told.has_rt_info(_DYNAMIC_QUANTISATION):
-        told.set_rt_info("0", _DYNAMIC_QUANTISATION)
+    if is_quantised and written(told, *_DYNAMIC_QUANTISATION) is None:
+        write(told, "0", _DYNAMIC_QUANTISATION)
 
 
 def _is_weight_of_few_bits(node: ov.Node) -> bool:

@@ -13,6 +13,7 @@ import openvino as ov
 
 from otx_xai.errors import ModelError
 from otx_xai.graph.compiler_faults import split_before_gathers
+from otx_xai.graph.rt_info import write, written
 from otx_xai.model.onnx_nodes import unreadable_operation
 from otx_xai.model.tflite_detections import read_detections_of_tflite
 from otx_xai.openvino_core import core, first_line
@@ -214,14 +215,12 @@ def _read_names(model: ov.Model) -> None:
 
 def _adopt_onnx_metadata(model: ov.Model) -> None:
     """Copy ONNX metadata ``model_info <key>`` to ``rt_info`` ``model_info/<key>``."""
-    if not model.has_rt_info([_ONNX_METADATA]):
-        return
-    metadata = model.get_rt_info([_ONNX_METADATA]).value
+    metadata = written(model, _ONNX_METADATA)
     if not isinstance(metadata, dict):
         return
     for name, value in metadata.items():
         if name.startswith(_ONNX_PREFIX):
-            model.set_rt_info(value, ["model_info", name.removeprefix(_ONNX_PREFIX)])
+            write(model, value, ["model_info", name.removeprefix(_ONNX_PREFIX)])
 
 
 def _wanted() -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import openvino as ov
 
 from otx_xai.errors import ModelError
+from otx_xai.graph.rt_info import written
 from otx_xai.records import parse_numbers
 from otx_xai.storage.json_text import parse_json
 
@@ -19,9 +20,9 @@ def model_info(model: ov.Model) -> dict[str, str]:
 
     A model in memory may hold booleans, numbers and lists: they read as they would after saving and loading.
     """
-    if not model.has_rt_info(["model_info"]):
+    values = written(model, "model_info")
+    if values is None:
         return {}
-    values = model.get_rt_info(["model_info"]).value
     if not isinstance(values, dict):
         raise ModelError(
             f"rt_info/model_info of the model is {values!r}; expected named values. Export the model again."

@@ -12,6 +12,7 @@ from typing import Any
 
 import openvino as ov
 
+from otx_xai.graph.rt_info import written
 from otx_xai.neighbours.hints import Hints
 from otx_xai.neighbours.small_files import literal, names_by_index, read_yaml_mapping, sides_of
 from otx_xai.records import Interpolation, ResizeType, Task
@@ -130,7 +131,7 @@ def _gives_one_score_a_class(model: ov.Model) -> bool:
 
 def _values(model: ov.Model, key: str) -> dict[str, Any]:
     """Return the named values under a key of ``rt_info``; none where it holds something else."""
-    value = model.get_rt_info([key]).value if model.has_rt_info([key]) else None
+    value = written(model, key)
     return value if isinstance(value, dict) else {}
 
 
