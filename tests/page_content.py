@@ -103,7 +103,11 @@ def audit_images(count: int, *, baseline: bool = True, size: int = 7) -> Iterato
             slices=tuple(group for group, every in enumerate((5, 5, 8)) if number % every == group),
             maps=tuple(maps),
             thumbnail=drawings[number % DRAWINGS],
-            values=(("energy_in_object", abs(math.sin(number * 1.7))), ("brightness", number * 0.37 % 1)),
+            values=(
+                ("energy_in_object", abs(math.sin(number * 1.7))),
+                ("brightness", number * 0.37 % 1),
+                ("map_distance", number * 0.31 % 1),
+            ),
         )
 
 
@@ -235,8 +239,21 @@ def box_content(count: int) -> dict[str, Any]:
             finding(
                 "background_box", "measured", "A quarter of the boxes lie on no object.", names, effect=effect(0.25)
             ),
+            finding("drift", "measured", "Of 40 boxes before, 3 are gone, and 2 are new.", names[:5], subject="boxes"),
         ],
-        "drift": None,
+        "drift": {
+            "baseline": "boxes_fp32.xml",
+            "box_agreement": effect(0.94, 0.02, 85),
+            "objects_lost": 3,
+            "objects_won": 1,
+            "mcnemar_p": 0.625,
+            "boxes_lost": 3,
+            "boxes_new": 2,
+            "distance": effect(0.08, 0.02, count, "distance"),
+            "noise": 0.031,
+            "changed": 4,
+            "silent": 2,
+        },
         "calibration": None,
         "clusters": [],
         "slices": [],

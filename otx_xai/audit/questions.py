@@ -30,6 +30,7 @@ from otx_xai.audit.statistics import corrected, mean_effect, share
 from otx_xai.audit.tables import (
     NO_TABLES,
     box_class_table,
+    box_drift_table,
     box_review_table,
     calibration_table,
     class_table,
@@ -187,6 +188,7 @@ def _of_boxes(
         "per_class": box_class_table(evidence, errors, focus),
         "average_precision": precision_table(precision),
         "slices": slice_table(compared),
+        "drift": None if moved is None else box_drift_table(moved),
     }
     fine = str(BoxCase.RIGHT)
     return Answers(

@@ -11,6 +11,7 @@ from scipy import stats
 
 from otx_xai.audit.average_precision import AveragePrecision
 from otx_xai.audit.box_annotations import AnnotationErrors
+from otx_xai.audit.box_drift import BoxDrift
 from otx_xai.audit.box_errors import BoxErrors, box_results
 from otx_xai.audit.calibration import Calibration
 from otx_xai.audit.certainty import class_results, confusions
@@ -97,6 +98,27 @@ def drift_table(moved: Drift) -> dict[str, Any]:
         "won": won,
         "mcnemar_p": float(stats.binomtest(lost, lost + won).pvalue) if lost + won else None,
         "top1_agreement": share(moved.same_class).content(),
+    }
+
+
+def box_drift_table(moved: BoxDrift) -> dict[str, Any]:
+    """Return what changed between two detectors."""
+    lost, won = len(moved.objects_lost), len(moved.objects_won)
+    table = {
+        "box_agreement": moved.agreement.content(),
+        "objects_lost": lost,
+        "objects_won": won,
+        "mcnemar_p": float(stats.binomtest(lost, lost + won).pvalue) if lost + won else None,
+        "boxes_lost": len(moved.lost),
+        "boxes_new": len(moved.new),
+    }
+    if not moved.compared.any():
+        return table
+    return table | {
+        "distance": mean_effect(moved.distance, Unit.DISTANCE).content(),
+        "noise": moved.floor,
+        "changed": int(moved.moved.sum()),
+        "silent": int((moved.moved & moved.right).sum()),
     }
 
 

@@ -86,6 +86,10 @@ def test_what_changed_from_a_baseline(data: Path, tmp_path: Path) -> None:
     assert found["drift", "objects"].check == {"lost": COUNT // 2, "won": 0}
     assert found["drift", "boxes"].check == {"lost": COUNT // 2, "new": 0, "paired": COUNT // 2}
     assert done.metrics["box_agreement"].effect.value == pytest.approx(2 / 3)
+    table = json.loads((done.folder / "audit.json").read_text())["drift"]
+    numbers = {name: table[name] for name in ("objects_lost", "objects_won", "boxes_lost", "boxes_new", "baseline")}
+    assert list(numbers.values()) == [COUNT // 2, 0, COUNT // 2, 0, "usual.xml"]
+    assert table["box_agreement"]["value"] == pytest.approx(2 / 3)
     same = xai.Engine(work_dir=tmp_path / "same").audit(usual, baseline=usual, fail_on="box_agreement=0.5", **more)  # type: ignore[arg-type]
     assert not [one for one in same.findings if "drift" in str(one.kind)]
     assert same.metrics["box_agreement"].effect.value == 1

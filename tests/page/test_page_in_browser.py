@@ -97,7 +97,7 @@ def test_every_view_opens_without_a_word_in_the_console(visit: Any, folder: Path
     opened = visit(kind)
     page = opened.go("overview")
     links = page.eval_on_selector_all("#nav a", "links => links.map(link => link.dataset.view)")
-    lacking = {"slices", "calibration", "drift", "clusters"} if kind == "boxes" else set()
+    lacking = {"slices", "calibration", "clusters"} if kind == "boxes" else set()
     assert links == [view for view in VIEWS if view not in lacking]
     for view in (*links, "finding/0"):
         page = opened.go(view)
@@ -109,6 +109,26 @@ def test_every_view_opens_without_a_word_in_the_console(visit: Any, folder: Path
         assert page.locator("#notice").is_hidden()
     inside = ("about:", "data:", (folder / kind).as_uri())
     assert not [url for url in opened.asked if not url.startswith(inside)]
+
+
+def test_drift_begins_with_what_findings_name_and_goes_on_with_the_maps_that_moved_most(visit: Any) -> None:
+    page = visit().go("drift")
+    said = page.locator(".pair .side-text").all_inner_texts()
+    distances = [float(re.search(r"distance (\d\.\d+)", text)[1]) for text in said]  # type: ignore[index]
+    named = len(audit_content(400)["findings"][3]["images"])
+    assert len(distances) == 20
+    assert distances[named:] == sorted(distances[named:], reverse=True)
+    assert distances[named] > 0.9
+
+
+def test_drift_of_a_detector_is_told_in_figures_and_images(visit: Any) -> None:
+    page = visit("boxes").go("drift")
+    drawn(page)
+    said = page.inner_text("main")
+    for words in ("Against boxes_fp32.xml", "Same boxes", "Objects lost", "Boxes that are new", "McNemar: p = 0.6"):
+        assert words in said
+    assert page.locator("main .figure").count() == 8
+    assert page.locator("main .tile").count() == 5
 
 
 def test_the_first_screen_has_verdict_figures_and_findings_with_examples(visit: Any) -> None:

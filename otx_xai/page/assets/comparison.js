@@ -54,15 +54,26 @@ function inPortions(rows, most, makeRow, element) {
 function showDrift(main) {
   const { drift } = store.content;
   heading(main, 'Drift', `Against ${drift.baseline}. Where the answer stayed and the map moved by more than noise, the model answers for another reason.`);
+  const boxes = Boolean(drift.box_agreement);
+  const mcnemar = isNumber(drift.mcnemar_p) ? `McNemar: p = ${probabilityText(drift.mcnemar_p)}.` : '';
   into(main, make('section', { class: 'figures small' }, [
     ['Distance of the maps', drift.distance, `Noise reaches ${plainNumber(drift.noise)}.`],
-    ['Same best class', drift.top1_agreement, isNumber(drift.mcnemar_p) ? `McNemar: p = ${probabilityText(drift.mcnemar_p)}.` : ''],
+    ['Same best class', drift.top1_agreement, mcnemar],
+    ['Same boxes', drift.box_agreement, 'Boxes of either model that the other has too.'],
   ].filter(([, effect]) => effect).map(([title, effect, hint]) => figure(title, effect, hint)),
-  [['Maps that moved', drift.changed, 'Same answer, another map, above noise.'], ['Silent drift', drift.silent, 'Of these, right before and after.']].filter(([, count]) => isNumber(count)).map(([title, count, hint]) => make('div', { class: 'figure' }, make('h2', { class: 'figure-label' }, title), make('p', { class: 'figure-value' }, whole(count)), make('p', { class: 'figure-hint' }, hint)))));
+  [
+    ['Objects lost', drift.objects_lost, `Found before, and not now. ${mcnemar}`],
+    ['Objects won', drift.objects_won, 'Found now, and not before.'],
+    ['Boxes gone', drift.boxes_lost, 'Of the baseline alone.'],
+    ['Boxes that are new', drift.boxes_new, 'Of this model alone.'],
+    ['Maps that moved', drift.changed, `Same ${boxes ? 'box' : 'answer'}, another map, above noise.`],
+    ['Silent drift', drift.silent, 'Of these, right before and after.'],
+  ].filter(([, count]) => isNumber(count)).map(([title, count, hint]) => make('div', { class: 'figure' }, make('h2', { class: 'figure-label' }, title), make('p', { class: 'figure-value' }, whole(count)), make('p', { class: 'figure-hint' }, hint)))));
+  if (boxes) { showBoxDrift(main); return; }
   const named = indicesOf(store.content.findings.filter((finding) => findingMap(finding)).flatMap((finding) => finding.images));
   const rest = [];
   for (let index = 0; index < store.count; index += 1) if (store.baseline[index]) rest.push(index);
-  const column = store.values.get('drift') || store.values.get('distance');
+  const column = store.values.get('map_distance');
   if (column) rest.sort((one, other) => (column[other] || 0) - (column[one] || 0));
   const indices = [...new Set([...named.filter((index) => store.baseline[index]), ...rest])];
   if (!indices.length) { into(main, make('p', { class: 'empty' }, 'No maps of the baseline are on this page.')); return; }
@@ -72,6 +83,14 @@ function showDrift(main) {
       const { before, now } = driftMaps(index, detail);
       return [[`Before: ${before ? label(before.target) : ''}`, before && { map: before }], [`Now: ${now ? label(now.target) : ''}`, now && { map: now }], ['Difference', before && now && { map: now, before }]];
     })), make('div', { class: 'sides' })));
+}
+
+// Of boxes the page has no maps of the baseline: the images of each finding are shown, with the boxes of this model.
+function showBoxDrift(main) {
+  store.content.findings.filter((finding) => findingMap(finding)).forEach((finding) => {
+    const indices = indicesOf(finding.images);
+    into(main, make('h2', null, finding.statement), indices.length ? strip(indices) : null);
+  });
 }
 
 function showClusters(main) {
