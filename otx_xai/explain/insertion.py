@@ -13,6 +13,7 @@ from otx_xai.errors import ConfigError, GraphError, TargetError
 from otx_xai.explain.targets import resolve_targets
 from otx_xai.methods.spec import Branch, Classes, MethodSpec, Order, class_count
 from otx_xai.methods.table import Chosen, candidates, find_method, method_name, named_method
+from otx_xai.model.explained_output import note_explained_output
 from otx_xai.model.model_options import ModelOptions
 from otx_xai.model.opened import Model
 from otx_xai.model.opening import open_for_insertion
@@ -31,6 +32,7 @@ def insert_xai(
     targets: Targets = -1,
     feature_vector: bool = False,
     labels: Labels = None,
+    output: str | None = None,
 ) -> ov.Model:
     """Return a copy of a model with a ``saliency_map`` output, to be saved, and run by plain OpenVINO.
 
@@ -56,6 +58,7 @@ def insert_xai(
         feature_vector: add the output ``feature_vector``, ``float32`` ``(N, C)``: the pooled features.
         labels: class names: a file with one a line, ``"a,b"``, or a sequence; those in the model's ``model_info`` when
             ``None``. An instance segmentation model whose graph does not tell the number of its classes needs them.
+        output: output that is explained, where a classifier has several, by its name. The model remembers it.
 
     Returns:
         The model with ``saliency_map``, ``float32`` ``(N, K, h, w)`` with a map for each of ``K`` targets, or
@@ -78,7 +81,7 @@ def insert_xai(
         )
     layers = split_layers(target_layer)
     everything = labels is None and _is_everything(targets)  # so that wrong names in the model do not matter
-    options = ModelOptions(task, labels, target_layers=layers)
+    options = ModelOptions(task, labels, target_layers=layers, output=output)
     opened = open_for_insertion(model, options, any_names=everything)
     if opened.own_map is not None:
         log_own_map(method, target_layer)
@@ -103,6 +106,8 @@ def insert(model: Model, order: Order, method: str | None = None) -> ov.Model:
     named = named_method(method, model.facts.task, ExplainMode.WHITEBOX)
     _, branch = first_that_works(model, named, ExplainMode.WHITEBOX, order, branches_only=True)
     assert branch is not None
+    if model.structure.is_classifier:
+        note_explained_output(branch.model, model.structure.class_scores.result_index)
     return branch.model
 
 

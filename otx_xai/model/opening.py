@@ -15,6 +15,7 @@ from otx_xai.graph.box_classes import BoxClasses
 from otx_xai.graph.input_layout import image_input
 from otx_xai.graph.view import View
 from otx_xai.model.batch import images_at_once, single_image_graph, with_batch
+from otx_xai.model.explained_output import with_explained_output
 from otx_xai.model.facts import ANY_SIZE, Naming, log_line, name_classes, read_facts
 from otx_xai.model.first_layer import warning_of_first_layer
 from otx_xai.model.identity import Told, identify
@@ -67,7 +68,7 @@ def open_model(source: Any, options: ModelOptions = _NO_OPTIONS, *, batch: int =
             for each class (LabelError).
     """
     read = _read(source, options)
-    info, options = model_info(read.graph), read.options
+    info, options = model_info(read.graph), with_explained_output(read.graph, read.options)
     told = Told(options, info, read.hints, count_names(options.labels, info, read.hints))
     view = View(read.graph, XAI_OUTPUTS)
     if options.input.layout is None and input_layout(read.graph, view) is None:
