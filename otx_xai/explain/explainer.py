@@ -169,7 +169,8 @@ class Explainer:
         """Explain one image, or a batch.
 
         Args:
-            data: what ``preprocess_fn`` takes; without one an image of any size, or the model's input with its batch
+            data: pixels, never a file, so that there is nothing to decode: what ``preprocess_fn`` takes; without one an
+                image of any size, or the model's input with its batch
                 axis, ``(N, C, H, W)`` or ``(N, H, W, C)``, of any number of images. An image is ``uint8`` RGB
                 ``(H, W, 3)``, or has as many channels as the network; see :func:`otx_xai.data.arrays.as_image_array`
                 for other types, PIL images and tensors.
