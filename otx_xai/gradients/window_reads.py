@@ -13,7 +13,7 @@ from openvino import opset13 as ops
 from otx_xai.errors import GraphError
 from otx_xai.graph.surgery import reshape, transpose
 from otx_xai.graph.traits import BINARY, UNARY
-from otx_xai.graph.view import Port, dimensions, kind, port_of
+from otx_xai.graph.view import Port, computed_before, dimensions, kind, port_of
 
 Size = tuple[int, int]
 
@@ -90,7 +90,7 @@ class WindowReads:
             results: of the way back.
             old: unique names of operations that do not belong to the way back.
         """
-        for node in _above(results, old):
+        for node in computed_before(results, old):
             read = [value for value in node.input_values() if kind(value.get_node()) != "Constant"]
             if kind(node) in UNARY | BINARY and all(port_of(value) in self._known for value in read):
                 self._compute_ahead(node)
@@ -163,18 +163,3 @@ class WindowReads:
             corner = ops.unsqueeze(first, np.array([1, 2]))
             self._numbers[factor] = ops.add(corner, steps[None].astype(np.int64)).output(0)
         return self._numbers[factor]
-
-
-def _above(results: Sequence[ov.Output], old: Set[str]) -> list[ov.Node]:
-    """Return the operations above some results that are not old, in the order of their computation."""
-    order: list[ov.Node] = []
-    seen, todo = set(old), [(result.get_node(), False) for result in results]
-    while todo:
-        node, is_done = todo.pop()
-        if is_done:
-            order.append(node)
-        elif node.get_name() not in seen:
-            seen.add(node.get_name())
-            todo.append((node, True))
-            todo.extend((value.get_node(), False) for value in node.input_values())
-    return order

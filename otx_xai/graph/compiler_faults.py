@@ -11,7 +11,7 @@ from openvino import opset13 as ops
 
 from otx_xai.graph.constants import evaluate
 from otx_xai.graph.cuts import cut_of
-from otx_xai.graph.view import Port, constant_value, kind, port_of
+from otx_xai.graph.view import Port, computed_before, constant_value, kind, port_of
 
 
 def split_before_gathers(model: ov.Model) -> None:
@@ -60,7 +60,7 @@ def own_factors(ends: Iterable[ov.Output]) -> None:
     Args:
         ends: tensors of a graph that is being written.
     """
-    nodes = _before(ends)
+    nodes = computed_before(ends)
     if any(kind(node) == "FakeQuantize" for node in nodes):
         shared = list(_shared_factors(nodes))
         for (node, i), value in zip(shared, _values([node.input_value(i) for node, i in shared]), strict=True):
@@ -92,19 +92,3 @@ def _values(outputs: list[ov.Output]) -> Iterator[NDArray[np.generic]]:
     computed = iter(evaluate(unknown) if unknown else [])
     for value in known:
         yield next(computed) if value is None else value
-
-
-def _before(ends: Iterable[ov.Output]) -> list[ov.Node]:
-    """Return what some tensors are computed by, themselves included, in order."""
-    order: list[ov.Node] = []
-    seen: set[str] = set()
-    todo = [(end.get_node(), False) for end in ends]
-    while todo:
-        node, is_done = todo.pop()
-        if is_done:
-            order.append(node)
-        elif node.get_name() not in seen:
-            seen.add(node.get_name())
-            todo.append((node, True))
-            todo.extend((value.get_node(), False) for value in node.input_values())
-    return order

@@ -75,6 +75,26 @@ def constant_ints(output: ov.Output) -> list[int] | None:
     return None if value is None else [int(number) for number in value.reshape(-1)]
 
 
+def computed_before(ends: Iterable[ov.Output], old: Set[str] = frozenset()) -> list[ov.Node]:
+    """Return the operations that some tensors are computed by, their own included, in the order of computation.
+
+    Args:
+        ends: the tensors.
+        old: unique names of operations that are left out, with all in front of them.
+    """
+    order: list[ov.Node] = []
+    seen, todo = set(old), [(end.get_node(), False) for end in ends]
+    while todo:
+        node, is_done = todo.pop()
+        if is_done:
+            order.append(node)
+        elif node.get_name() not in seen:
+            seen.add(node.get_name())
+            todo.append((node, True))
+            todo.extend((value.get_node(), False) for value in node.input_values())
+    return order
+
+
 class View:
     """The graph of one model, indexed.
 
