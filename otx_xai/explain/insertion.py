@@ -127,6 +127,7 @@ def first_that_works(
     *,
     branches_only: bool = False,
     preset: Preset | None = None,
+    told: bool = False,
 ) -> tuple[Chosen, Branch | None]:
     """Return the first method of the table that gets to work, and its branch; ``None`` where it has none.
 
@@ -139,6 +140,7 @@ def first_that_works(
         order: what the branch is to give.
         branches_only: nothing but a branch will do.
         preset: the effort, where the user says so.
+        told: the user names classes.
 
     Raises:
         GraphError: the graph gives no place for the method that is named, or for any.
@@ -153,6 +155,7 @@ def first_that_works(
         target_layers=layers,
         preset=preset,
         classes=class_count(order.classes, len(model.facts.labels)),
+        told=told,
     )
     for chosen in found:
         if branches_only and chosen.spec.insert is None:

@@ -19,6 +19,7 @@ from otx_xai.explain.targets import THRESHOLD, Choice, Wanted, choose, resolve_w
 from otx_xai.methods.class_branch import insert_scores
 from otx_xai.methods.spec import Branch, Classes, Order, SecondPass
 from otx_xai.methods.table import (
+    ASK_FOR_IT,
     CLASSES_BY_DEFAULT,
     METHODS,
     Chosen,
@@ -240,8 +241,8 @@ def plan(
     if not told:
         return made
     logger.info("Explaining with %s (%s).", made.method, made.reason)
-    if _is_one_pass_by_default(how, made):
-        logger.info("--preset balance explains each box by the gradient of its score, in up to a pass more a box.")
+    if reason := _why_one_pass(how, made):
+        logger.info("--preset balance explains each box by the gradient of its score. The default does not: %s", reason)
     if made.facts.box_format and made.boxes is not None and made.boxes.match.note:
         logger.info("%s", made.boxes.match.note)
     return made
@@ -276,10 +277,13 @@ def _has_own_map(model: Model, how: How) -> bool:
     return model.own_map is not None and not perturbs
 
 
-def _is_one_pass_by_default(how: How, made: Plan) -> bool:
-    """Whether a detector is explained in one pass because the user says nothing of effort or method."""
-    untold = how.method is None and how.options.get("preset") is None
-    return untold and made.facts.task is Task.DETECTION and made.second_pass is None and made.black_box is None
+def _why_one_pass(how: How, made: Plan) -> str:
+    """Say why boxes are explained in one pass, where the user says nothing of effort or method."""
+    untold = how.method is None and how.options.get("preset") is None and made.facts.task is Task.DETECTION
+    if not untold or made.second_pass is not None or made.black_box is not None:
+        return ""
+    reasons = [one.removesuffix(ASK_FOR_IT) for one in made.refusals if one.endswith(ASK_FOR_IT)]
+    return "".join(reason.partition(": ")[2] for reason in reasons)
 
 
 def each_class_costs(model: Model, how: How, wanted: Wanted) -> bool:
@@ -291,7 +295,7 @@ def each_class_costs(model: Model, how: How, wanted: Wanted) -> bool:
     told, task = how.options.get("preset"), model.facts.task
     if told is None and len(wanted.indices or ()) > CLASSES_BY_DEFAULT:
         return False
-    effort, layers = effort_of(told, how.mode, task), split_layers(how.target_layer)
+    effort, layers = effort_of(told, how.mode), split_layers(how.target_layer)
     own = [spec for spec in METHODS if spec.each_class_costs and effort in spec.presets and task in spec.tasks]
     return any(fit_of(spec, model, layers).fits for spec in own)
 
@@ -303,7 +307,8 @@ def _planned(model: Model, how: How, wanted: Wanted) -> Plan:
     order = _order(model, wanted, layers, how)
     if named is not None:
         order = replace(order, options=method_options(named, how.options, named=True))
-    chosen, branch = first_that_works(model, named, how.mode, order, preset=how.options.get("preset"))
+    effort, told = how.options.get("preset"), wanted.indices is not None
+    chosen, branch = first_that_works(model, named, how.mode, order, preset=effort, told=told)
     options = method_options(chosen.spec, how.options, named=named is not None)
     if branch is not None and chosen.spec.is_white_box:
         return _with_branch(model, chosen, branch, wanted, scaled=order.embed_scaling)

@@ -78,6 +78,23 @@ class Asked:
     levels: Sequence[FloatArray]
 
 
+def far_sight(view: View, labels: Mapping[Port, Labels], leaf: ov.Output, features: Sequence[Features]) -> str:
+    """Say what keeps the way back from a leaf from being confined to windows; nothing where it can be.
+
+    Args:
+        view: the detector, static, for one image.
+        labels: meaning of its axes.
+        leaf: a tensor that scores come from.
+        features: what gradients are taken with respect to.
+    """
+    reached = [one.output for one in features if find_way([leaf], [one.output]).nodes]
+    try:
+        Grids(view, labels, [leaf], reached)
+    except GraphError as error:
+        return str(error)
+    return ""
+
+
 class BoxWindows:
     """Makes maps of boxes within windows; safe in threads.
 

@@ -32,7 +32,7 @@ from otx_xai.graph.leaves import Leaf, leaves_of
 from otx_xai.graph.surgery import Twin, add_outputs, forbid_dynamic_quantisation
 from otx_xai.graph.view import Port, View, port_of
 from otx_xai.methods.box_seeds import NOISE, Seed, layer_cam, seed_inputs, seed_parameters, seeds_at
-from otx_xai.methods.box_windows import Asked, BoxWindows
+from otx_xai.methods.box_windows import Asked, BoxWindows, far_sight
 from otx_xai.methods.spec import BOX_FINDERS, Fit, MethodSpec, SecondPass
 from otx_xai.model.facts import ANY_SIZE
 from otx_xai.model.formats.box_format import Match
@@ -60,7 +60,30 @@ def _fits(model: Model, target_layers: Sequence[str]) -> Fit:
     if missing:
         return Fit(False, f"gradients cannot pass from its scores to its features: {'; '.join(missing[:4])}")
     layers = ", ".join(repr(one.output.get_node().get_friendly_name()) for one in scored.features)
-    return Fit(True, f"gradients of its scores reach {layers}")
+    return Fit(True, f"gradients of its scores reach {layers}", dear=_dear(model, scored))
+
+
+def _dear(model: Model, scored: _Scored) -> str:
+    """Say why boxes take more than a fraction of a forward pass each, or less than is wanted; mostly nothing."""
+    if model.facts.tiling is not None:
+        return "it explains images as a whole, which this model wants to be cut into tiles"
+    for leaf in scored.leaves:
+        if not _holds_scores(model, scored, leaf):
+            continue
+        if far := far_sight(scored.view, scored.labels, leaf.output, scored.features):
+            return f"each box would take about a forward pass, since its score looks at the whole image: {far}"
+    return ""
+
+
+def _holds_scores(model: Model, scored: _Scored, leaf: Leaf) -> bool:
+    """Whether class scores or objectness are among the numbers of a leaf, as far as that is known."""
+    columns = None if model.boxes is None else model.boxes.match.scores
+    if columns is None or leaf.elements is None:
+        return True
+    shape = scored.view.model.get_results()[columns.result].input_value(0).get_shape()
+    held = np.moveaxis(leaf.elements.reshape(shape), columns.axis, 0)
+    factors = [] if columns.objectness is None else [columns.objectness]
+    return bool((held[[*range(columns.begin, columns.end), *factors]] >= 0).any())
 
 
 # --- what is differentiated -------------------------------------------------------------------------------------------

@@ -37,12 +37,15 @@ class Fit:
         reason: why, or why not, in words.
         automatic: auto mode may choose it; else it has to be asked for, and nobody need be told that it does not fit.
         passed_over: why auto mode does not choose a method that it might expect; empty: nobody would expect it.
+        dear: why it takes more than the effort that it stands for; empty: it does not. By default auto mode then asks
+            others first.
     """
 
     fits: bool
     reason: str
     automatic: bool = True
     passed_over: str = ""
+    dear: str = ""
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,9 @@ METHODS: tuple[MethodSpec, ...] = (
 DEFAULT_PRESET = Preset.BALANCE
 """The effort of auto mode where the user says none."""
 
+ASK_FOR_IT = f"; --preset {DEFAULT_PRESET} does"
+"""Ends the refusal of a method that the default effort means, and that is put off."""
+
 CLASSES_BY_DEFAULT = 5
 """Classes an image that take a backward pass each without being asked for: with so many, inference takes 2.6 times as
 long at most."""
@@ -133,12 +136,13 @@ def candidates(
     target_layers: Sequence[str] = (),
     preset: Preset | None = None,
     classes: int = 1,
+    told: bool = False,
 ) -> Iterator[Chosen]:
     """Yield the methods that may explain a model, the best first; the caller takes the first that it gets to work.
 
-    A named method is the only candidate. Else the table is walked, in auto mode that of the wanted effort first: every
-    method of the task and the mode is asked whether it fits, and those that do not are remembered with their reasons.
-    Layers are named for white-box methods, so that no other is yielded with them.
+    A named method is the only candidate. Else the table is walked, in auto mode that of the wanted effort first, unless
+    it is put off: every method of the task and the mode is asked whether it fits, and those that do not are remembered
+    with their reasons. Layers are named for white-box methods, so that no other is yielded with them.
 
     Args:
         model: the model.
@@ -146,9 +150,10 @@ def candidates(
         mode: white box, black box, or auto.
         refusals: grows by ``"name: why not"`` of each method that does not fit.
         target_layers: that the user names.
-        preset: the effort, where the user says so. Else auto mode means that of :data:`DEFAULT_PRESET`, unless so many
-            classes would take a pass each that this is no longer the effort it stands for.
+        preset: the effort, where the user says so. Else auto mode means that of :data:`DEFAULT_PRESET`, unless what is
+            wanted would take more than the effort it stands for.
         classes: how many classes of an image are wanted.
+        told: the user names classes, whether they are found or not.
 
     Raises:
         GraphError: the named method does not fit, or none does.
@@ -159,23 +164,27 @@ def candidates(
             raise GraphError(fit.reason)
         yield Chosen(method, "asked for")
         return
-    effort = effort_of(preset, mode, model.facts.task)
-    for spec in sorted(METHODS, key=lambda row: effort not in row.presets):
-        if model.facts.task not in spec.tasks or not _allowed(spec, mode, target_layers):
-            continue
-        fit, preferred = fit_of(spec, model, target_layers), effort in spec.presets
+    effort = effort_of(preset, mode)
+    rows = [spec for spec in METHODS if model.facts.task in spec.tasks and _allowed(spec, mode, target_layers)]
+    put_off = set()
+    for spec in (row for row in rows if effort in row.presets):
+        fit = fit_of(spec, model, target_layers)
         if not fit.fits:
-            refusals += [f"{spec.name}: {fit.reason}"] if fit.automatic or preferred else []
-        elif preferred and preset is None and spec.each_class_costs and classes > CLASSES_BY_DEFAULT:
-            refusals.append(
-                f"{spec.name}: each of {classes} classes would take a backward pass; --preset {effort} does"
-            )
-        elif preferred:
+            refusals.append(f"{spec.name}: {fit.reason}")
+        elif preset is None and (reason := _put_off(spec, fit, classes, target_layers, told=told)):
+            refusals.append(f"{spec.name}: {reason}{ASK_FOR_IT}")
+            put_off.add(spec.name)
+        else:
             yield Chosen(spec, f"preset {effort}" + ("" if preset else ", the default"), tuple(refusals))
-        elif fit.automatic:
-            yield Chosen(spec, _reason(spec, mode, refusals), tuple(refusals))
-        elif fit.passed_over:
+    for spec in (row for row in rows if effort not in row.presets or row.name in put_off):
+        fit = fit_of(spec, model, target_layers)
+        if fit.fits and fit.automatic:
+            others = tuple(refusal for refusal in refusals if not refusal.startswith(f"{spec.name}: "))
+            yield Chosen(spec, _reason(spec, mode, others), others)
+        elif fit.fits and fit.passed_over:
             refusals.append(f"{spec.name}: {fit.passed_over}")
+        elif not fit.fits and fit.automatic:
+            refusals.append(f"{spec.name}: {fit.reason}")
     raise GraphError(_nothing_fits(refusals))
 
 
@@ -191,11 +200,20 @@ def fit_of(spec: MethodSpec, model: Model, target_layers: Sequence[str]) -> Fit:
     return model.structure.once((spec.name, "fits", layers), lambda: spec.fits(model, layers))
 
 
-def effort_of(preset: Preset | None, mode: ExplainMode, task: Task) -> Preset | None:
+def _put_off(spec: MethodSpec, fit: Fit, classes: int, target_layers: Sequence[str], *, told: bool) -> str:
+    """Say why a method is not what its effort means where the user does not ask for it; mostly nothing."""
+    if spec.each_class_costs and classes > CLASSES_BY_DEFAULT:
+        return f"each of {classes} classes would take a backward pass"
+    if spec.second_pass is not None and told:
+        return "it explains what is found, and a class that is named may have no box"
+    if spec.second_pass is not None and target_layers:
+        return "layers that are named are class heads where they can be"
+    return fit.dear
+
+
+def effort_of(preset: Preset | None, mode: ExplainMode) -> Preset | None:
     """Return the effort that auto mode asks for where no method is named; other modes know none."""
-    if mode is not ExplainMode.AUTO:
-        return None
-    return preset or (DEFAULT_PRESET if task.is_classification else None)
+    return preset or DEFAULT_PRESET if mode is ExplainMode.AUTO else None
 
 
 def method_options(spec: MethodSpec, values: Mapping[str, Any], *, named: bool) -> Any:

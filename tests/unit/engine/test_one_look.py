@@ -81,12 +81,15 @@ def test_a_notebook(asked: Counter[str]) -> None:
     assert asked == CLASSIFIER | {"find_format": 1, "missing_rules": 1}
 
 
-def test_a_detector(asked: Counter[str], images: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("preset", "heads"), [("speed", {"find_class_heads": 1}), (None, {})])
+def test_a_detector(
+    preset: str | None, heads: dict[str, int], asked: Counter[str], images: Path, tmp_path: Path
+) -> None:
     model = detectors.convert(detectors.build("yolov8"), detectors.images(1))
     ov.save_model(model, tmp_path / "model.xml")
     labels = ",".join("abcde")
     Engine(work_dir=tmp_path / "out", task="detection").explain(
-        tmp_path / "model.xml", data_root=images, labels=labels, targets="boxes"
+        tmp_path / "model.xml", data_root=images, labels=labels, targets="boxes", preset=preset
     )
     print(dict(asked))
-    assert asked == LOOKS | {"find_format": 1, "find_class_heads": 1}
+    assert asked == LOOKS | {"find_format": 1} | heads

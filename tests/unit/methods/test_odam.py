@@ -403,13 +403,38 @@ def test_queries_are_explained_by_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "method", "is_told"),
-    [(None, "detclassprobabilitymap", True), ("speed", "detclassprobabilitymap", False), ("balance", "odam", False)],
+    ("preset", "method"), [(None, "odam"), ("speed", "detclassprobabilitymap"), ("balance", "odam")]
 )
-def test_effort_gives_each_box_a_map(
-    preset: str | None, method: str, is_told: bool, caplog: pytest.LogCaptureFixture
+def test_effort_gives_each_box_a_map(preset: str | None, method: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    effort = {"preset": preset and Preset(preset)}
+    made = prepare(case("yolov8").model, labels=LABELS, targets="predicted", method_options=effort)
+    assert made.method == method
+    assert "--preset balance" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "targets", "reason"),
+    [
+        ("yolox_selected", "predicted", "each box would take about a forward pass"),
+        ("yolov8", ["a", "b"], "a class that is named may have no box"),
+    ],
+)
+def test_one_pass_where_boxes_are_dear_or_nothing_need_be_found(
+    name: str, targets: str | list[str], reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    made = prepare(case("yolov8").model, labels=LABELS, method_options={"preset": preset and Preset(preset)})
-    assert made.method == method
-    assert ("--preset balance explains each box" in caplog.text) is is_told
+    model = case(name).model
+    made = prepare(model, labels=LABELS, targets=targets)
+    assert made.method == "detclassprobabilitymap"
+    assert any(refusal.startswith("odam: ") and reason in refusal for refusal in made.refusals)
+    assert reason in caplog.text
+    balance = prepare(model, labels=LABELS, targets=targets, method_options={"preset": Preset.BALANCE})
+    assert balance.method == "odam"
+
+
+def test_an_explainer_lights_what_is_found_and_classes_that_are_named() -> None:
+    explainer = Explainer(case("yolov8").model, task="detection", labels=LABELS)
+    image = np.zeros((*SIZE, 3), np.uint8)
+    assert explainer(image, "predicted").method.startswith("odam (preset balance, the default")
+    assert explainer(image, ["a"]).method.startswith("detclassprobabilitymap (")
