@@ -1,18 +1,19 @@
 """Maps of single boxes, held against D-RISE of thousands of passes, and judged by insertion and deletion.
 
     python benchmarks/box_maps.py --checkpoint detector.onnx --data_root photos --labels coco.names [--scale 255]
-        [--num_masks 4000] [--passes 60,250] [--images 8] [--boxes 0] [--steps 0]
+        [--num_masks 4000] [--published] [--passes 60,250] [--images 8] [--boxes 0] [--steps 0]
 
 For every box that the detector finds: `odam` is the gradient of its score (``--explain_method odam``), `whole` the same
 without windows, `drise` D-RISE of 60 and of 250 masks, `prior` the same regression with `odam` as its prior, `guided`
 the geometric mean of that and `odam` (`guideddrise`), `mean` that of D-RISE and `odam`, `votes` the class map, weighted
 by each place's vote, `class` the map of its class as it is, and `box` the filled box, which knows nothing of the image;
-`reference` is what they are held against. Columns: the
-mean correlation over the network's input with the map of D-RISE of other, many masks; the share of maps that peak
-inside of the box; the mean part of the map's energy inside of it; with ``--steps``, insertion less deletion of how well
-the box is found again, from a blurred image and from one colour; and forward passes an image (of `odam` and `whole`
-processor time behind the first pass, in passes of the plain network). Each ± is the standard error of the difference to
-`odam`. A line below tells how well maps of windows correlate with those of the whole image.
+`reference` is what they are held against: D-RISE of `--num_masks`, by regression, or with `--published` the mean of
+independent masks. Columns: the mean correlation over the network's input with the map of D-RISE of other, many masks;
+the share of maps that peak inside of the box; the mean part of the map's energy inside of it; with ``--steps``,
+insertion less deletion of how well the box is found again, from a blurred image and from one colour; and forward passes
+an image (of `odam` and `whole` processor time behind the first pass, in passes of the plain network). Each ± is the
+standard error of the difference to `odam`. A line below tells how well maps of windows correlate with those of the
+whole image.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--labels")
     parser.add_argument("--scale")
     parser.add_argument("--num_masks", type=int, default=4000, help="of the reference")
+    parser.add_argument("--published", action="store_true", help="take the reference as D-RISE was published")
     parser.add_argument("--passes", default="60,250", help="masks of what is compared")
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--boxes", type=int, default=0, help="end with the image that has this one; 0: all images")
@@ -63,7 +65,10 @@ def main() -> None:
     arguments = parser.parse_args()
     common = {"labels": arguments.labels, "options": InputOptions(scale=arguments.scale)}
     passes = tuple(int(count) for count in arguments.passes.split(","))
-    roads = planned_roads(arguments.checkpoint, common, passes, arguments.num_masks)
+    reference: dict[str, Any] = {"num_masks": arguments.num_masks, "seed": 7}
+    if arguments.published:
+        reference |= {"estimator": "mean", "sampling": "independent"}
+    roads = planned_roads(arguments.checkpoint, common, passes, reference)
     judge = Judge(planned_model(arguments.checkpoint, common), arguments.steps)
     rows: dict[str, list[tuple[float, ...]]] = {}
     for image in list(find_images(arguments.data_root))[: arguments.images]:
@@ -81,7 +86,9 @@ def main() -> None:
     print(f"windows and whole image: {np.mean(_alike):.4f}, at least {np.min(_alike):.4f}")
 
 
-def planned_roads(checkpoint: str, common: dict[str, Any], passes: Sequence[int], reference: int) -> dict[str, Plan]:
+def planned_roads(
+    checkpoint: str, common: dict[str, Any], passes: Sequence[int], reference: Mapping[str, Any]
+) -> dict[str, Plan]:
     """Return what explains, by name."""
     boxes, votes = common | {"targets": BOXES}, {"method": "detclassprobabilitymap"}
     roads = {name: planned(checkpoint, **boxes, method="odam") for name in ("odam", "whole")}
@@ -97,8 +104,7 @@ def planned_roads(checkpoint: str, common: dict[str, Any], passes: Sequence[int]
         for name, method in (("drise", "drise"), ("prior", "guideddrise"), ("guided", "guideddrise")):
             options = {"num_masks": count, "seed": 1}
             roads[f"{name}{count}"] = planned(checkpoint, **boxes, method=method, method_options=options)
-    options = {"num_masks": reference, "seed": 7}
-    return roads | {"reference": planned(checkpoint, **boxes, method="drise", method_options=options)}
+    return roads | {"reference": planned(checkpoint, **boxes, method="drise", method_options=dict(reference))}
 
 
 def planned_model(checkpoint: str, common: dict[str, Any]) -> Model:

@@ -94,6 +94,10 @@ class Session:
                 self._beside[id(model)] = model, Session(model, **self._told)
             return self._beside[id(model)][1]
 
+    def ask(self, model: ov.Model, inputs: Sequence[NDArray[Any]]) -> Arrays:
+        """Run another model that works with this one a single time, and let go of it."""
+        return Session(model, **self._told).run(inputs)
+
     def infer(self, tensor: NDArray[Any]) -> Arrays:
         """Run one batch; safe to call from several threads at once.
 

@@ -71,23 +71,44 @@ def seeds_at(parameters: tuple[ov.Node, ov.Node], shape: ov.Node, like: ov.Outpu
     return value if kind == ov.Type.f32 else ops.convert(value, kind).output(0)
 
 
-def layer_cam(features: Features, tensor: ov.Output, gradient: ov.Output, grid: tuple[int, int]) -> ov.Output:
-    """Return LayerCAM maps ``(S, h, w)`` of features and their gradients, but for the outer ReLU.
+def layer_cam(
+    features: Features, tensor: ov.Output, gradient: ov.Output, empty: ov.Output, grid: tuple[int, int]
+) -> ov.Output:
+    """Return maps ``(S, h, w)`` of features and their gradients, but for the outer ReLU.
 
-    What is not finite stays so, which it would not in a ReLU: ``relu(g) = (g + |g|) / 2``.
+    They are LayerCAM of what features have more than those of an empty image: ``Σ relu(gradient) · (F - empty)``. What
+    is not finite stays so, which it would not in a ReLU: ``relu(g) = (g + |g|) / 2``.
 
     Args:
         features: what they are.
         tensor: their values, of one image or of each seed.
         gradient: one of each seed.
+        empty: :func:`channel_means` of an empty image.
         grid: rows and columns of the maps.
     """
-    weighted = ops.multiply(ops.add(gradient, ops.abs(gradient)), tensor)
+    weighted = ops.multiply(ops.add(gradient, ops.abs(gradient)), ops.subtract(tensor, empty))
     channels = ops.constant(np.array([features.channel_axis], np.int64))
-    maps = ops.reduce_sum(weighted, channels, keep_dims=False).output(0)
-    if features.tokens is not None:
-        ahead, everything = ops.constant(np.array([features.prefix], np.int64)), ops.constant(np.array([2**62]))
-        one, axis = ops.constant(np.array([1], np.int64)), ops.constant(np.array([1], np.int64))
-        maps = ops.slice(maps, ahead, everything, one, axis).output(0)
+    maps = _without_prefix(features, ops.reduce_sum(weighted, channels, keep_dims=False).output(0))
     maps = reshape(maps, (-1, *grid))
     return maps if maps.get_element_type() == ov.Type.f32 else ops.convert(maps, "f32").output(0)
+
+
+def channel_means(features: Features, tensor: ov.Output) -> ov.Output:
+    """Return the mean of each channel over the places of an image, with axes of length 1."""
+    places = ops.constant(np.array(features.places, np.int64))
+    return ops.reduce_mean(_without_prefix(features, tensor), places, keep_dims=True).output(0)
+
+
+def empty_parameter(features: Features) -> ov.Node:
+    """Return the input that tells :func:`channel_means` of an empty image."""
+    shape = [1 if axis in features.places else size or 1 for axis, size in enumerate(features.dims)]
+    return ops.parameter(shape, features.output.get_element_type())
+
+
+def _without_prefix(features: Features, value: ov.Output) -> ov.Output:
+    """Leave out the tokens in front of those of the image, along the axis behind that of images; mostly nothing."""
+    if not features.prefix:
+        return value
+    ahead, everything = ops.constant(np.array([features.prefix], np.int64)), ops.constant(np.array([2**62]))
+    one = ops.constant(np.array([1], np.int64))
+    return ops.slice(value, ahead, everything, one, one).output(0)

@@ -23,7 +23,7 @@ from otx_xai.gradients.windows import Confined, Grids, confined
 from otx_xai.graph.features import Features
 from otx_xai.graph.labels import Labels
 from otx_xai.graph.view import Port, View, port_of
-from otx_xai.methods.box_seeds import NOISE, Seed, layer_cam, seed_inputs, seed_parameters, seeds_at
+from otx_xai.methods.box_seeds import NOISE, Seed, empty_parameter, layer_cam, seed_inputs, seed_parameters, seeds_at
 from otx_xai.records import FloatArray, Size
 from otx_xai.runtime import Arrays, Session
 
@@ -39,8 +39,8 @@ class _Second:
     """A way back within windows, for boxes whose scores come from the same leaves.
 
     Args:
-        model: inputs: corners of windows, for each leaf its seeds, and what is read of the forward pass. Outputs: a
-            map ``(S, h, w)`` of each of the features that the leaves depend on.
+        model: inputs: corners of windows, for each leaf its seeds, what an empty image has, and what is read of the
+            forward pass. Outputs: a map ``(S, h, w)`` of each of the features that the leaves depend on.
         reads: names of what is read.
         levels: which of the features.
         shapes: channels, rows and columns of each leaf.
@@ -68,12 +68,14 @@ class Asked:
     Args:
         session: the compiled first model.
         starts: what it gave, by name.
+        empty: of each of the features :func:`~otx_xai.methods.box_seeds.channel_means` of an empty image.
         seeds: of each box.
         levels: for each of the features the maps of all boxes, ``float32`` ``(M, h, w)``, to be filled in.
     """
 
     session: Session
     starts: Arrays
+    empty: Sequence[FloatArray]
     seeds: Sequence[Sequence[Seed]]
     levels: Sequence[FloatArray]
 
@@ -184,12 +186,13 @@ class BoxWindows:
 
         way = confined(grids, window, seeds)
         results = []
-        for level, tensor, gradient in zip(levels, way.tensors, way.gradients, strict=True):
-            factor = grids.factor(self._features[level].output)
-            value = layer_cam(self._features[level], tensor, gradient, (window[0] * factor, window[1] * factor))
+        empties = [empty_parameter(self._features[level]) for level in levels]
+        for level, tensor, gradient, empty in zip(levels, way.tensors, way.gradients, empties, strict=True):
+            own, factor = self._features[level], grids.factor(self._features[level].output)
+            value = layer_cam(own, tensor, gradient, empty.output(0), (window[0] * factor, window[1] * factor))
             value.get_tensor().set_names({f"maps/{level}"})
             results.append(ops.result(value))
-        model = ov.Model(results, [way.corners, *inputs, *(read.parameter for read in way.reads)], "windows")
+        model = ov.Model(results, [way.corners, *inputs, *empties, *(read.parameter for read in way.reads)], "windows")
         shapes = {leaf: tuple(end.get_shape()[1:]) for leaf, end in zip(leaves, ends, strict=True)}
         reads = tuple(read.key for read in way.reads)
         return way, _Second(model, reads, tuple(levels), shapes, window, grids.coarsest)
@@ -222,7 +225,8 @@ def _run(asked: Asked, second: _Second, read: Mapping[str, ov.Tensor], boxes: ND
     placed = [_placed(second, asked.seeds[box]) for box in boxes]
     corners, seeds = np.array([corner for corner, _ in placed], np.int64), [own for _, own in placed]
     inputs = [part for leaf in second.shapes for part in seed_inputs(seeds, leaf)]
-    outputs = asked.session.beside(second.model).run([corners, *inputs, *(read[name] for name in second.reads)])
+    given = [*(asked.empty[level] for level in second.levels), *(read[name] for name in second.reads)]
+    outputs = asked.session.beside(second.model).run([corners, *inputs, *given])
     left_out = np.array([len(own) < len(asked.seeds[box]) for box, own in zip(boxes, seeds, strict=True)])
     sums, rims = [], []
     for level in second.levels:

@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 
-import cv2
 import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from otx_xai.errors import GraphError
@@ -31,23 +32,28 @@ from otx_xai.graph.labels import Labels
 from otx_xai.graph.leaves import Leaf, leaves_of
 from otx_xai.graph.surgery import Twin, add_outputs, forbid_dynamic_quantisation
 from otx_xai.graph.view import Port, View, port_of
-from otx_xai.methods.box_seeds import NOISE, Seed, layer_cam, seed_inputs, seed_parameters, seeds_at
+from otx_xai.methods.box_seeds import (
+    Seed,
+    channel_means,
+    empty_parameter,
+    layer_cam,
+    seed_inputs,
+    seed_parameters,
+    seeds_at,
+)
 from otx_xai.methods.box_windows import Asked, BoxWindows, far_sight
+from otx_xai.methods.level_sums import combined
 from otx_xai.methods.spec import BOX_FINDERS, Fit, MethodSpec, SecondPass
 from otx_xai.model.facts import ANY_SIZE
 from otx_xai.model.formats.box_format import Match
 from otx_xai.model.opened import Model
-from otx_xai.postprocess import to_image
-from otx_xai.records import Detections, FloatArray, InputGeometry, MapGrid, Method, Preset, Size
+from otx_xai.records import Detections, FloatArray, MapGrid, Method, Preset, Size
 from otx_xai.runtime import Arrays, Session
 
 PREFIX = f"xai/{Method.ODAM.value}"
 
 _SEEDS = 4
 """Boxes that share a run of a second model over the whole image, at most."""
-
-_BLUR = 0.025
-"""Standard deviation of the smoothing, as a part of the mean side of the input: 8 pixels of 320."""
 
 
 def _fits(model: Model, target_layers: Sequence[str]) -> Fit:
@@ -97,6 +103,7 @@ class _Scored:
         view: its graph, static.
         labels: meaning of its axes.
         size: ``(height, width)`` of its input.
+        layout: the axes of its input.
         leaves: the tensors that outputs with scores take their numbers from, such as the class heads of all levels.
         names: of these outputs, one a leaf.
         features: what gradients are taken with respect to, the finest first.
@@ -106,6 +113,7 @@ class _Scored:
     view: View
     labels: Mapping[Port, Labels]
     size: Size
+    layout: str
     leaves: tuple[Leaf, ...]
     names: tuple[str, ...]
     features: tuple[Features, ...]
@@ -149,7 +157,8 @@ def _scored(model: Model, target_layers: Sequence[str]) -> _Scored:
     leaves, owners = zip(*reached, strict=True)
     known = map_grids(view, labels, [one.output for one in features])
     grids = tuple(known.get(port_of(one.output)) for one in features)
-    return _Scored(view, labels, model.facts.geometry.size, leaves, owners, tuple(features), grids)
+    facts = model.facts
+    return _Scored(view, labels, facts.geometry.size, facts.input_layout, leaves, owners, tuple(features), grids)
 
 
 def _is_plain(match: Match) -> bool:
@@ -204,7 +213,7 @@ def _second_pass(model: Model, target_layers: Sequence[str]) -> SecondPass:
         names[port_of(start)]: view.nodes[position[start.get_node().get_name()]].output(start.get_index())
         for start in tail.starts
     }
-    return SecondPass(_first_model(model, starts), tuple(starts), _Gradients(scored, names).maps)
+    return SecondPass(_first_model(model, starts), tuple(starts), _Gradients(scored, names, model.facts.zero).maps)
 
 
 def _first_model(model: Model, starts: Mapping[str, ov.Output]) -> ov.Model:
@@ -225,8 +234,9 @@ class _Second:
     """A model of the second pass, for boxes whose scores come from the same leaves.
 
     Its inputs are, for each leaf, the numbers of elements to be seeded, ``int64`` ``(S, 2)``, and their slopes,
-    ``float32`` ``(S, 2)``; then what it starts from. Its outputs are maps ``(S, h, w)``, one for each of the features
-    that the leaves depend on: ``Σ relu(gradient) · features`` over channels, twice.
+    ``float32`` ``(S, 2)``; then what an empty image has, and what it starts from. Its outputs are maps ``(S, h, w)``,
+    one for each of the features that the leaves depend on: ``Σ relu(gradient) · (features - empty)`` over channels,
+    twice.
 
     Args:
         model: the model.
@@ -253,12 +263,12 @@ def _second_model(scored: _Scored, leaves: Sequence[int], names: Mapping[Port, s
         seeded.append((end, seeds_at(parameters, ops.shape_of(end, output_type="i64"), end)))
         inputs += parameters
     found = gradients(seeded, tail.wrt, several=True)
-    results = []
-    for level, own, tensor, gradient in zip(levels, features, tail.wrt, found, strict=True):
-        value = layer_cam(own, tensor, gradient, _grid(own))
+    results, empties = [], [empty_parameter(own) for own in features]
+    for level, own, tensor, gradient, empty in zip(levels, features, tail.wrt, found, empties, strict=True):
+        value = layer_cam(own, tensor, gradient, empty.output(0), _grid(own))
         value.get_tensor().set_names({f"maps/{level}"})
         results.append(ops.result(value))
-    made = ov.Model(results, [*inputs, *tail.parameters], PREFIX)
+    made = ov.Model(results, [*inputs, *empties, *tail.parameters], PREFIX)
     forbid_dynamic_quantisation(tail.twin, made)
     return _Second(made, tuple(names[port_of(start)] for start in tail.starts), tuple(levels))
 
@@ -272,13 +282,15 @@ class _Gradients:
     Args:
         scored: the detector.
         names: of the outputs of the first pass by the tensors that they give.
+        zero: what counts as nothing in its input, one number for each channel or for all.
     """
 
-    def __init__(self, scored: _Scored, names: Mapping[Port, str]) -> None:
-        self._scored, self._names = scored, names
+    def __init__(self, scored: _Scored, names: Mapping[Port, str], zero: Sequence[float]) -> None:
+        self._scored, self._names, self._zero = scored, names, zero
         self._windows = BoxWindows(scored.view, scored.labels, _outputs(scored.leaves), scored.features, names)
         self._lock = Lock()
         self._seconds: dict[tuple[int, ...], _Second | None] = {}
+        self._empty: list[FloatArray] | None = None
 
     def maps(self, session: Session, starts: Arrays, found: Detections) -> FloatArray:
         """Return a map of each box, ``float32`` ``(M, h, w)``, not negative; see :class:`SecondPass`."""
@@ -287,14 +299,16 @@ class _Gradients:
         groups: dict[tuple[int, ...], list[int]] = {}
         for box, own in enumerate(seeds):
             groups.setdefault(tuple(sorted({seed.leaf for seed in own})), []).append(box)
-        served = self._windows.fill(Asked(session, starts, seeds, levels), groups)
+        empty = self._of_empty_image(session)
+        served = self._windows.fill(Asked(session, starts, empty, seeds, levels), groups)
         for leaves, boxes in groups.items():
             if leaves in served:
                 continue
             second = self._second(leaves)
             if second is None:
                 continue
-            compiled, given = session.beside(second.model), [starts[name] for name in second.starts]
+            compiled = session.beside(second.model)
+            given = [*(empty[level] for level in second.levels), *(starts[name] for name in second.starts)]
             for first in range(0, len(boxes), _SEEDS):
                 some = boxes[first : first + _SEEDS]
                 inputs = [part for leaf in leaves for part in seed_inputs([seeds[box] for box in some], leaf)]
@@ -302,6 +316,17 @@ class _Gradients:
                 for level in second.levels:
                     levels[level][some] = outputs[f"maps/{level}"]
         return combined(levels, self._scored.size, self._scored.grids)
+
+    def _of_empty_image(self, session: Session) -> list[FloatArray]:
+        """Return the mean of each channel of the features of an image in which there is nothing."""
+        with self._lock:
+            if self._empty is None:
+                model, image = _empty_image(self._scored, self._zero)
+                found = session.ask(model, [image])
+                means = (found[f"empty/{i}"] for i in range(len(self._scored.features)))
+                # a norm of nothing may be no number
+                self._empty = [np.nan_to_num(one, nan=0, posinf=0, neginf=0) for one in means]
+            return self._empty
 
     def _second(self, leaves: tuple[int, ...]) -> _Second | None:
         with self._lock:
@@ -323,39 +348,23 @@ class _Gradients:
         return seeds
 
 
+def _empty_image(scored: _Scored, zero: Sequence[float]) -> tuple[ov.Model, NDArray[Any]]:
+    """Return a model that gives the mean of each channel of a detector's features, and an empty image for it."""
+    twin, results = Twin(scored.view), []
+    for i, features in enumerate(scored.features):
+        means = channel_means(features, twin.output(features.output))
+        means.get_tensor().set_names({f"empty/{i}"})
+        results.append(ops.result(means))
+    model = ov.Model(results, twin.model.get_parameters(), "empty")
+    source, layout = image_input(twin.model).output(0), scored.layout
+    image = np.zeros(source.get_shape(), source.get_element_type().to_dtype())
+    np.moveaxis(image, layout.index("C"), -1)[...] = zero or 0
+    return model, image
+
+
 def _grid(features: Features) -> Size:
     rows, columns = features.grid
     return rows or 1, columns or 1
-
-
-def combined(levels: Sequence[FloatArray], size: Size, grids: Sequence[MapGrid | None]) -> FloatArray:
-    """Add up maps of several resolutions, each smoothed and scaled by its largest value.
-
-    Args:
-        levels: ``float32`` ``(M, h, w)`` each, over the whole of the network's input; what is negative counts as 0.
-            Each is what its places contribute to a score, so that those of a box compare: one that is nothing but
-            rounding noise beside another is left out.
-        size: ``(height, width)`` of the network's input in pixels.
-        grids: where the places of each level look; ``None``: they divide the input evenly.
-
-    Returns:
-        ``float32`` ``(M, h, w)`` over the input, in the finest resolution of all; all zeros where a box has nothing but
-        zeros, and NaN where a level is not finite.
-    """
-    levels = [np.maximum(level, 0) for level in levels]
-    weights = np.stack([level.sum(axis=(1, 2)) for level in levels])
-    counts = weights > NOISE * weights.max(axis=0)
-    rows, columns = max((level.shape[1:] for level in levels), key=lambda shape: shape[0] * shape[1])
-    blur = _BLUR * (size[0] * size[1]) ** 0.5
-    spread = {"sigmaX": blur * columns / size[1], "sigmaY": blur * rows / size[0]}
-    total = np.zeros((len(levels[0]), rows, columns), np.float32)
-    total[~np.isfinite(weights).all(axis=0)] = np.nan
-    for level, used, grid in zip(levels, counts, grids, strict=True):
-        enlarged = to_image(level[used], (rows, columns), InputGeometry(size), grid=grid)
-        for number, one in zip(np.flatnonzero(used), enlarged, strict=True):
-            smooth = cv2.GaussianBlur(one, (0, 0), borderType=cv2.BORDER_REPLICATE, **spread)
-            total[number] += smooth / max(float(smooth.max()), np.finfo(np.float32).tiny)
-    return total
 
 
 SPEC = MethodSpec(

@@ -24,7 +24,7 @@ from otx_xai.errors import ConfigError, GraphError, ImageError
 from otx_xai.explain.box_gradients import choose_with_gradients
 from otx_xai.explain.plan import How, Plan, plan
 from otx_xai.explain.targets import BOXES, Choice
-from otx_xai.methods.odam import combined
+from otx_xai.methods.level_sums import combined
 from otx_xai.model import ModelOptions, open_model
 from otx_xai.postprocess import min_max
 from otx_xai.records import InputOptions, MapGrid, Preset, ScoreOrigin
@@ -65,13 +65,15 @@ def stages_of(module: torch.nn.Module) -> Iterator[dict[int, list[torch.Tensor]]
         hook.remove()
 
 
-def layer_cams(score: torch.Tensor, stages: dict[int, list[torch.Tensor]]) -> list[np.ndarray]:
-    """LayerCAM of a score at each stage, ``(1, h, w)``."""
+def layer_cams(
+    score: torch.Tensor, stages: dict[int, list[torch.Tensor]], empty: list[torch.Tensor]
+) -> list[np.ndarray]:
+    """LayerCAM of a score at each stage, of what is more there than in an empty image, ``(1, h, w)``."""
     levels = []
-    for copies in stages.values():
+    for copies, nothing in zip(stages.values(), empty, strict=True):
         found = torch.autograd.grad(score, copies, retain_graph=True, allow_unused=True)
         gradient = sum(torch.zeros_like(copies[0]) if one is None else one for one in found)
-        levels.append((gradient.relu() * copies[0]).sum(1).relu().detach().numpy())
+        levels.append((gradient.relu() * (copies[0] - nothing)).sum(1).relu().detach().numpy())
     return levels
 
 
@@ -79,10 +81,13 @@ def expected_maps(
     built: Case, score_of: Callable[[int, tuple[torch.Tensor, ...]], torch.Tensor], count: int
 ) -> np.ndarray:
     """The maps of the first boxes, in [0, 1], by torch."""
+    with torch.no_grad(), stages_of(built.module) as bare:
+        built.module(torch.zeros_like(built.image))
+    empty = [copies[0].mean((2, 3), keepdim=True) for copies in bare.values()]
     with stages_of(built.module) as stages:
         given = built.module(built.image.clone().requires_grad_())
     given = given if isinstance(given, tuple) else (given,)
-    boxes = [layer_cams(score_of(box, given), stages) for box in range(count)]
+    boxes = [layer_cams(score_of(box, given), stages, empty) for box in range(count)]
     levels = [np.concatenate(level) for level in zip(*boxes, strict=True)]
     steps = [SIZE[0] / level.shape[1] for level in levels]
     # padded 3 x 3 convolutions look at every so many pixels, from the first one on
