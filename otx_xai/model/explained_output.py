@@ -7,10 +7,11 @@ from dataclasses import replace
 import openvino as ov
 
 from otx_xai.errors import ConfigError
+from otx_xai.graph.rt_info import write, written
 from otx_xai.model.model_options import ModelOptions
 from otx_xai.records import SALIENCY_MAP, XAI_OUTPUTS
 
-_KEY = ["otx_xai", "explained_output"]
+_KEY = ("otx_xai", "explained_output")
 
 
 def note_explained_output(model: ov.Model, index: int) -> None:
@@ -21,7 +22,7 @@ def note_explained_output(model: ov.Model, index: int) -> None:
         index: number of the output.
     """
     if sum(not port.get_names() & XAI_OUTPUTS for port in model.outputs) > 1:
-        model.set_rt_info(min(model.outputs[index].get_names(), default=str(index)), _KEY)
+        write(model, min(model.outputs[index].get_names(), default=str(index)), _KEY)
 
 
 def with_explained_output(model: ov.Model, options: ModelOptions) -> ModelOptions:
@@ -35,9 +36,10 @@ def with_explained_output(model: ov.Model, options: ModelOptions) -> ModelOption
         ConfigError: the user names another output.
     """
     has_map = any(SALIENCY_MAP in port.get_names() for port in model.outputs)
-    if not has_map or not model.has_rt_info(_KEY):
+    noted = written(model, *_KEY)
+    if not has_map or noted is None:
         return options
-    explained = str(model.get_rt_info(_KEY).value)
+    explained = str(noted)
     if options.output is not None and explained not in _names(model, options.output):
         raise ConfigError(
             f"--output is {options.output}, and the {SALIENCY_MAP} in the model explains {explained}. Leave --output "
