@@ -128,11 +128,23 @@ def _normalisation(subgraph: Table | None) -> tuple[tuple[float, ...] | None, tu
 def _label_file(subgraph: Table | None, appended: dict[str, bytes]) -> str | None:
     """Name of the appended file that holds class names: the one that an output names, without a language if it can."""
     outputs = children(subgraph, _OUTPUTS) if subgraph else []
-    files = [file for output in outputs for file in children(output, _FILES)]
-    named = [file for file in files if integer(file, _FILE_KIND, "<b") in (_AXIS_LABELS, _VALUE_LABELS)]
-    named.sort(key=lambda file: bool(text(file, _LOCALE)))
-    names = [text(file, _FILE_NAME) for file in named]
-    return next((name for name in names if name in appended), _usual_name(appended))
+    names = dict.fromkeys(name for output in outputs if (name := _named_file(output, appended)))
+    if len(names) > 1:
+        _logger.warning(
+            "Outputs in the TFLite file have names of their own (%s): those of the first count. Pass --labels where "
+            "another output is explained.",
+            ", ".join(names),
+        )
+    return next(iter(names), _usual_name(appended))
+
+
+def _named_file(output: Table, appended: dict[str, bytes]) -> str | None:
+    """Name of the appended file that holds the class names of an output."""
+    files = [
+        file for file in children(output, _FILES) if integer(file, _FILE_KIND, "<b") in (_AXIS_LABELS, _VALUE_LABELS)
+    ]
+    files.sort(key=lambda file: bool(text(file, _LOCALE)))
+    return next((name for name in (text(file, _FILE_NAME) for file in files) if name in appended), None)
 
 
 def _usual_name(appended: dict[str, bytes]) -> str | None:

@@ -72,6 +72,14 @@ def test_labels_and_normalisation(tmp_path, kind):
     )
 
 
+def test_outputs_with_names_of_their_own_are_told(tmp_path, caplog):
+    heads = [{0: name, 6: [{0: f"{name}.txt", 2: 2}]} for name in ("age", "colour")]
+    files = {"age.txt": "young\nold", "colour.txt": "red\nblue"}
+    hints = read_hints(tflite(tmp_path / "m.tflite", {0: "net", 3: [{2: [{0: "image"}], 3: heads}]}, files), NO_MODEL)
+    assert hints.labels == ("young", "old")
+    assert "names of their own (age.txt, colour.txt): those of the first count. Pass --labels" in caplog.text
+
+
 def test_labels_without_metadata(tmp_path):
     hints = read_hints(tflite(tmp_path / "m.TFLITE", files={"labelmap.txt": "a\nb\n"}), NO_MODEL)
     assert (hints.labels, hints.mean) == (("a", "b"), None)
