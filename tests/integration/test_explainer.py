@@ -74,9 +74,9 @@ def test_preprocess_fn_and_overlay(family: str, model: ov.Model, images):
     assert explanation.targets == [prediction.target for prediction in explanation.predictions]
 
 
-def test_the_default_method(family: str, model: ov.Model, caplog: pytest.LogCaptureFixture):
+def test_the_default_method(family: str, model: ov.Model, images, caplog: pytest.LogCaptureFixture):
     with caplog.at_level("INFO", "otx_xai"):
-        xai.Explainer(model)
+        xai.Explainer(model)(images[:1].numpy(), targets="predicted")
     assert f"Explaining with {DEFAULTS.get(family, Method.RECIPROCAM)}" in caplog.text
 
 
