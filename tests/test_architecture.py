@@ -50,6 +50,7 @@ HEAVY = (
     "nncf",
     "fsspec",
     "ray",
+    "scipy",
 )
 INFERENCE = {"compile_model", "infer", "infer_new_request", "start_async", "create_infer_request", "AsyncInferQueue"}
 

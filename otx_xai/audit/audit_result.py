@@ -6,9 +6,8 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from otx_xai.audit.findings import Finding, FindingState
+from otx_xai.audit.findings import Finding, FindingState, said
 from otx_xai.audit.gates import Figure, GateResult, Verdict
-from otx_xai.audit.statistics import said
 from otx_xai.audit.wording import counted
 from otx_xai.errors import EXIT_GATE, EXIT_INTERRUPTED, EXIT_PARTIAL, DataError
 from otx_xai.storage import Place

@@ -25,9 +25,9 @@ from scipy import stats
 
 from otx_xai.audit.box_errors import FOUND, NEAR, NONE
 from otx_xai.audit.evidence_table import NO_CLASS, Evidence
-from otx_xai.audit.findings import Finding, FindingKind, FindingState
+from otx_xai.audit.findings import Finding, FindingKind, FindingState, said
 from otx_xai.audit.label_errors import FALSE_ALARM, LEAST, LEAST_DOUBT
-from otx_xai.audit.statistics import BoolArray, Doubles, said, share
+from otx_xai.audit.statistics import BoolArray, Doubles, share
 from otx_xai.audit.wording import counted, examples
 from otx_xai.options import Word
 from otx_xai.postprocess.overlaps import overlaps

@@ -16,8 +16,8 @@ from scipy import stats
 from otx_xai.audit.box_errors import FOUND, BoxCase, BoxErrors
 from otx_xai.audit.drift import beyond_noise, pair_distances, paired_difference
 from otx_xai.audit.evidence_table import BoxTable, Evidence
-from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, Unit
-from otx_xai.audit.statistics import BoolArray, mean_effect, said, share
+from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, Unit, said
+from otx_xai.audit.statistics import BoolArray, mean_effect, share
 from otx_xai.audit.wording import are, counted, examples, falling
 from otx_xai.postprocess.overlaps import overlaps
 from otx_xai.records import FloatArray, IntArray

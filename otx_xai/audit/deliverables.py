@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from otx_xai.audit.findings import Finding
+from otx_xai.audit.findings import Finding, said
 from otx_xai.audit.gates import Figure, GateResult, Verdict
-from otx_xai.audit.statistics import said
 from otx_xai.errors import DataError
 from otx_xai.report.files import utf8, write_atomic
 from otx_xai.storage import place_of, read_text

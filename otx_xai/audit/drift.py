@@ -19,8 +19,8 @@ from scipy import stats
 from otx_xai.audit.cells import centres, looked_up, seen_each
 from otx_xai.audit.certainty import right_images
 from otx_xai.audit.evidence_table import NO_CLASS, Evidence
-from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, Unit
-from otx_xai.audit.statistics import BoolArray, mean_effect, said, share
+from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, Unit, said
+from otx_xai.audit.statistics import BoolArray, mean_effect, share
 from otx_xai.audit.wording import are, counted, examples, falling
 from otx_xai.records import FloatArray, IntArray, UInt8Array
 

@@ -15,9 +15,9 @@ import numpy as np
 from otx_xai.audit.cells import cells_to_input, seen
 from otx_xai.audit.drift import Drift, laid_over
 from otx_xai.audit.evidence_table import Evidence
-from otx_xai.audit.findings import Finding, FindingKind, FindingState
+from otx_xai.audit.findings import Finding, FindingKind, FindingState, said
 from otx_xai.audit.interventions import Fetch, Fill, Outcome, Trial, cover, run_trials
-from otx_xai.audit.statistics import BoolArray, mean_effect, paired, said
+from otx_xai.audit.statistics import BoolArray, mean_effect, paired
 from otx_xai.audit.wording import counted
 from otx_xai.metrics import Forward
 from otx_xai.records import FloatArray, UInt8Array

@@ -17,9 +17,9 @@ import numpy as np
 from otx_xai.audit.cells import cells_to_input, seen
 from otx_xai.audit.error_causes import ErrorCauses, best_cells
 from otx_xai.audit.evidence_table import NO_CLASS, Evidence
-from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState
+from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, said
 from otx_xai.audit.interventions import Edit, Fetch, Fill, Trial, cover, run_trials
-from otx_xai.audit.statistics import BoolArray, mean_effect, paired, said
+from otx_xai.audit.statistics import BoolArray, mean_effect, paired
 from otx_xai.audit.wording import counted
 from otx_xai.metrics import Forward
 from otx_xai.records import IntArray

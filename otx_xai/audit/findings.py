@@ -161,3 +161,18 @@ def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 def _plain(number: float) -> float | None:
     return round(float(number), 6) if math.isfinite(number) else None
+
+
+def said(effect: Effect, name: str = "95 % interval") -> str:
+    """Return an effect in words: ``4.1 %, 95 % interval 3.0-5.5 %`` of a share, else ``1.20, 95 % interval 1.00-1.40``.
+
+    Args:
+        effect: what is said.
+        name: of the interval; where there is no interval, none is named.
+    """
+    times, form, sign = (100, ".1f", " %") if effect.unit is Unit.SHARE else (1, ".2f", "")
+    value, low, high = (times * number for number in (effect.value, effect.low, effect.high))
+    if not math.isfinite(low) or not math.isfinite(high):
+        return f"{value:{form}}{sign}"
+    between = " to " if low < 0 else "-"
+    return f"{value:{form}}{sign}, {name} {low:{form}}{between}{high:{form}}{sign}"

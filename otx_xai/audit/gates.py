@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState
-from otx_xai.audit.statistics import said
+from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, said
 from otx_xai.errors import ConfigError
 from otx_xai.options import Word
 

@@ -17,10 +17,10 @@ import numpy as np
 from scipy import stats
 
 from otx_xai.audit.evidence_table import NO_CLASS, Evidence
-from otx_xai.audit.findings import Finding, FindingKind, FindingState
+from otx_xai.audit.findings import Finding, FindingKind, FindingState, said
 from otx_xai.audit.independent import Answers, answers
 from otx_xai.audit.label_noise import LabelNoise, label_noise
-from otx_xai.audit.statistics import TESTS, BoolArray, Doubles, said, share
+from otx_xai.audit.statistics import TESTS, BoolArray, Doubles, share
 from otx_xai.audit.wording import are, counted, examples
 from otx_xai.records import FloatArray, IntArray
 

@@ -21,8 +21,8 @@ from scipy import stats
 
 from otx_xai.audit.cells import inside, seen_each
 from otx_xai.audit.evidence_table import BoxTable, Evidence, MapTable
-from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState
-from otx_xai.audit.statistics import BoolArray, Doubles, mean_effect, said
+from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, said
+from otx_xai.audit.statistics import BoolArray, Doubles, mean_effect
 from otx_xai.audit.wording import counted, examples
 from otx_xai.records import FloatArray, IntArray
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from otx_xai.audit.evidence_table import Evidence
-from otx_xai.audit.findings import Finding, FindingKind, FindingState
-from otx_xai.audit.statistics import Doubles, said, share
+from otx_xai.audit.findings import Finding, FindingKind, FindingState, said
+from otx_xai.audit.statistics import Doubles, share
 from otx_xai.audit.wording import are, counted, examples, falling
 from otx_xai.records import FloatArray, IntArray
 

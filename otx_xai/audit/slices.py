@@ -16,8 +16,8 @@ from scipy import stats
 
 from otx_xai.audit.certainty import right_images
 from otx_xai.audit.evidence_table import Evidence
-from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState
-from otx_xai.audit.statistics import TESTS, BoolArray, Doubles, difference, said, share
+from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, said
+from otx_xai.audit.statistics import TESTS, BoolArray, Doubles, difference, share
 from otx_xai.audit.wording import counted, examples
 from otx_xai.records import IntArray
 

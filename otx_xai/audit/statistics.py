@@ -191,21 +191,6 @@ def logit(probability: ArrayLike, least: float = 1e-6) -> Doubles:
     return np.log(clipped) - np.log1p(-clipped)
 
 
-def said(effect: Effect, name: str = "95 % interval") -> str:
-    """Return an effect in words: ``4.1 %, 95 % interval 3.0-5.5 %`` of a share, else ``1.20, 95 % interval 1.00-1.40``.
-
-    Args:
-        effect: what is said.
-        name: of the interval; where there is no interval, none is named.
-    """
-    times, form, sign = (100, ".1f", " %") if effect.unit is Unit.SHARE else (1, ".2f", "")
-    value, low, high = (times * number for number in (effect.value, effect.low, effect.high))
-    if not math.isfinite(low) or not math.isfinite(high):
-        return f"{value:{form}}{sign}"
-    between = " to " if low < 0 else "-"
-    return f"{value:{form}}{sign}, {name} {low:{form}}{between}{high:{form}}{sign}"
-
-
 def _finite(values: ArrayLike) -> Doubles:
     counted = np.asarray(values, np.float64).ravel()
     return counted[np.isfinite(counted)]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, Unit
-from otx_xai.audit.statistics import corrected, difference, logit, mean_effect, paired, said, share, wilson
+from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, Unit, said
+from otx_xai.audit.statistics import corrected, difference, logit, mean_effect, paired, share, wilson
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 7), (7, 7), (1, 3), (41, 1000), (99_999, 100_000)])
