@@ -10,8 +10,9 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+from otx_xai.errors import GraphError
 from otx_xai.graph.view import dimensions
-from otx_xai.openvino_core import core
+from otx_xai.openvino_core import core, first_line
 
 
 def evaluate(
@@ -27,13 +28,22 @@ def evaluate(
 
     Returns:
         The values, ``float32``, in order.
+
+    Raises:
+        GraphError: OpenVINO cannot compute them.
     """
     given = given or {}
     known = {parameter.get_name() for parameter in given}
     given = {**given, **{node: _zeros(node) for node in _parameters_before(outputs) if node.get_name() not in known}}
     model = ov.Model([ops.result(output) for output in outputs], list(given), "constants")
-    compiled = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    results = compiled(list(given.values()))
+    try:
+        compiled = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        results = compiled(list(given.values()))
+    except RuntimeError as error:
+        raise GraphError(
+            f"OpenVINO cannot compute a part of the model: {first_line(error)}. The model is broken, or too large; "
+            "copy or export it again."
+        ) from error
     return [np.array(results[i], dtype=np.float32) for i in range(len(outputs))]
 
 

@@ -17,6 +17,16 @@ def written(model: ov.Model, *path: str) -> Any:
     return model.get_rt_info(list(path)).value if model.has_rt_info(list(path)) else None
 
 
+def read_through(model: ov.Model) -> None:
+    """Read everything that is written into a model.
+
+    Raises:
+        UnicodeDecodeError: some of it is no text.
+    """
+    for key in model.get_rt_info():
+        written(model, key)
+
+
 def write(model: ov.Model, value: object, path: Sequence[str]) -> None:
     """Write a value under a path of names, in place."""
     model.set_rt_info(value, list(path))

@@ -13,7 +13,7 @@ import openvino as ov
 
 from otx_xai.errors import ModelError
 from otx_xai.graph.compiler_faults import split_before_gathers
-from otx_xai.graph.rt_info import write, written
+from otx_xai.graph.rt_info import read_through, write, written
 from otx_xai.model.onnx_nodes import unreadable_operation
 from otx_xai.model.tflite_detections import read_detections_of_tflite
 from otx_xai.openvino_core import core, first_line
@@ -206,7 +206,8 @@ def _weight_bytes(xml: Path) -> int:
 
 
 def _read_names(model: ov.Model) -> None:
-    """Read all names of a graph once, which are no text in a broken file, and which everything later asks for."""
+    """Read all names of a graph and what is written into it once: in a broken file these are no text."""
+    read_through(model)
     for node in model.get_ops():
         node.get_friendly_name()
         for output in node.outputs():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from openvino import opset13 as ops
 
+from otx_xai.errors import GraphError
 from otx_xai.graph.constants import evaluate
 
 
@@ -24,3 +25,9 @@ def test_sizes_are_asked_of_the_image(batch: int):
         {silence: np.zeros([max(batch, 1), 6], np.float32)},
     )
     np.testing.assert_array_equal(value, np.full((max(batch, 1), 2, 3), 5))
+
+
+def test_an_image_without_pixels() -> None:
+    image = ops.parameter([0, 3, 8, 8], np.float32)
+    with pytest.raises(GraphError, match="cannot compute a part of the model: Can't set the input tensor"):
+        evaluate([ops.relu(image).output(0)], {image: np.zeros((1, 3, 8, 8), np.float32)})

@@ -184,3 +184,11 @@ def test_first_line_drops_source_locations():
 def test_the_package_does_not_import_torch_or_onnx():
     code = "import otx_xai.model, sys; assert not {'torch', 'onnx'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_is_written_into_a_model_and_is_no_text(ir: Path) -> None:
+    data = ir.read_bytes()
+    assert data.count(b"a b c d") == 1
+    ir.write_bytes(data.replace(b"a b c d", b"a b\xcb c d"))
+    with pytest.raises(ModelError, match="no UTF-8 text"):
+        read_model(ir)
