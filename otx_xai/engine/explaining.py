@@ -15,7 +15,7 @@ import openvino as ov
 
 from otx_xai.data.loaders import find_loader, first_pixels, image_count, image_names
 from otx_xai.engine.precision_choice import settled
-from otx_xai.errors import ConfigError, LabelError, OutputError
+from otx_xai.errors import ConfigError, GraphError, LabelError, OutputError
 from otx_xai.explain.insertion import insert, why_no_branch
 from otx_xai.explain.plan import Plan
 from otx_xai.explain.run import Run
@@ -24,6 +24,7 @@ from otx_xai.methods.class_gradients import MOST_CLASSES
 from otx_xai.methods.spec import Order
 from otx_xai.methods.table import find_method
 from otx_xai.model import Model, ModelOptions, open_for_insertion
+from otx_xai.model.used_info import tell_of_use
 from otx_xai.openvino_core import first_line
 from otx_xai.postprocess.geometry import spares_size
 from otx_xai.records import (
@@ -289,6 +290,28 @@ def _with_branch(opened: Model, plan: Plan, layers: tuple[str, ...], named: str 
     return insert(opened, Order(layers, classes=1 if too_many else None), spec.name)
 
 
+def _model_to_save(
+    source: str | Path | ov.Model, options: ModelOptions, plan: Plan, layers: tuple[str, ...], method: str | None
+) -> ov.Model | str:
+    """Return the model with a branch, or why there is none."""
+    why = (
+        f"The model is explained with {plan.method}, which {why_no_branch(plan.method)}, so that there is no branch to "
+        f"save ({plan.reason})."
+    )
+    by_preset = plan.second_pass is not None and method is None and find_method(plan.method).presets
+    if plan.black_box is not None or (plan.second_pass is not None and not by_preset):
+        return why
+    opened = open_for_insertion(source, options, any_names=True)
+    if opened.own_map is not None:
+        return opened.graph.clone()
+    try:
+        return _with_branch(opened, plan, layers, method)
+    except GraphError:
+        if not by_preset:
+            raise
+        return why
+
+
 def save_explained(
     source: str | Path | ov.Model,
     options: ModelOptions,
@@ -300,9 +323,10 @@ def save_explained(
 ) -> None:
     """Save the model with the branch that a run uses, for all classes.
 
-    The ``.xml``, which is written last, never lacks its ``.bin``. Where ``--preset`` has chosen the method of the run,
-    the model gets the published one of one pass; one that is named, and takes a pass for each of too many classes,
-    gives the map of the best class of each image.
+    What was said of the model goes into its ``model_info``: opened alone, it is read as in the run (labels, thresholds,
+    how images are fitted in and normalised). The ``.xml``, which is written last, never lacks its ``.bin``. Where
+    ``--preset`` has chosen the method of the run, the model gets the published one of one pass; one that is named, and
+    takes a pass for each of too many classes, gives the map of the best class of each image.
 
     Args:
         source: the model.
@@ -320,18 +344,11 @@ def save_explained(
         raise ConfigError(f"--output_model is {str(output_model)!r}; expected the name of an .xml file.")
     if isinstance(source, str | Path) and output_model.exists() and output_model.samefile(source):
         raise ConfigError(f"--output_model {output_model} is the checkpoint itself; expected another name.")
-    if plan.black_box is not None or plan.second_pass is not None:
-        logger.warning(
-            "--output_model: %s is not written. The model is explained with %s, which %s, so that there is no branch "
-            "to save (%s).",
-            output_model,
-            plan.method,
-            why_no_branch(plan.method),
-            plan.reason,
-        )
+    model = _model_to_save(source, options, plan, layers, method)
+    if isinstance(model, str):
+        logger.warning("--output_model: %s is not written. %s", output_model, model)
         return
-    opened = open_for_insertion(source, options, any_names=True)
-    model = opened.graph if opened.own_map is not None else _with_branch(opened, plan, layers, method)
+    tell_of_use(model, plan.facts, options.format)
     part = output_model.with_name(f".{output_model.stem}.part.xml")
     try:
         output_model.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from otx_xai.graph.view import View
 from otx_xai.model.class_scores import find_class_scores, has_named_logits
 from otx_xai.model.formats.box_format import DetectorOutputs, Found
 from otx_xai.model.formats.choice import BOX_FORMATS, READ_BY_CALLER, describe_ports, find_format, unknown_outputs
-from otx_xai.model.model_info import read_flag
+from otx_xai.model.model_info import malformed, read_flag
 from otx_xai.model.model_options import ModelOptions
 from otx_xai.neighbours.hints import Hints, source_of
 from otx_xai.records import Size, Task
@@ -93,7 +93,7 @@ def identify(view: View, told: Told, size: Size | None, *, needs_format: bool = 
     )
     if declared is not None and declared.is_classification:
         return _classifier(view.model, told, None if has_named_logits(view.model) else _looks(outputs))
-    found = find_format(outputs, told.options.format)
+    found = find_format(outputs, _named_format(told))
     reason = found.match.reason if found is not None else outputs.evidence
     if declared is None and reason is None:
         return _classifier(view.model, told, None)
@@ -107,6 +107,16 @@ def identify(view: View, told: Told, size: Size | None, *, needs_format: bool = 
     if found is None and needs_format:
         raise ModelError(unknown_outputs(outputs))
     return Identity(declared, source, boxes=found)
+
+
+def _named_format(told: Told) -> str | None:
+    """Return the format of boxes that somebody names: the user, or ``model_info`` of a model that we saved."""
+    name, names = told.info.get("box_format", ""), [row.name for row in BOX_FORMATS]
+    if told.options.format is not None or not name:
+        return told.options.format
+    if name not in names:
+        raise malformed(told.info, "box_format", f"one of {', '.join(names)}", "pass --format")
+    return name
 
 
 def _declared(model: ov.Model, told: Told) -> tuple[Task | str | None, str]:

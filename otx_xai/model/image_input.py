@@ -18,7 +18,7 @@ from otx_xai.neighbours.image_processor import BORDERED, KEEPS_RATIO
 from otx_xai.neighbours.ultralytics import ULTRALYTICS
 from otx_xai.records import InputGeometry, InputOptions, Interpolation, ResizeType, Size, parse_numbers
 
-_NONE_GIVEN = "none given"
+NONE_GIVEN = "none given"
 _LEAST_MEAN = 0.05
 """Means of real pictures are far from black and white."""
 
@@ -94,7 +94,7 @@ def describe_input(
         channels=channels,
         source=f"size: {size_source}; layout: {layout_source}; resize: {resize_source}{crop_source}{filter_source}",
         normalisation_source=normalisation_source + reverse_source,
-        normalisation_known=not normalisation_source.startswith(_NONE_GIVEN),
+        normalisation_known=not normalisation_source.startswith(NONE_GIVEN),
         warning=_unlike_training(hints, size) if _follows(hints, options, resize_source) else "",
     )
 
@@ -323,7 +323,7 @@ def _unnormalised(info: dict[str, str], kind: ov.Type) -> str:
     if kind == ov.Type.u8:
         return "none needed: the model takes uint8 pixels"
     return (
-        f"{_NONE_GIVEN}: pixels are fed as 0-255; if the model was trained on normalised images, "
+        f"{NONE_GIVEN}: pixels are fed as 0-255; if the model was trained on normalised images, "
         "pass --input.mean and --input.scale"
     )
 

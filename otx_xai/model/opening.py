@@ -201,11 +201,16 @@ def _classes(structure: Structure, told: Told) -> BoxClasses:
     """Tell how many classes a model knows, from the surest source on."""
     if structure.is_classifier:
         return BoxClasses(structure.class_scores.num_classes)
+    of_graph = _told_by_graph(structure, told)
     own = next((output for output in structure.view.model.outputs if SALIENCY_MAP in output.get_names()), None)
-    if own is not None:
-        shape = own.get_partial_shape()
-        is_known = shape.rank.is_static and shape.rank.get_length() == 4 and shape[1].is_static
-        return BoxClasses(int(shape[1].get_length()) if is_known else told.num_names)
+    shape = None if own is None else own.get_partial_shape()
+    if shape is not None and shape.rank.is_static and shape.rank.get_length() == 4 and shape[1].is_static:
+        return replace(of_graph, count=int(shape[1].get_length()))  # the map that it came with has one a class
+    return of_graph
+
+
+def _told_by_graph(structure: Structure, told: Told) -> BoxClasses:
+    """Tell what the outputs of a detector and their scores tell of its classes, else how many names there are."""
     match = None if structure.boxes is None else structure.boxes.match
     if match is not None and match.num_classes is not None:
         return BoxClasses(match.num_classes, background_first=match.first_label > 0)

@@ -369,6 +369,21 @@ def test_a_run_of_pictures(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
         assert green[:, 8:].sum() > 0.99 * green.sum()
 
 
+@pytest.mark.parametrize("preset", [None, "balance"])
+def test_what_is_saved_where_the_preset_explains_boxes_one_by_one(preset: str | None, tmp_path: Path) -> None:
+    """A deployed detector gets the published branch of one pass, as by ``insert_xai``."""
+    ov.save_model(two_stages(), tmp_path / "cells.xml")
+    cv2.imwrite(str(tmp_path / "photo.png"), np.full((64, 128, 3), 25, np.uint8))
+    saved = tmp_path / "with_map.xml"
+    told = {} if preset is None else {"preset": preset}
+    Engine(work_dir=tmp_path / "run").explain(
+        tmp_path / "cells.xml", data_root=tmp_path / "photo.png", labels="red,green", output_model=saved, **told
+    )
+    names = [node.get_friendly_name() for node in open_model(saved).graph.get_ops()]
+    assert any(name.startswith("xai/detclassprobabilitymap/") for name in names)
+    assert open_model(saved).facts.labels == ("red", "green")
+
+
 class Queries(torch.nn.Module):
     """A detector of queries that attend to the places of one map, as in DETR."""
 
