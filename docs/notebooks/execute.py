@@ -11,9 +11,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import nbformat
-from nbclient import NotebookClient
-
 HERE = Path(__file__).parent
 SECONDS = 1800
 """That a cell may take."""
@@ -21,6 +18,9 @@ SECONDS = 1800
 
 def execute(path: Path) -> None:
     """Execute one notebook, and write its outputs; where a cell fails, that is raised and the file stays as it was."""
+    import nbformat
+    from nbclient import NotebookClient
+
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         resources = {"metadata": {"path": folder}}
