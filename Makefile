@@ -54,9 +54,8 @@ page: $(STAMP) .browser/.installed ## open the page of an audit in Chromium: eve
 
 stores: $(STAMP) .stores/.installed ## read from S3 and write into it: a third of all requests refused, runs killed, the same bytes
 	OTX_XAI_STORES=1 PYTHONPATH=.stores $(BIN)/python -m pytest -s tests/object_stores
-	OTX_XAI_RAY=1 PYTHONPATH=.stores $(BIN)/python -m pytest tests/ray/test_spread_into_stores.py
 
-ray: $(STAMP) ## spread runs over a cluster of Ray on this machine, and kill what can be killed; alone, for some minutes
+ray: $(STAMP) .stores/.installed ## spread runs over a cluster of Ray on this machine, and kill what can be killed; alone, for some minutes
 	OTX_XAI_RAY=1 PYTHONPATH=.stores $(BIN)/python -m pytest tests/ray
 
 docs: $(STAMP) ## build the pages in docs/ and the API reference into docs/_build

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -59,6 +60,7 @@ class Worker:
 
     def ready(self) -> bool:
         """Open and compile the model, and read the plan, or make it."""
+        _die_at_once()
         os.chdir(self._folder)
         self._explain = self._open(self._cores)
         return True
@@ -67,6 +69,16 @@ class Worker:
         """Carry out an order; return whether it was stopped, and the number of images that failed."""
         done = self._explain(order)
         return done.interrupted and order.only is None, len(done.failures)
+
+
+def _die_at_once() -> None:
+    """Let a fault of native code, as a poison image may provoke it, end this process.
+
+    Ray's handler prints the stack first, and can fault in that again and again, without end, while memory grows.
+    """
+    for name in ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 @contextmanager

@@ -18,8 +18,6 @@ from otx_xai import Engine
 from otx_xai.storage import Url, read_bytes, write_whole
 from otx_xai.storage.objects import objects_below
 
-pytest.importorskip("s3fs")
-pytest.importorskip("moto.server")
 sys.path.append(str(Path(__file__).parents[1] / "object_stores"))
 
 from s3_server import s3_server
