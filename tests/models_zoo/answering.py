@@ -29,7 +29,8 @@ def settle(network: nn.Module, images: Tensor) -> nn.Module:
     network.eval()
     with torch.no_grad():
         for parameter in network.parameters():
-            if 0 < float(parameter.abs().max()) < LEAST:
+            is_vector = parameter.numel() == max(parameter.shape, default=1)  # not the weights of a head
+            if is_vector and 0 < float(parameter.abs().max()) < LEAST:
                 parameter.fill_(SHARE)
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
