@@ -263,7 +263,7 @@ def _moved(after: Evidence, compared: BoxDrift, kind: FindingKind, those: BoolAr
         kind,
         "maps",
         f"The maps of {number} of {counted(total, 'box', 'boxes')} {which} are others than before ({said(effect)}; "
-        f"mean distance {distance.value:.2f}, noise floor {compared.floor:.2f}).",
+        f"mean distance {distance.value:.2g}, noise floor {compared.floor:.2g}).",
         effect,
         FindingState.SUSPECTED,
         len(set(images[moved].tolist())) / len(after),

@@ -239,7 +239,7 @@ def _moved(after: Evidence, compared: Drift, kind: FindingKind, among: BoolArray
         kind,
         "maps",
         f"On {number} of {total} images {which} the map is another one than before ({said(effect)}; mean distance "
-        f"{distance.value:.2f}, noise floor {compared.floor:.2f}{caveat}).",
+        f"{distance.value:.2g}, noise floor {compared.floor:.2g}{caveat}).",
         effect,
         FindingState.SUSPECTED,
         number / len(after),
