@@ -5,7 +5,6 @@ Normalisation is part of the graph: what was trained is what is converted.
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from openvino import opset13 as ops
 
 from otx_xai.errors import ConfigError, ModelError
 from otx_xai.graph.compiler_faults import split_instead
-from otx_xai.graph.rt_info import write
+from otx_xai.graph.rt_info import label_entries, write
 from otx_xai.records import Interpolation, Size, Task
 
 if TYPE_CHECKING:
@@ -312,18 +311,13 @@ def _reason(error: Exception) -> str:
 def model_info_of(model: OTXModel) -> dict[str, str]:
     """Return what OTX writes into ``rt_info`` ``model_info``, as strings.
 
-    Mean is 0 and scale is 1, since normalisation is in the graph. Spaces in labels are ``_`` under ``labels``;
-    ``label_info`` keeps them.
+    Mean is 0 and scale is 1, since normalisation is in the graph.
     """
-    names, interpolation = list(model.labels), model.geometry.interpolation
-    words = [name.replace(" ", "_") for name in names]
-    groups = [[name] for name in names] if model.task is Task.MULTI_LABEL_CLS else [names]
+    interpolation = model.geometry.interpolation
     return {
         "model_type": _MODEL_TYPES.get(model.task, "Classification"),
         "task_type": "classification" if model.task.is_classification else str(model.task),
-        "labels": " ".join(words),
-        "label_ids": " ".join(words),
-        "label_info": json.dumps({"label_names": names, "label_ids": names, "label_groups": groups}),
+        **label_entries(list(model.labels), independent=model.task is Task.MULTI_LABEL_CLS),
         **_info_of_task(model.task),
         "mean_values": "0.0 0.0 0.0",
         "scale_values": "1.0 1.0 1.0",

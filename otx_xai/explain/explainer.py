@@ -171,11 +171,10 @@ class Explainer:
         """Explain one image, or a batch.
 
         Args:
-            data: pixels, never a file, so that there is nothing to decode: what ``preprocess_fn`` takes; without one an
-                image of any size, or the model's input with its batch
-                axis, ``(N, C, H, W)`` or ``(N, H, W, C)``, of any number of images. An image is ``uint8`` RGB
-                ``(H, W, 3)``, or has as many channels as the network; see :func:`otx_xai.data.arrays.as_image_array`
-                for other types, PIL images and tensors.
+            data: pixels, no file: what ``preprocess_fn`` takes; without one an image of any size, or the model's input
+                with its batch axis, ``(N, C, H, W)`` or ``(N, H, W, C)``, of any number of images. An image is
+                ``uint8`` RGB ``(H, W, 3)``, or has as many channels as the network; see
+                :func:`otx_xai.data.arrays.as_image_array` for other types, PIL images and tensors.
             targets: ``-1`` for all classes, indices, names, ``"predicted"``: the classes of score 0.3 and above, the
                 best one where none is; or ``"boxes"``: every box that a detector finds.
             original_input_image: RGB image to lay maps over where ``data`` is pre-processed; for a batch one for all,

@@ -6,6 +6,7 @@ What is written says what a model is. That is asked once, while a model is opene
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +31,19 @@ def read_through(model: ov.Model) -> None:
 def write(model: ov.Model, value: object, path: Sequence[str]) -> None:
     """Write a value under a path of names, in place."""
     model.set_rt_info(value, list(path))
+
+
+def label_entries(names: Sequence[str], *, independent: bool) -> dict[str, str]:
+    """Return class names as ``model_info`` has them: spaces are ``_`` under ``labels``, and stay in ``label_info``.
+
+    Args:
+        names: one a class, in order.
+        independent: of each other, so that every class is a group of its own.
+    """
+    words = " ".join(name.replace(" ", "_") for name in names)
+    groups = [[name] for name in names] if independent else [list(names)]
+    described = {"label_names": list(names), "label_ids": list(names), "label_groups": groups}
+    return {"labels": words, "label_ids": words, "label_info": json.dumps(described)}
 
 
 def keeps(after: ov.Model, before: ov.Model) -> bool:

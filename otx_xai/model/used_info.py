@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from math import isclose
 
 import openvino as ov
 
 from otx_xai.graph.input_layout import image_input
-from otx_xai.graph.rt_info import write
+from otx_xai.graph.rt_info import label_entries, write
 from otx_xai.model.image_input import NONE_GIVEN
 from otx_xai.model.model_info import model_info
 from otx_xai.records import ModelFacts, Task, parse_numbers
@@ -56,10 +55,7 @@ def _labels(facts: ModelFacts) -> dict[str, str]:
     if source.startswith((NONE_GIVEN, "model_info")):
         return {}
     names = [*([_NOTHING] if facts.first_label else []), *facts.labels]
-    words = " ".join(name.replace(" ", "_") for name in names)
-    groups = [[name] for name in names] if facts.task is Task.MULTI_LABEL_CLS else [names]
-    described = json.dumps({"label_names": names, "label_ids": names, "label_groups": groups})
-    return {"labels": words, "label_ids": words, "label_info": described}
+    return label_entries(names, independent=facts.task is Task.MULTI_LABEL_CLS)
 
 
 def _fitting(facts: ModelFacts, *, tells_crop: bool) -> dict[str, str]:
