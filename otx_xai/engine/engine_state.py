@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,10 +12,11 @@ from otx_xai.engine.explaining import Images
 from otx_xai.engine.workspace import named_folder, newest_checkpoint
 from otx_xai.errors import ConfigError
 from otx_xai.explain.insertion import split_layers
+from otx_xai.methods.table import method_name
 from otx_xai.model import ModelOptions
 from otx_xai.options import read_word
 from otx_xai.recipe import override, read_recipe
-from otx_xai.records import InputOptions, Task
+from otx_xai.records import RayOptions, Task
 from otx_xai.settings import RunSettings, absolute
 from otx_xai.storage import Place, place_of
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from otx_xai.models import OTXModel
 
 DataT = TypeVar("DataT")
+SettingsT = TypeVar("SettingsT", bound=RunSettings)
 
 
 class EngineState:
@@ -76,17 +79,30 @@ class EngineState:
         datamodule = make_datamodule(data_root, task, data) if data_root is not None else None
         return cls(content.get("model"), datamodule, task, data_root=data_root, **own, **trainer)
 
-    def _told(self, checkpoint: str | Path | None, input: InputOptions | None, **told: Any) -> dict[str, Any]:
-        """Return the settings of a run: what a job was told, and of what all share what the engine was told."""
-        own = {
-            "checkpoint": checkpoint or self.checkpoint,
+    def _settings(self, kind: type[SettingsT], arguments: Mapping[str, Any]) -> SettingsT:
+        """Make the settings of a job of its arguments, which bear their names, and of what the engine was told.
+
+        Args:
+            kind: of settings.
+            arguments: by name; those that are no settings count for nothing.
+        """
+        declared = {own.name: own for own in fields(kind)}
+        told = {name: value for name, value in arguments.items() if name in declared}
+        for name, value in list(told.items()):
+            if value is None and declared[name].default_factory is not MISSING:
+                del told[name]  # options of their own, such as those of the input
+        if isinstance(told.get("ray"), str):
+            told["ray"] = RayOptions(told["ray"])
+        if "explain_method" in told:
+            told["explain_method"] = method_name(told["explain_method"])
+        told["checkpoint"] = told["checkpoint"] or self.checkpoint
+        own: dict[str, Any] = {
             "model": self._architecture(),
             "task": self.task,
             "device": self.device,
             "work_dir": self.work_dir,
-            "input": input or InputOptions(),
         }
-        return own | told
+        return kind(**own, **told)
 
     def _model_options(self, settings: RunSettings, data: Images, threshold: float | None) -> ModelOptions:
         """Return what is said of the model that explains."""

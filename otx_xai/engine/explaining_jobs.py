@@ -25,9 +25,7 @@ from otx_xai.errors import ConfigError
 from otx_xai.explain.insertion import split_layers
 from otx_xai.explain.plan import How, plan
 from otx_xai.explain.run import ExplainRun
-from otx_xai.methods.table import method_name
 from otx_xai.model import open_model
-from otx_xai.options import read_word
 from otx_xai.records import (
     Decode,
     ExplainConfig,
@@ -166,40 +164,9 @@ class ExplainingJobs(EngineState):
             OtxXaiError: see :mod:`otx_xai.errors`; an image that fails is counted and does not end the run. The first
                 Ctrl-C is no error either: the run ends after the images on their way, and the result says so.
         """
+        settings = self._settings(ExplainSettings, locals())
         if trainer_kwargs:
             logger.warning("%s: not used, explaining runs in OpenVINO.", ", ".join(trainer_kwargs))
-        told = self._told(
-            checkpoint,
-            input,
-            output=output,
-            format=format,
-            weights=read_word(Weights, weights),
-            labels=labels,
-            precision=Precision(precision),
-            batch_size=batch_size,
-            decode=Decode(decode),
-            output_model=output_model,
-            data_root=data_root,
-            targets=targets,
-            explain_method=method_name(explain_method),
-            target_layer=target_layer,
-            explain_mode=ExplainMode(explain_mode),
-            preset=read_word(Preset, preset),
-            num_masks=num_masks,
-            tolerance=tolerance,
-            seed=seed,
-            num_steps=num_steps,
-            noise=noise,
-            dump=dump,
-            explain_config=explain_config or ExplainConfig(),
-            pack=read_word(Pack, pack),
-            pack_size=pack_size,
-            resume=resume,
-            shard=shard,
-            shard_size=shard_size,
-            ray=RayOptions(ray) if isinstance(ray, str) else ray or RayOptions(),
-        )
-        settings = ExplainSettings(**told)
         if shard is not None:
             return self._explain_shard(settings, datamodule)
         if settings.ray.address is not None:

@@ -15,9 +15,7 @@ from otx_xai.engine.explaining import named_as_data
 from otx_xai.engine.spreading import refuse_what_is_not_spread, whole
 from otx_xai.engine.workspace import audit_run, new_run
 from otx_xai.explain.run import ExplainRun
-from otx_xai.methods.table import method_name
 from otx_xai.model import Model, open_model
-from otx_xai.options import read_word
 from otx_xai.records import (
     AuditConfig,
     Decode,
@@ -115,33 +113,7 @@ class JudgingJobs(EngineState):
             OtxXaiError: see :mod:`otx_xai.errors`; an image that fails is counted and does not end the run. The first
                 Ctrl-C is no error either: the result is of the images that were judged before.
         """
-        told = self._told(
-            checkpoint,
-            input,
-            output=output,
-            format=format,
-            weights=read_word(Weights, weights),
-            labels=labels,
-            precision=Precision(precision),
-            decode=Decode(decode),
-            batch_size=batch_size,
-            data_root=data_root,
-            target_layer=target_layer,
-            preset=read_word(Preset, preset),
-            num_masks=num_masks,
-            tolerance=tolerance,
-            seed=seed,
-            num_steps=num_steps,
-            noise=noise,
-            methods=methods,
-            images=images,
-            judged=JudgedClass(judged),
-            steps=steps,
-            sanity=sanity,
-            confidence_threshold=confidence_threshold,
-        )
-        settings = JudgeSettings(**told)
-        return self._judge(settings, datamodule)
+        return self._judge(self._settings(JudgeSettings, locals()), datamodule)
 
     def _judge(self, settings: JudgeSettings, datamodule: Any) -> Judgement:
         from otx_xai.engine import judge_job
@@ -237,38 +209,8 @@ class JudgingJobs(EngineState):
             OtxXaiError: see :mod:`otx_xai.errors`; an image that fails is counted and does not end the audit. The first
                 Ctrl-C is no error either: what was looked at is kept.
         """
-        told = self._told(
-            checkpoint,
-            input,
-            **vars(audit_config or AuditConfig()),
-            output=output,
-            format=format,
-            weights=read_word(Weights, weights),
-            labels=labels,
-            precision=Precision(precision),
-            decode=Decode(decode),
-            batch_size=batch_size,
-            data_root=data_root,
-            target_layer=target_layer,
-            preset=read_word(Preset, preset),
-            num_masks=num_masks,
-            tolerance=tolerance,
-            seed=seed,
-            num_steps=num_steps,
-            noise=noise,
-            baseline=baseline,
-            baseline_input=baseline_input or InputOptions(),
-            explain_method=method_name(explain_method),
-            fail_on=fail_on,
-            review=review,
-            dry_run=dry_run,
-            resume=resume,
-            shard=shard,
-            shard_size=shard_size,
-            ray=RayOptions(ray) if isinstance(ray, str) else ray or RayOptions(),
-        )
-        settings = AuditSettings(**told)
-        return self._audit(settings, datamodule)
+        arguments = locals() | vars(audit_config or AuditConfig())
+        return self._audit(self._settings(AuditSettings, arguments), datamodule)
 
     def _audit(self, settings: AuditSettings, datamodule: Any) -> Audit:
         from otx_xai.engine import audit_job, audit_preparing
