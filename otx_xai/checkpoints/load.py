@@ -14,6 +14,7 @@ from torch import nn
 
 from otx_xai.checkpoints.contents import Contents, read_checkpoint
 from otx_xai.checkpoints.fitting import Fit, compare_with, current_names, differences, recognise, without_auxiliary
+from otx_xai.checkpoints.told_by import told_by_description, told_by_neighbours, told_labels
 from otx_xai.checkpoints.told_input import as_arguments, named_architecture, usual_input
 from otx_xai.data.label_files import user_names
 from otx_xai.errors import CheckpointError, ConfigError, OtxXaiError, TaskError
@@ -46,10 +47,12 @@ class Loaded:
     Args:
         model: in evaluation mode, on the CPU.
         files: the checkpoint, and the configurations beside it that count.
+        told_by: who told what became part of the model, see :class:`~otx_xai.neighbours.Hints`.
     """
 
     model: OTXModel
     files: tuple[Path, ...]
+    told_by: Mapping[str, str]
 
 
 def load_checkpoint(
@@ -118,7 +121,7 @@ def load_with_files(
     options = options or _NO_OPTIONS
     if contents.description is not None:
         built = _described(Path(path), contents, contents.description, model, task, labels, options)
-        loaded = Loaded(built, (Path(path),))
+        loaded = Loaded(built, (Path(path),), told_by_description(built, "the checkpoint", labels, options))
     else:
         loaded = _plain(Path(path), contents, model or default_model, task, labels, options)
     loaded.model.eval()
@@ -217,7 +220,8 @@ def _plain(
         arguments.pop("crop", None)  # it belongs to the resize that was overruled
     built = build_model({"format": DESCRIPTION_FORMAT, "class": _CLASS_NAMES[task], "init": arguments})
     _fill(built, state, str(path), fit.architecture)
-    return Loaded(built, (path, *map(Path, beside.files)))
+    told = told_by_neighbours(built, hints, options, told_size=fit.size is not None)
+    return Loaded(built, (path, *map(Path, beside.files)), told | told_labels(source))
 
 
 def _names(labels: Any, beside: Hints, count: int) -> tuple[tuple[str, ...], str]:

@@ -15,12 +15,13 @@ from torch import nn
 from otx_xai.checkpoints.contents import read_checkpoint
 from otx_xai.checkpoints.load import load_with_files
 from otx_xai.checkpoints.module_hints import module_input
+from otx_xai.checkpoints.told_by import told_by_description
 from otx_xai.checkpoints.user_class import build_module, fill, import_class, names_a_class
 from otx_xai.conversion import module_to_openvino, to_openvino
 from otx_xai.errors import ConfigError
 from otx_xai.graph.rt_info import write
 from otx_xai.models import OTXModel, build_model
-from otx_xai.neighbours import Hints
+from otx_xai.neighbours import Hints, source_of
 from otx_xai.records import InputOptions, Size, Task, Weights, parse_numbers
 
 logger = logging.getLogger("otx_xai")
@@ -159,7 +160,8 @@ def _known(path: Path, options: TorchOptions) -> TorchOpened:
     )
     rest = replace(given, mean=None, scale=None, size=None, layout=None)
     model = loaded.model
-    opened = _opened_own(model, f"{path} ({model.architecture})", normalised=options.normalised)
+    told = dict(loaded.told_by)
+    opened = _opened_own(model, f"{path} ({model.architecture})", told, normalised=options.normalised)
     return replace(opened, options=rest, files=loaded.files)
 
 
@@ -175,45 +177,54 @@ def _architecture(model: Any) -> str | None:
 def _opened(module: nn.Module, options: TorchOptions, source: str) -> TorchOpened:
     given = options.input or _NO_INPUT
     if isinstance(module, OTXModel):
-        opened = _opened_own(module, source, normalised=options.normalised)
+        opened = _opened_own(module, source, told_by_description(module, source), normalised=options.normalised)
         return replace(opened, labels=options.labels, options=given)
     known = module_input(module)
-    size = _size(module, options, known.hints)
+    size, told = _size(module, options, known.hints)
     converted = module_to_openvino(module, size, known.channels)
     logger.info("Converted %s for images of %d×%d by %s.", source, *size, converted.way)
-    hints = known.hints if known.hints.size == size else replace(known.hints, size=size)
+    hints = replace(known.hints, size=size, told_by={"size": told})
     rest = replace(given, size=None)
     return TorchOpened(converted.graph, hints, options.labels, rest, source, assumptions=_assumptions(hints))
 
 
-def _opened_own(model: OTXModel, source: str, *, normalised: bool) -> TorchOpened:
-    """Convert a model of this package, which says all of itself."""
+def _opened_own(model: OTXModel, source: str, told: dict[str, str], *, normalised: bool) -> TorchOpened:
+    """Convert a model of this package, which says all of itself.
+
+    Args:
+        model: it.
+        source: where it is from, in words.
+        told: who told what of it.
+        normalised: leave its normalisation out of the graph.
+    """
     if not normalised:
-        return TorchOpened(to_openvino(model), source=source)
+        return TorchOpened(to_openvino(model), Hints(told_by=told), source=source)
+    del told["normalisation"]
     graph = to_openvino(without_normalisation(model))
     for key, values in (("mean_values", model.mean), ("scale_values", model.scale)):
         write(graph, " ".join(map(str, values)), ["model_info", key])
-    return TorchOpened(graph, source=source)
+    return TorchOpened(graph, Hints(told_by=told), source=source)
 
 
-def _size(module: nn.Module, options: TorchOptions, hints: Hints) -> Size:
-    """Return the size of the input: what the user says, then the data, then the module.
+def _size(module: nn.Module, options: TorchOptions, hints: Hints) -> tuple[Size, str]:
+    """Return the size of the input, and who told it: the user, then the data, then the module.
 
     Raises:
         ConfigError: nothing tells.
     """
     given = None if options.input is None or options.input.size is None else parse_numbers(options.input.size)
     if given is not None and len(given) in (1, 2) and all(side >= 1 and side == int(side) for side in given):
-        return int(given[0]), int(given[-1])
+        return (int(given[0]), int(given[-1])), "--input.size"
     if options.input is not None and options.input.size is not None:
         raise ConfigError(f"--input.size is {options.input.size!r}; expected height,width in pixels, or one number.")
-    size = options.size or hints.size
-    if size is None:
+    if options.size is not None:
+        return options.size, "the images that are given"
+    if hints.size is None:
         raise ConfigError(
             f"Nothing tells what size of images {type(module).__name__} takes: it has no example_input_array, and is "
             "no network of timm, transformers or torchvision. Pass InputOptions(size=(height, width)), --input.size."
         )
-    return size
+    return hints.size, source_of(hints, "size")
 
 
 def _assumptions(hints: Hints) -> tuple[str, ...]:

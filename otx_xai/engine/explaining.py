@@ -147,7 +147,8 @@ def named_as_data(model: Model, labels: Sequence[str]) -> Model:
     if not model.is_torch or not labels:
         return model
     check_labels(model.facts.labels, labels)
-    return replace(model, facts=replace(model.facts, labels=tuple(labels)))
+    sources = {**model.facts.sources, "labels": "the data"}
+    return replace(model, facts=replace(model.facts, labels=tuple(labels), sources=sources))
 
 
 def check_labels(own: Sequence[str], labels: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from otx_xai.model.formats.box_format import DetectorOutputs, Found
 from otx_xai.model.formats.choice import BOX_FORMATS, READ_BY_CALLER, describe_ports, find_format, unknown_outputs
 from otx_xai.model.model_info import malformed, read_flag
 from otx_xai.model.model_options import ModelOptions
-from otx_xai.neighbours.hints import Hints, source_of
+from otx_xai.neighbours.hints import Hints, source_of, told_by
 from otx_xai.records import Size, Task
 
 _OTHER_MODEL_TYPES: dict[str, Task | str] = {
@@ -146,9 +146,9 @@ def _written(told: Told) -> tuple[Task | str | None, str]:
     text = info.get("task_type", "").strip()
     if text:
         try:
-            return Task(text), "model_info/task_type"
+            return Task(text), told_by(told.hints, "task_type")
         except ValueError:
-            return text, "model_info/task_type"
+            return text, told_by(told.hints, "task_type")
     kind = info.get("model_type", "").lower().replace("_", "").replace("-", "")
     if kind == Task.CLASSIFICATION.value:
         return Task.CLASSIFICATION, _FAMILY
@@ -219,7 +219,7 @@ def _claimed_flavour(told: Told) -> tuple[Task | None, str]:
         return Task.H_LABEL_CLS, "model_info/hierarchical"
     if info.get("multilabel"):
         multilabel = read_flag(info, "multilabel")
-        return Task.MULTI_LABEL_CLS if multilabel else Task.MULTI_CLASS_CLS, "model_info/multilabel"
+        return Task.MULTI_LABEL_CLS if multilabel else Task.MULTI_CLASS_CLS, told_by(hints, "multilabel")
     if hints.task not in (None, Task.CLASSIFICATION) and declared is None:
         return hints.task, source_of(hints, "task")
     return None, source if declared is not None else ""

@@ -13,7 +13,7 @@ from otx_xai.graph.view import View
 from otx_xai.model.image_layout import declared_layout, is_layout, layout_of_channels
 from otx_xai.model.model_info import malformed, read_flag, read_share
 from otx_xai.model.zero_input import graph_zero
-from otx_xai.neighbours.hints import NO_HINTS, Hints, source_of
+from otx_xai.neighbours.hints import NO_HINTS, Hints, source_of, told_by
 from otx_xai.neighbours.image_processor import BORDERED, KEEPS_RATIO
 from otx_xai.neighbours.ultralytics import ULTRALYTICS
 from otx_xai.records import InputGeometry, InputOptions, Interpolation, ResizeType, Size, parse_numbers
@@ -180,11 +180,11 @@ def _size(
             )
         return given, "--input.size"
     if all(side.is_static for side in own):
-        return (int(own[0].get_length()), int(own[1].get_length())), "graph"
+        return (int(own[0].get_length()), int(own[1].get_length())), hints.told_by.get("size", "graph")
     if read_flag(info, "embedded_processing") and {"orig_height", "orig_width"} <= info.keys():
         return (_positive(info, "orig_height"), _positive(info, "orig_width")), "model_info/orig_height, orig_width"
     if hints.size is not None and _takes(own, hints.size):
-        return hints.size, source_of(hints, "size")
+        return hints.size, hints.told_by.get("size", source_of(hints, "size"))
     raise ConfigError(
         f"The model's input {shape} ({layout}) leaves height and width open. Pass --input.size height,width with the "
         "size that the model was trained on, for example --input.size 224,224."
@@ -219,7 +219,7 @@ def _resize_type(info: dict[str, str], options: InputOptions, hints: Hints) -> t
             return hints.resize_type, source_of(hints, "resize_type")
         return ResizeType.STANDARD, "default"
     try:
-        return ResizeType(info["resize_type"]), "model_info/resize_type"
+        return ResizeType(info["resize_type"]), told_by(hints, "resize_type")
     except ValueError as error:
         expected = "one of " + ", ".join(kind.value for kind in ResizeType)
         raise malformed(info, "resize_type", expected, "pass --input.resize_type") from error
@@ -236,7 +236,7 @@ def _crop(info: dict[str, str], options: InputOptions, hints: Hints) -> tuple[fl
         share = read_share(info, "crop")
         if share == 0:
             raise malformed(info, "crop", "a share of the sides, from more than 0 to 1", "pass --input.crop")
-        return share, f"; middle {share:.4g} of the sides: model_info/crop"
+        return share, f"; middle {share:.4g} of the sides: {told_by(hints, 'crop')}"
     overruled = options.resize_type is not None or bool(info.get("resize_type"))
     if overruled or hints.crop is None or hints.crop == 1:
         return 1.0, ""
@@ -252,7 +252,7 @@ def _interpolation(info: dict[str, str], options: InputOptions, hints: Hints) ->
         words = [word.value for word in Interpolation]
         if info[key] not in words:
             raise malformed(info, key, "one of " + ", ".join(words), "pass --input.interpolation")
-        found, source = Interpolation(info[key]), "model_info/interpolation"
+        found, source = Interpolation(info[key]), told_by(hints, key)
     elif hints.interpolation is not None:
         found, source = hints.interpolation, source_of(hints, key)
     else:
@@ -277,7 +277,7 @@ def _normalisation(
 ) -> tuple[tuple[float, ...], tuple[float, ...], str]:
     """Mean and scale for each channel, empty where they change nothing, and who said so."""
     kind = image_input(model).output(0).element_type
-    told = hints if _may_normalise(info, kind) else NO_HINTS
+    told = hints if _may_normalise(info, kind) else Hints(told_by=hints.told_by)
     mean, mean_source = _per_channel("mean", options.mean, info, told, channels)
     if kind == ov.Type.i8 and not mean_source and hints.scale is not None:
         # quantised as TensorFlow Lite does it: the least pixel is the least number, whatever it stands for
@@ -301,6 +301,8 @@ def _normalisation(
         words = [*words, f"the graph subtracts {_words(zero)} itself"]
     if not words:
         words = [_unnormalised(info, kind)]
+    if options.mean is None and options.scale is None and "normalisation" in hints.told_by:
+        words = [hints.told_by["normalisation"]]
     return mean if any(mean) else (), scale if any(number != 1 for number in scale) else (), ", ".join(words)
 
 
@@ -337,7 +339,7 @@ def _per_channel(
     if option is not None:
         numbers, source = parse_numbers(option), f"--input.{name}"
     elif info.get(key, "").strip() and not read_flag(info, "embedded_processing"):
-        numbers, source = parse_numbers(info[key]), f"model_info/{key}"
+        numbers, source = parse_numbers(info[key]), told_by(hints, key)
     elif hinted is not None:
         numbers, source = hinted, source_of(hints, name)
     else:
@@ -374,7 +376,7 @@ def _reverse(info: dict[str, str], options: InputOptions, hints: Hints, channels
         wanted, source = options.reverse_input_channels, "--input.reverse_input_channels"
     elif info.get("reverse_input_channels") and not theirs:
         wanted = read_flag(info, "reverse_input_channels") and not embedded
-        source = "model_info/reverse_input_channels"
+        source = told_by(hints, "reverse_input_channels")
     else:
         wanted, source = bool(hints.reverse_input_channels) and not embedded, source_of(hints, "reverse_input_channels")
     if not wanted or channels == 1:

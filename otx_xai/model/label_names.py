@@ -9,7 +9,7 @@ from otx_xai.data.label_files import Sourced, are_names, check_names, given_name
 from otx_xai.errors import LabelError
 from otx_xai.graph.box_classes import BoxClasses
 from otx_xai.model.model_info import malformed, read_flag, read_json
-from otx_xai.neighbours.hints import NO_HINTS, Hints, source_of
+from otx_xai.neighbours.hints import NO_HINTS, Hints, source_of, told_by
 
 _NOTHING = ("otxemptylbl", "background", "emptylabel", "nothing")
 _FIX = "pass --labels with one name for each class"
@@ -89,11 +89,11 @@ def class_names(
 def _written(info: dict[str, str], hints: Hints) -> Sourced:
     """Names that come with the model; an empty source where there are none."""
     if read_flag(info, "hierarchical") and info.get("hierarchical_config"):
-        return _from_hierarchy(info), "model_info/hierarchical_config"
+        return _from_hierarchy(info), told_by(hints, "hierarchical_config")
     if info.get("label_info"):
-        return _from_label_info(info), "model_info/label_info"
+        return _from_label_info(info), told_by(hints, "label_info")
     if info.get("labels"):
-        return tuple(name.replace("_", " ") for name in info["labels"].split()), "model_info/labels"
+        return tuple(name.replace("_", " ") for name in info["labels"].split()), told_by(hints, "labels")
     if hints.labels:
         return hints.labels, source_of(hints, "labels")
     return (), ""

@@ -29,6 +29,8 @@ class Hints:
         files: files that were read beside the model, which decide about results, and so count in the fingerprint.
         assumed: fields that are a guess by the architecture's usual weights rather than said for this very model.
         sources: where single fields come from, where this is not ``source``, field → words for the log.
+        told_by: who told what the conversion of a torch model wrote into its graph, words for the log by key of
+            ``model_info``; and by ``size`` and ``normalisation``, which became part of the graph itself.
     """
 
     task: Task | None = None
@@ -46,6 +48,7 @@ class Hints:
     files: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
+    told_by: Mapping[str, str] = field(default_factory=dict)
 
 
 _FACTS = tuple(told.name for told in fields(Hints) if told.default is None)
@@ -56,6 +59,11 @@ def source_of(hints: Hints, name: str) -> str:
     """Say where the field ``name`` comes from, in words for the log; an assumption is called one."""
     source = hints.sources.get(name, hints.source)
     return f"assumption: {source}" if name in hints.assumed else source
+
+
+def told_by(hints: Hints, key: str) -> str:
+    """Say who told what stands in ``model_info`` under ``key``: ``model_info`` itself, unless a conversion wrote it."""
+    return hints.told_by.get(key, f"model_info/{key}")
 
 
 def merged(first: Hints, second: Hints) -> Hints:
@@ -77,6 +85,7 @@ def merged(first: Hints, second: Hints) -> Hints:
         files=tuple(dict.fromkeys((*first.files, *second.files))),
         assumed=tuple(name for name, hints in told.items() if name in hints.assumed),
         sources={name: hints.sources.get(name, hints.source) for name, hints in told.items()},
+        told_by={**second.told_by, **first.told_by},
     )
 
 
