@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
+from otx_xai.checkpoints.kept_weights import Kept, State
 from otx_xai.checkpoints.parameter_names import some, tell_left_out, tensors_in, with_short_names
+from otx_xai.checkpoints.twins import twins_by_key, twins_in
 from otx_xai.errors import CheckpointError, ConfigError
 from otx_xai.records import Weights
 
 logger = logging.getLogger("otx_xai")
-
-State = dict[str, torch.Tensor]
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "network", "net", "weights", "params", "module")
 """Keys under which training scripts put the state dict, in the order of preference."""
@@ -45,23 +45,6 @@ _COUNTERS = ("n_averaged", "num_updates", "updates", "optimization_step")
 """How many steps an average is of; 0: it still is what training began with."""
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-
-
-@dataclass(frozen=True)
-class Kept:
-    """One set of weights of a checkpoint.
-
-    Args:
-        kind: averaged, or of the last step.
-        where: the key or the prefix that it lies under.
-        state: tensors by parameter name, prefixes such as ``module.`` taken off.
-        stored: the same tensors by their names in the file, with what else lies beside them.
-    """
-
-    kind: Weights
-    where: str
-    state: State
-    stored: State
 
 
 def choose_weights(path: object, loaded: Mapping[Any, Any], wanted: Weights | None) -> Kept | None:
@@ -136,6 +119,9 @@ def _listed(kept: Sequence[Kept]) -> str:
 def _raw(loaded: Mapping[Any, Any]) -> Kept | None:
     """Return the tensors in the first wrapper that has some, else those right here."""
     where, stored = _inner(loaded)
+    if not stored:
+        twins = twins_by_key(loaded)
+        stored = {f"{role}.{name}": value for role, one in twins.items() for name, value in _inner(one)[1].items()}
     return Kept(Weights.RAW, where, with_short_names(stored), stored) if stored else None
 
 
@@ -285,7 +271,7 @@ def _inside(raw: Kept) -> list[Kept] | None:
         averaged = _in_place_of(own, averages, where) if _has_steps(where, copy) else None
         beside = {name: value for name, value in raw.stored.items() if name.startswith(prefix)}
         return [replace(one, stored=one.stored | beside) for one in (averaged, own) if one is not None]
-    return None
+    return twins_in(raw)
 
 
 def _without_dots(state: State, copy: State) -> State:

@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from otx_xai.checkpoints.averages import Kept, choose_weights
+from otx_xai.checkpoints.averages import choose_weights
+from otx_xai.checkpoints.kept_weights import Kept
 from otx_xai.checkpoints.parameter_names import some
 from otx_xai.errors import CheckpointError
 from otx_xai.records import Weights

@@ -19,6 +19,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from otx_xai.checkpoints import load_checkpoint, read_checkpoint
+from otx_xai.checkpoints.user_class import fill
 from otx_xai.errors import CheckpointError, ConfigError
 from otx_xai.models import MulticlassClassifier
 from otx_xai.records import Weights
@@ -47,6 +48,11 @@ def steps(number: int) -> torch.Tensor:
 
 
 FORMS: dict[str, Any] = {
+    "student and teacher": below("student.", RAW) | below("teacher.", EMA),
+    "of Lightning": {"state_dict": below("model.student.module.", RAW) | below("model.teacher.module.", EMA)},
+    "by key": {"student": below("module.", RAW), "teacher": EMA, "optimizer": {"state": {}}, "epoch": 3},
+    "by parts": below("student_", below("net.", RAW)) | below("teacher_", below("net.", EMA)) | {"center": steps(1)},
+    "model and teacher": {"state_dict": below("model.", RAW) | below("teacher_model.", EMA)},
     "timm": {"epoch": 3, "args": Namespace(model="x", lr=0.1), "state_dict": RAW, "state_dict_ema": EMA},
     "torchvision": {"model": RAW, "model_ema": below("module.", EMA) | {"n_averaged": steps(7)}, "args": Namespace()},
     "RT-DETR": {"model": RAW, "ema": {"module": EMA, "updates": 12}, "last_epoch": 3},
@@ -275,3 +281,40 @@ def test_averages_of_torch_and_timm(tmp_path: Path) -> None:
         expected = of_torch.module if name == "model_ema" else of_timm.module
         assert_equal(found, expected.state_dict())
         assert not torch.equal(found["0.weight"], module.state_dict()["0.weight"])
+
+
+@pytest.mark.parametrize("names", [("online_network.", "target_network."), ("encoder_q.", "encoder_k.")])
+def test_of_networks_that_follow_another_the_one_that_learns_counts(names: tuple[str, str], tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.pth", {"state_dict": below(names[1], EMA) | below(names[0], RAW)})
+    assert_equal(short(read_checkpoint(path).state), RAW)
+    assert_equal(short(read_checkpoint(path, Weights.EMA).state), EMA)
+
+
+def test_of_a_teacher_of_other_shapes_the_student_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    teacher = nn.Linear(5, 5).state_dict()
+    path = saved(tmp_path / "a.pth", below("teacher.", teacher) | below("student.", RAW))
+    assert_equal(read_checkpoint(path).state, RAW)
+    assert "two networks of different shapes, student (11 tensors) and teacher (2 tensors)" in caplog.text
+    with pytest.raises(ConfigError, match="holds no such weights"):
+        read_checkpoint(path, Weights.EMA)
+
+
+def test_heads_that_are_called_student_and_teacher_are_parts_of_one_network(tmp_path: Path) -> None:
+    head = nn.Linear(2, 2).state_dict()
+    state = RAW | below("student_head.", head) | below("teacher_head.", head)
+    assert_equal(read_checkpoint(saved(tmp_path / "a.pth", state)).state, state)
+
+
+def test_a_class_that_fits_both_gets_those_that_count(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.pth", below("student.", RAW) | below("teacher.", EMA))
+    for weights, wanted in ((None, EMA), (Weights.RAW, RAW)):
+        module = network()
+        fill(module, read_checkpoint(path, weights), path)
+        assert_equal(module.state_dict(), wanted)
+    whole = nn.ModuleDict({"student": network(), "teacher": network()})
+    fill(whole, read_checkpoint(path), path)
+    assert_equal(whole.state_dict(), below("student.", RAW) | below("teacher.", EMA))
+
+
+def short(state: State) -> State:
+    return {name.removeprefix("network."): value for name, value in state.items()}
