@@ -112,12 +112,6 @@ def box_errors(evidence: Evidence, threshold: float = 0.5) -> BoxErrors:
     return BoxErrors(of_found, partner, of_object)
 
 
-def count_box_cases(errors: BoxErrors) -> dict[str, int]:
-    """Return how many boxes that were found, and how many annotated ones that were missed, are of each case."""
-    words = np.concatenate([errors.of_found, errors.of_object[errors.of_object == str(BoxCase.MISSED)]])
-    return {str(case): int((words == str(case)).sum()) for case in BoxCase}
-
-
 def box_results(evidence: Evidence, errors: BoxErrors) -> list[BoxResult]:
     """Return recall and precision of each class, with Wilson intervals; none without boxes."""
     found, objects = evidence.found, evidence.objects

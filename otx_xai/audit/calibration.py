@@ -76,7 +76,6 @@ class Calibration:
     Args:
         error: expected calibration error over bins of equal width, in [0, 1], with a bootstrap interval, which
             starts at 0 where chance alone would do; NaN without predictions.
-        equal_mass: the same over bins of equal numbers.
         by_chance: 95 % of the errors over bins of equal width are below this where scores are true probabilities.
         over: mean score minus the part that is right: above 0 where the model is too sure of itself.
         bins: those of equal width that are not empty, in their order.
@@ -84,7 +83,6 @@ class Calibration:
     """
 
     error: Effect
-    equal_mass: Effect
     by_chance: float
     over: float
     bins: tuple[Bin, ...]
@@ -124,17 +122,16 @@ def calibration(made: Predictions, bins: int = BINS) -> Calibration:
     count = len(made)
     if not count:
         nothing = Effect(math.nan, math.nan, math.nan, 0, Unit.PROBABILITY)
-        return Calibration(nothing, nothing, math.nan, math.nan, (), 1.0)
+        return Calibration(nothing, math.nan, math.nan, (), 1.0)
     score, right = made.score.astype(np.float64), made.right.astype(np.float64)
-    wide, massed = _equal_width(score, bins), _equal_mass(score, bins)
-    by_chance = _errors_by_chance(score, wide, bins)
-    error, limit = _effect(score, right, wide, bins), float(np.quantile(by_chance, 0.95))
+    which = _bin_of(score, bins)
+    by_chance = _errors_by_chance(score, which, bins)
+    error, limit = _effect(score, right, which, bins), float(np.quantile(by_chance, 0.95))
     return Calibration(
         replace(error, low=0.0) if error.value <= limit else error,
-        _effect(score, right, massed, bins),
         limit,
         float((score - right).mean()),
-        _table(score, made.right, wide, bins),
+        _table(score, made.right, which, bins),
         float((1 + (by_chance >= error.value).sum()) / (1 + len(by_chance))),
     )
 
@@ -174,15 +171,9 @@ def calibration_findings(evidence: Evidence, made: Predictions, found: Calibrati
     ]
 
 
-def _equal_width(score: Doubles, bins: int) -> IntArray:
+def _bin_of(score: Doubles, bins: int) -> IntArray:
     """Return the bin of each score; edges belong to the lower bin, as in most code, and 0 to the first."""
     return np.clip(np.ceil(score * bins).astype(np.int64) - 1, 0, bins - 1)
-
-
-def _equal_mass(score: Doubles, bins: int) -> IntArray:
-    """Return the bin of each score by its rank; equal scores share a bin."""
-    first = np.searchsorted(np.sort(score), score, "left")
-    return (first * min(bins, len(score)) // len(score)).astype(np.int64)
 
 
 def _error(score: Doubles, right: Doubles, which: IntArray, bins: int) -> float:

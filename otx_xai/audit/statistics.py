@@ -177,20 +177,6 @@ def _tests(findings: Sequence[Finding]) -> int:
     return sum(max(len(numbers), *numbers) for numbers in kinds.values())
 
 
-def logit(probability: ArrayLike, least: float = 1e-6) -> Doubles:
-    """Return log-odds, ``log(p / (1 - p))``, in nats.
-
-    Args:
-        probability: in [0, 1]; NaN stays NaN.
-        least: probabilities nearer to 0 or 1 than this are moved away to it, since scores of float32 tell no more.
-
-    Returns:
-        Of the same shape, within ``±log(1 / least - 1)``.
-    """
-    clipped = np.clip(np.asarray(probability, np.float64), least, 1 - least)
-    return np.log(clipped) - np.log1p(-clipped)
-
-
 def _finite(values: ArrayLike) -> Doubles:
     counted = np.asarray(values, np.float64).ravel()
     return counted[np.isfinite(counted)]

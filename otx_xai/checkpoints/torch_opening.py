@@ -67,7 +67,6 @@ class TorchOpened:
         options: what the user says of the input, where that is not part of the model by now.
         source: where it is from, in words.
         files: that were read.
-        assumptions: what was taken for granted, in words.
     """
 
     model: ov.Model
@@ -76,7 +75,6 @@ class TorchOpened:
     options: InputOptions = _NO_INPUT
     source: str = ""
     files: tuple[Path, ...] = ()
-    assumptions: tuple[str, ...] = ()
 
 
 _NO_OPTIONS = TorchOptions()
@@ -185,7 +183,7 @@ def _opened(module: nn.Module, options: TorchOptions, source: str) -> TorchOpene
     logger.info("Converted %s for images of %d×%d by %s.", source, *size, converted.way)
     hints = replace(known.hints, size=size, told_by={"size": told})
     rest = replace(given, size=None)
-    return TorchOpened(converted.graph, hints, options.labels, rest, source, assumptions=_assumptions(hints))
+    return TorchOpened(converted.graph, hints, options.labels, rest, source)
 
 
 def _opened_own(model: OTXModel, source: str, told: dict[str, str], *, normalised: bool) -> TorchOpened:
@@ -225,9 +223,3 @@ def _size(module: nn.Module, options: TorchOptions, hints: Hints) -> tuple[Size,
             "no network of timm, transformers or torchvision. Pass InputOptions(size=(height, width)), --input.size."
         )
     return hints.size, source_of(hints, "size")
-
-
-def _assumptions(hints: Hints) -> tuple[str, ...]:
-    if not hints.assumed:
-        return ()
-    return (f"{', '.join(hints.assumed)}: as of {hints.source}",)

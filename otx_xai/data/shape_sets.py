@@ -6,14 +6,11 @@ Labels and seed decide everything; see :mod:`otx_xai.data.shapes`.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -106,12 +103,15 @@ def write_coco(
     """
     if masks not in ("polygon", "rle", "none"):
         raise ConfigError(f"masks is {masks!r}; expected polygon, rle or none.")
-    files = tuple(_write_scenes(Path(folder, "images"), counts, labels, shapes, seed, size, radius, patterned))
+    files = []
+    for split, number, rng in _turns(counts, labels, seed):
+        scene = _scene(rng, size, _draw_targets(rng, labels, shapes), labels, radius, patterned)
+        files.append(_save(Path(folder, "images", split, f"{number:04d}.jpg"), split, scene))
     for split in dict.fromkeys(file.split for file in files):
         part = [file for file in files if file.split == split]
         content = json.dumps(_coco(part, labels, masks))
         write_file(Path(folder, "annotations", f"instances_{split or 'default'}.json"), content.encode())
-    return files
+    return tuple(files)
 
 
 def _coco(files: Sequence[SceneFile], labels: Sequence[str], masks: str) -> dict[str, Any]:
@@ -149,113 +149,6 @@ def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
     return counts if counts[-1] else counts[:-1]
 
 
-def write_voc(
-    folder: str | Path,
-    counts: Counts,
-    *,
-    labels: Sequence[str] = SHAPE_LABELS,
-    shapes: tuple[int, int] = (1, 3),
-    seed: int = 0,
-    size: int = 96,
-) -> tuple[SceneFile, ...]:
-    """Write a Pascal VOC data set: ``JPEGImages``, ``Annotations``, and ``ImageSets/Main`` where there are splits.
-
-    Args:
-        folder, counts, labels, seed, size: see :func:`write_image_folder`.
-        shapes: smallest and largest number of shapes a picture.
-
-    Returns:
-        What was written, in order.
-
-    Raises:
-        ConfigError: a label is no shape, or there is nothing to draw.
-        OutputError: a file cannot be written.
-    """
-    names: dict[str, list[str]] = {}
-    files = []
-    for number, (split, _, rng) in enumerate(_turns(counts, labels, seed)):
-        scene = _scene(rng, size, _draw_targets(rng, labels, shapes), labels)
-        file = _save(Path(folder, "JPEGImages", f"{number:06d}.jpg"), split, scene)
-        write_file(Path(folder, "Annotations", f"{number:06d}.xml"), _voc(file, labels))
-        names.setdefault(split, []).append(file.path.stem)
-        files.append(file)
-    for split, stems in names.items():
-        if split:
-            text = "".join(f"{stem}\n" for stem in stems)
-            write_file(Path(folder, "ImageSets", "Main", f"{split}.txt"), text.encode())
-    return tuple(files)
-
-
-def _voc(file: SceneFile, labels: Sequence[str]) -> bytes:
-    tree = ElementTree.Element("annotation")
-    ElementTree.SubElement(tree, "filename").text = file.path.name
-    size = ElementTree.SubElement(tree, "size")
-    for name, value in zip(("height", "width", "depth"), file.scene.image.shape, strict=True):
-        ElementTree.SubElement(size, name).text = str(value)
-    for (x1, y1, x2, y2), target in zip(file.scene.boxes.tolist(), file.scene.targets, strict=True):
-        item = ElementTree.SubElement(tree, "object")
-        ElementTree.SubElement(item, "name").text = labels[target]
-        box = ElementTree.SubElement(item, "bndbox")
-        for name, value in (("xmin", x1 + 1), ("ymin", y1 + 1), ("xmax", x2), ("ymax", y2)):
-            ElementTree.SubElement(box, name).text = str(int(value))
-    content: bytes = ElementTree.tostring(tree)
-    return content
-
-
-def write_multilabel_csv(
-    folder: str | Path,
-    counts: Counts,
-    *,
-    labels: Sequence[str] = SHAPE_LABELS,
-    shapes: tuple[int, int] = (1, 3),
-    columns: bool = True,
-    seed: int = 0,
-    size: int = 96,
-) -> tuple[SceneFile, ...]:
-    """Write a multi-label data set: ``images[/<split>]/<nnnn>.jpg``, and ``<split>.csv`` or ``labels.csv``.
-
-    Args:
-        folder, counts, labels, seed, size: see :func:`write_image_folder`.
-        shapes: smallest and largest number of shapes a picture.
-        columns: write one 0/1 column a class, rather than one column of labels with ``;`` between them.
-
-    Returns:
-        What was written, in order.
-
-    Raises:
-        ConfigError: a label is no shape, or there is nothing to draw.
-        OutputError: a file cannot be written.
-    """
-    files = tuple(_write_scenes(Path(folder, "images"), counts, labels, shapes, seed, size))
-    for split in dict.fromkeys(file.split for file in files):
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["file", *labels] if columns else ["file", "labels"])
-        for file in files:
-            if file.split == split:
-                shown = sorted(set(file.scene.targets))
-                flags = [int(target in shown) for target in range(len(labels))]
-                name = file.path.relative_to(folder).as_posix()
-                writer.writerow([name, *flags] if columns else [name, ";".join(labels[target] for target in shown)])
-        write_file(Path(folder, f"{split or 'labels'}.csv"), text.getvalue().encode())
-    return files
-
-
-def _write_scenes(
-    folder: Path,
-    counts: Counts,
-    labels: Sequence[str],
-    shapes: tuple[int, int],
-    seed: int,
-    size: int,
-    radius: tuple[float, float] = (0.12, 0.22),
-    patterned: bool = False,
-) -> Iterator[SceneFile]:
-    for split, number, rng in _turns(counts, labels, seed):
-        scene = _scene(rng, size, _draw_targets(rng, labels, shapes), labels, radius, patterned)
-        yield _save(folder / split / f"{number:04d}.jpg", split, scene)
-
-
 def _turns(counts: Counts, labels: Sequence[str], seed: int) -> Iterator[tuple[str, int, np.random.Generator]]:
     """Yield split, number within it, and the random generator of every picture to draw."""
     unknown = [label for label in labels if label not in SHAPE_LABELS]
@@ -281,8 +174,8 @@ def _scene(
     size: int,
     targets: Sequence[int],
     labels: Sequence[str],
-    radius: tuple[float, float] = (0.12, 0.22),
-    patterned: bool = False,
+    radius: tuple[float, float],
+    patterned: bool,
 ) -> Scene:
     """Draw a scene whose targets are indices into ``labels``."""
     kinds = [SHAPE_LABELS.index(labels[target]) for target in targets]

@@ -187,16 +187,15 @@ def weights_of(tensor: ov.Output) -> NDArray[np.float32] | None:
     return evaluate([tensor])[0] if value is None else np.asarray(value, np.float32)
 
 
-def axes_of(node: ov.Node, index: int, tensor: ov.Output | None = None) -> list[int] | None:
+def axes_of(node: ov.Node, index: int) -> list[int] | None:
     """Return the axes that an input of an operation names, counted from the last; ``None`` where they are no constant.
 
     Args:
         node: the operation.
         index: of the input that names them.
-        tensor: whose axes they are; the first input by default.
     """
     axes = constant_ints(node.input_value(index))
-    own = rank(node.input_value(0) if tensor is None else tensor)
+    own = rank(node.input_value(0))
     return None if axes is None else [axis % own - own for axis in axes]
 
 

@@ -118,11 +118,6 @@ def pieces_of(view: View, output: ov.Output, axis: int) -> tuple[Piece, ...]:
     return tuple(_merged(list(found)))
 
 
-def bounds_of(pieces: Sequence[Piece]) -> frozenset[int]:
-    """Return the columns where a piece begins, but the first."""
-    return frozenset(piece.begin for piece in pieces[1:])
-
-
 def origin_of(view: View, output: ov.Output) -> Piece:
     """Return where a tensor as a whole comes from; of joined parts, the first that carries image content.
 

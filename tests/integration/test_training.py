@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from drawn_sets import write_multilabel_csv
 
 from otx_xai import Engine, ExplainConfig, Explainer, InputOptions, OTXDataModule
 from otx_xai.checkpoints import load_checkpoint
 from otx_xai.cli import main
 from otx_xai.conversion import to_openvino
-from otx_xai.data.shape_sets import write_coco, write_image_folder, write_multilabel_csv
+from otx_xai.data.shape_sets import write_coco, write_image_folder
 from otx_xai.errors import ConfigError, LabelError
 from otx_xai.recipe import list_recipes
 

@@ -102,15 +102,17 @@ def _use_labels(path: Path, number: int) -> None:
 
 def _data_set(kind: str) -> Callable[[Path], object]:
     def fill(folder: Path) -> None:
-        from otx_xai.data import shape_sets
+        from drawn_sets import write_multilabel_csv, write_voc
+
+        from otx_xai.data.shape_sets import write_coco
 
         counts, labels = {"train": 2, "val": 1}, ("circle", "square")
         if kind == "coco":
-            shape_sets.write_coco(folder, counts, labels=labels, size=32)
+            write_coco(folder, counts, labels=labels, size=32)
         elif kind == "voc":
-            shape_sets.write_voc(folder, counts, labels=labels, size=32)
+            write_voc(folder, counts, labels=labels, size=32)
         else:
-            shape_sets.write_multilabel_csv(folder, counts, labels=labels, size=32)
+            write_multilabel_csv(folder, counts, labels=labels, size=32)
 
     return fill
 

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from scipy import special, stats
+from scipy import stats
 
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, Unit, said
-from otx_xai.audit.statistics import corrected, difference, logit, mean_effect, paired, share, wilson
+from otx_xai.audit.statistics import corrected, difference, mean_effect, paired, share, wilson
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 7), (7, 7), (1, 3), (41, 1000), (99_999, 100_000)])
@@ -111,13 +111,6 @@ def test_of_tests_of_pure_chance_few_survive() -> None:
     rng = np.random.default_rng(0)
     kept = [len(corrected([_finding(p) for p in rng.random(100).tolist()])) > 0 for _ in range(200)]
     assert np.mean(kept) < 0.09
-
-
-def test_logit_is_that_of_scipy_and_never_infinite() -> None:
-    inner = np.linspace(0.001, 0.999, 50)
-    np.testing.assert_allclose(logit(inner), special.logit(inner))
-    np.testing.assert_allclose(logit([0, 1]), [-13.8155, 13.8155], atol=1e-3)
-    assert np.isnan(logit(np.nan))
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ import lightning
 import numpy as np
 import pytest
 import torch
+from drawn_sets import write_multilabel_csv, write_voc
 
 from otx_xai import OTXDataModule
 from otx_xai.data import find_images
-from otx_xai.data.shape_sets import write_coco, write_image_folder, write_multilabel_csv, write_voc
+from otx_xai.data.shape_sets import write_coco, write_image_folder
 from otx_xai.errors import ConfigError, DataError
 from otx_xai.records import InputGeometry, ResizeType, Task
 

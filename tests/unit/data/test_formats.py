@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from drawn_sets import write_multilabel_csv, write_voc
 
 from otx_xai.data.annotations import (
     RunLengths,
@@ -19,7 +20,7 @@ from otx_xai.data.annotations import (
 from otx_xai.data.formats import Recognised, recognise
 from otx_xai.data.formats.samples import split_of_file
 from otx_xai.data.formats.voc import parse_xml
-from otx_xai.data.shape_sets import run_lengths, write_coco, write_image_folder, write_multilabel_csv, write_voc
+from otx_xai.data.shape_sets import run_lengths, write_coco, write_image_folder
 from otx_xai.data.shapes import SHAPE_LABELS, draw_scene
 from otx_xai.errors import ConfigError, DataError
 from otx_xai.postprocess import fit, place

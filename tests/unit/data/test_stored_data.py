@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from drawn_sets import write_multilabel_csv, write_voc
 from stores import memory_store, upload
 
 from otx_xai.data.formats import Recognised, recognise
-from otx_xai.data.shape_sets import write_coco, write_image_folder, write_multilabel_csv, write_voc
+from otx_xai.data.shape_sets import write_coco, write_image_folder
 from otx_xai.errors import DataError
 from otx_xai.storage import Url, write_whole
 
