@@ -20,10 +20,11 @@ from otx_xai.explain import Explainer
 from otx_xai.explain.explanation import Explanation
 from otx_xai.models import OTXModel, build_model
 from otx_xai.neighbours import Hints
-from otx_xai.records import InputOptions, Targets, UInt8Array, parse_numbers
+from otx_xai.records import Colormap, InputOptions, Targets, UInt8Array, parse_numbers
 from otx_xai.report import annotate
 from otx_xai.report.files import write_picture
 from otx_xai.report.names import slugs
+from otx_xai.report.overlays import WHOLE_IMAGE, caption
 
 logger = logging.getLogger("otx_xai")
 
@@ -156,10 +157,10 @@ def _named(number: int, explanation: Explanation, labels: Sequence[str]) -> Iter
     names = slugs(labels)
     for target, picture in explanation.saliency_map.items():
         if not isinstance(target, int):
-            yield f"{number:02d}", picture
+            yield f"{number:02d}", annotate(picture, caption(WHOLE_IMAGE), scale=Colormap.TURBO)
             continue
         score = f" {scores[target]:.2f}" if target in scores else ""
-        yield f"{number:02d}_{names[target]}", annotate(picture, labels[target] + score)
+        yield f"{number:02d}_{names[target]}", annotate(picture, labels[target] + score, scale=Colormap.TURBO)
 
 
 def _picture(image: torch.Tensor) -> UInt8Array:

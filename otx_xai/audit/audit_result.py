@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from otx_xai.audit.findings import Finding, FindingState, said
 from otx_xai.audit.gates import Figure, GateResult, Verdict
-from otx_xai.audit.wording import counted
+from otx_xai.counting import counted
 from otx_xai.errors import EXIT_GATE, EXIT_INTERRUPTED, EXIT_PARTIAL, DataError
 from otx_xai.storage import Place
 

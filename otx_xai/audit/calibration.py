@@ -19,7 +19,8 @@ from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, Unit, said
 from otx_xai.audit.independent import answers
 from otx_xai.audit.statistics import BoolArray, Doubles, share
-from otx_xai.audit.wording import counted, examples
+from otx_xai.audit.wording import examples
+from otx_xai.counting import counted
 from otx_xai.records import FloatArray, IntArray
 
 BINS = 15

@@ -21,7 +21,8 @@ from otx_xai.audit.certainty import right_images
 from otx_xai.audit.evidence_table import NO_CLASS, Evidence
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, Unit, said
 from otx_xai.audit.statistics import BoolArray, mean_effect, share
-from otx_xai.audit.wording import are, counted, examples, falling
+from otx_xai.audit.wording import examples, falling
+from otx_xai.counting import are, counted, have
 from otx_xai.records import FloatArray, IntArray, UInt8Array
 
 NOISE = 0.01
@@ -215,8 +216,7 @@ def _classes(after: Evidence, compared: Drift) -> Finding | None:
     return Finding(
         FindingKind.DRIFT,
         "best class",
-        f"{count} of {counted(number, 'image')} {'has' if count == 1 else 'have'} another best class than before "
-        f"({said(effect)}).",
+        f"{count} of {counted(number, 'image')} {have(count)} another best class than before ({said(effect)}).",
         effect,
         FindingState.MEASURED,
         count / len(after),

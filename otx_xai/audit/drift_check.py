@@ -18,7 +18,7 @@ from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.findings import Finding, FindingKind, FindingState, said
 from otx_xai.audit.interventions import Fetch, Fill, Outcome, Trial, cover, run_trials
 from otx_xai.audit.statistics import BoolArray, mean_effect, paired
-from otx_xai.audit.wording import counted
+from otx_xai.counting import counted
 from otx_xai.metrics import Forward
 from otx_xai.records import FloatArray, UInt8Array
 

@@ -20,7 +20,7 @@ from otx_xai.audit.evidence_table import NO_CLASS, Evidence
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, said
 from otx_xai.audit.interventions import Edit, Fetch, Fill, Trial, cover, run_trials
 from otx_xai.audit.statistics import BoolArray, mean_effect, paired
-from otx_xai.audit.wording import counted
+from otx_xai.counting import counted
 from otx_xai.metrics import Forward
 from otx_xai.records import IntArray
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, said
+from otx_xai.counting import counted
 from otx_xai.errors import ConfigError
 from otx_xai.options import Word
 
@@ -177,11 +178,11 @@ def conclude(
         return Verdict(VerdictState.ATTENTION, doubt)
     if verified:
         worst = max(verified, key=lambda one: one.severity)
-        others = f" {_counted(len(verified) - 1, 'more verified finding')}." if len(verified) > 1 else ""
+        others = f" {counted(len(verified) - 1, 'more verified finding')}." if len(verified) > 1 else ""
         return Verdict(VerdictState.ATTENTION, worst.statement + others)
     if suspected:
         worst = max(suspected, key=lambda one: one.severity)
-        sentence = f"Nothing is verified; {_counted(len(suspected), 'suspicion')} to look at. {worst.statement}"
+        sentence = f"Nothing is verified; {counted(len(suspected), 'suspicion')} to look at. {worst.statement}"
         return Verdict(VerdictState.ATTENTION, sentence)
     if not labelled and not gates:
         return Verdict(
@@ -244,8 +245,4 @@ def _of_kind(gate: Gate, findings: Sequence[Finding]) -> GateResult:
     if not found:
         return GateResult(gate.text, True, f"No {state}finding {gate.kind}.")
     worst = max(found, key=lambda one: one.severity)
-    return GateResult(gate.text, False, f"{_counted(len(found), f'{state}finding')} {gate.kind}: {worst.statement}")
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return GateResult(gate.text, False, f"{counted(len(found), f'{state}finding')} {gate.kind}: {worst.statement}")

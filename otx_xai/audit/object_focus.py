@@ -23,7 +23,8 @@ from otx_xai.audit.cells import inside, seen_each
 from otx_xai.audit.evidence_table import BoxTable, Evidence, MapTable
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, said
 from otx_xai.audit.statistics import BoolArray, Doubles, mean_effect
-from otx_xai.audit.wording import counted, examples
+from otx_xai.audit.wording import examples
+from otx_xai.counting import counted
 from otx_xai.records import FloatArray, IntArray
 
 LEAST = 10

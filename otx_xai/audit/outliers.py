@@ -15,7 +15,8 @@ import numpy as np
 from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.findings import Finding, FindingKind, FindingState, said
 from otx_xai.audit.statistics import Doubles, share
-from otx_xai.audit.wording import are, counted, examples, falling
+from otx_xai.audit.wording import examples, falling
+from otx_xai.counting import are, counted
 from otx_xai.records import FloatArray, IntArray
 
 FAR = 6.0

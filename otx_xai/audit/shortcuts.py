@@ -27,7 +27,8 @@ from otx_xai.audit.interventions import Edit, Fetch, Fill, Outcome, Region, Tria
 from otx_xai.audit.object_places import object_mask
 from otx_xai.audit.shortcut_candidates import Candidate, fixed_places, objects_in, shared_contents
 from otx_xai.audit.statistics import TESTS, mean_effect, paired
-from otx_xai.audit.wording import counted, examples
+from otx_xai.audit.wording import examples
+from otx_xai.counting import counted
 from otx_xai.metrics import Forward
 from otx_xai.records import UInt8Array
 

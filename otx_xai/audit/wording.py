@@ -1,4 +1,4 @@
-"""How findings name images and count them."""
+"""Which images findings name, and in which order."""
 
 from __future__ import annotations
 
@@ -29,13 +29,3 @@ def falling(values: NDArray[np.floating], chosen: NDArray[np.bool_]) -> NDArray[
     """Return the chosen rows, those of the largest values first; of equal values the first one."""
     rows = np.flatnonzero(chosen)
     return rows[np.argsort(-values[rows].astype(np.float64), kind="stable")].astype(np.int64)
-
-
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """Return a number with its noun: ``1 image``, ``2 images``."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
-
-
-def are(number: int) -> str:
-    """Return the verb that goes with a number."""
-    return "is" if number == 1 else "are"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from otx_xai.cli.parsing import add, add_record, make_parser, open_config, parse
+from otx_xai.counting import counted
 from otx_xai.errors import ConfigError
 from otx_xai.recipe import SECTIONS
 
@@ -46,7 +47,7 @@ def _with_data(verb: str, argv: list[str]) -> int:
     elif verb == "test":
         _report(engine.test())
     else:
-        print(f"Predicted {len(engine.predict())} images.")
+        print(f"Predicted {counted(len(engine.predict()), 'image')}.")
     return 0
 
 

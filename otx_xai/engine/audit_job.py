@@ -16,6 +16,7 @@ from otx_xai.audit.audit_result import Audit
 from otx_xai.audit.gates import Verdict, VerdictState, check_gates, conclude, parse_gates
 from otx_xai.audit.metadata import folders_of, read_metadata
 from otx_xai.audit.questions import ask, concluded
+from otx_xai.counting import counted
 from otx_xai.engine.audit_files import Told, write_audit
 from otx_xai.engine.audit_preparing import Prepared, chosen
 from otx_xai.engine.check_job import Checked, check
@@ -186,8 +187,8 @@ def part_of_audit(folder: Place, shard: str, run: ExplainRun) -> Audit:
     if run.interrupted:
         return unfinished(folder, run, run.seconds)
     note = (
-        f"The evidence of shard {shard}, {run.explained} images, is in {folder}. When all shards are done, the same "
-        "command without --shard concludes the audit."
+        f"The evidence of shard {shard}, {counted(run.explained, 'image')}, is in {folder}. When all shards are done, "
+        "the same command without --shard concludes the audit."
     )
     verdict = Verdict(VerdictState.PASS, note)
     return Audit(folder, verdict, (), {}, (), run.explained, run.failures, (note,), run.seconds, dry=True)
@@ -206,9 +207,10 @@ def _forecast(here: Path, folder: Place, settings: AuditSettings, prepared: Prep
     seconds, bytes_each = done.run.seconds / done.run.explained, size / done.run.explained
     twice = 2 if settings.baseline is not None else 1
     note = (
-        f"{count} images would take about {_duration(twice * count * seconds)} and leave about "
+        f"{counted(count, 'image')} would take about {_duration(twice * count * seconds)} and leave about "
         f"{_megabytes(twice * count * bytes_each)} of evidence, and as much again for the page; checks take up to "
-        f"{settings.check_images} images of each finding more. {_FORECAST} of the images were looked at for this."
+        f"{counted(settings.check_images, 'image')} of each finding more. {_FORECAST} of the images were looked at for "
+        "this."
     )
     verdict = Verdict(VerdictState.PASS, f"Nothing was audited. {note}")
     return Audit(folder, verdict, (), {}, (), done.run.explained, notes=(note,), seconds=done.run.seconds, dry=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from otx_xai.audit.audit_folder import BASELINE, EVIDENCE, SECOND_LOOK
 from otx_xai.audit.evidence_reading import with_more_maps
 from otx_xai.audit.evidence_table import NO_CLASS, Evidence
+from otx_xai.counting import counted
 from otx_xai.engine.evidence_pass import Look, Pass, Subject, each_class_costs, look_of, seen, take_pass
 from otx_xai.engine.explaining import Images
 from otx_xai.explain.plan import How, Plan, plan
@@ -67,7 +68,8 @@ def take_evidence(
     if not missing or data.loader is not None or planned.black_box is not None:
         shutil.rmtree(folder / SECOND_LOOK, ignore_errors=True)  # of an audit that was stopped, and asked otherwise
         return done
-    logger.info("Looking again at %d images for the maps of the classes that they are labelled with.", len(missing))
+    number = counted(len(missing), "image")
+    logger.info("Looking again at %s, for maps of the classes that annotations name.", number)
     wanted = {name: frozenset(known[name].all_classes()) for name in missing}
     classes = sorted(frozenset().union(*wanted.values()))
     step = _COSTLY_GROUP if each_class_costs(planned) else len(classes)

@@ -13,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from otx_xai.counting import are, counted, have
 from otx_xai.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, DataError, ImageError, OutputError
 from otx_xai.explain.explanation import Explanation, map_keys
 from otx_xai.explain.look import as_picture
@@ -78,8 +79,8 @@ class ExplainRun:
         """Return a few lines of plain text."""
         rate = (self.explained - self.resumed) / self.seconds if self.seconds else 0.0
         lines = [
-            f"Explained {self.explained} of {self.images} images in {self.seconds:.1f} s ({rate:.1f} images/s), "
-            f"{self.files} files, in {self.work_dir}"
+            f"Explained {self.explained} of {counted(self.images, 'image')} in {self.seconds:.1f} s "
+            f"({rate:.1f} images/s), {counted(self.files, 'file')}, in {self.work_dir}"
         ]
         if self.resumed:
             lines.append(f"{self.resumed} of them by an earlier run that this one resumed.")
@@ -176,7 +177,10 @@ class Run:
         facts = self._plan.facts
         if self._warned:
             logger.warning(
-                "%d images have maps that say little or nothing; %s tells which, and why.", self._warned, JOURNAL
+                "%s %s maps that say little or nothing; %s tells which, and why.",
+                counted(self._warned, "image"),
+                have(self._warned),
+                JOURNAL,
             )
         if self._explained and not (self._found or self._doubted or facts.task.is_classification):
             logger.warning(
@@ -326,7 +330,7 @@ class Run:
         """Return the names of the images that an unfinished run of the same settings has done."""
         kept = self._results.take_up()
         if kept:
-            logger.info("Resuming: %d of %d images are done.", len(kept), len(self._images))
+            logger.info("Resuming: %d of %s %s done.", len(kept), counted(len(self._images), "image"), are(len(kept)))
         self._explained = len(kept)
         self._files = sum(len(line["files"]) for line in kept)
         self._warned = sum("warnings" in line for line in kept)

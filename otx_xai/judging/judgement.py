@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from otx_xai.counting import counted
 from otx_xai.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, DataError
 from otx_xai.judging.sanity import Sanity
 from otx_xai.metrics import Estimate, Scores, differences, estimates, table
@@ -98,7 +99,9 @@ class Judgement:
     def summary(self) -> str:
         """Return tables and a few lines of plain text."""
         counts = self.counts
-        head = f"Judged {counts.judged} of {counts.chosen} images in {self.seconds:.1f} s, in {self.work_dir}"
+        head = (
+            f"Judged {counts.judged} of {counted(counts.chosen, 'image')} in {self.seconds:.1f} s, in {self.work_dir}"
+        )
         parts = [head, *self._tables(), *self._notes()]
         return "\n".join(parts)
 
@@ -121,9 +124,9 @@ class Judgement:
         counts, lines = self.counts, []
         lines += [f"{name} is not judged: {why.split('. ')[0].rstrip('.')}." for name, why in self.not_judged.items()]
         if counts.without_target:
-            lines.append(f"{len(counts.without_target)} images show nothing to judge; {JUDGEMENT} lists them.")
+            lines.append(f"{counted(len(counts.without_target), 'image')} with nothing to judge: see {JUDGEMENT}.")
         if counts.failures:
-            lines.append(f"{len(counts.failures)} images failed; {JUDGEMENT} says why.")
+            lines.append(f"{counted(len(counts.failures), 'image')} failed; {JUDGEMENT} says why.")
         if self.interrupted:
             lines.append("Interrupted: the figures are those of the images that were judged before.")
         return lines

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from otx_xai.counting import counted
 from otx_xai.judging.judgement import JudgedMethod, Judgement
 from otx_xai.judging.sanity import UNCHANGED, Sanity
 from otx_xai.metrics import Estimate, estimates
@@ -73,7 +74,7 @@ def draw_judgement(judgement: Judgement) -> UInt8Array:
     metrics = [name for name in COLUMNS if any(own[name].count for own in found.values())]
     width = _EDGE * 2 + _NAMES + min(_ACROSS, len(metrics)) * (_PANEL + _GAP)
     counts = judgement.counts
-    title = f"{counts.judged} images; bars: standard error of the mean over images"
+    title = f"{counted(counts.judged, 'image')}; bars: standard error of the mean over images"
     bands = [_line(width, title)]
     for first in range(0, len(metrics), _ACROSS):
         bands.append(_band(width, rows, found, metrics[first : first + _ACROSS]))
@@ -169,7 +170,7 @@ def _frame(band: UInt8Array, across: _Axis, up: _Axis, sanity: Sanity) -> None:
 
 def _sanity_title(sanity: Sanity) -> str:
     return (
-        f"Sanity, {sanity.images} images: rank correlation of maps with those of the network as it is; "
+        f"Sanity, {counted(sanity.images, 'image')}: rank correlation of maps with those of the network as it is; "
         f"from {UNCHANGED:g} (broken line) a map counts as unchanged"
     )
 

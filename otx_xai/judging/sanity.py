@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from otx_xai.counting import counted
 from otx_xai.errors import ImageError
 from otx_xai.judging.cases import JudgedCase
 from otx_xai.judging.map_makers import MapMaker, PlainMap
@@ -120,7 +121,8 @@ class Sanity:
             shown = [*own.layers, *([own.labels] if own.labels else [])]
             words = [str(alike.rank) for alike in shown] + ["-"] * (len(cells[0]) - 2 - len(shown))
             cells.append([name, *words, ", ".join([*own.unchanged, *(["(layers: no maps)"] if own.untold else [])])])
-        head = f"Sanity, {self.images} images: maps with so many random layers, from the output, against those without"
+        number = counted(self.images, "image")
+        head = f"Sanity, {number}: maps with so many random layers, from the output, against those without"
         return [head, *("  ".join(line).rstrip() for line in lined_up(cells)), *self.warnings()]
 
     def warnings(self) -> list[str]:

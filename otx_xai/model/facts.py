@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from otx_xai.counting import counted
 from otx_xai.graph.box_classes import BoxClasses
 from otx_xai.model.identity import Identity, Told
 from otx_xai.model.image_input import InputDescription
@@ -128,7 +129,7 @@ def log_line(facts: ModelFacts) -> str:
     boxes = f"boxes as {facts.box_format} | " if facts.box_format else ""
     return (
         f"task {facts.task} ({facts.sources.get('task', 'given')}) | "
-        f"{len(facts.labels)} labels ({facts.sources.get('labels', 'given')}) | "
+        f"{counted(len(facts.labels), 'label')} ({facts.sources.get('labels', 'given')}) | "
         f"input {height}x{width} {facts.input_layout} {facts.geometry.resize_type} "
         f"({facts.sources.get('input', 'given')}) | "
         f"{boxes}normalisation {facts.sources.get('normalisation', 'given')}{tiles}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path, PurePosixPath
 
+from otx_xai.counting import counted
 from otx_xai.errors import ModelError
 from otx_xai.model.model_files import TORCH_SUFFIXES, external_weights
 from otx_xai.neighbours.small_files import MAX_BYTES
@@ -64,7 +65,8 @@ def _fetch_all(url: Url) -> Path:
         found |= {f"{inner}/{name}": entry for name, entry in objects_in(url / inner).items()}
     if not found:
         raise ModelError(f"The checkpoint {url} does not exist; expected a model file, or a folder with one.")
-    logger.info("Fetching %s: %d files, %.0f MB.", url, len(found), sum(entry.size for entry in found.values()) / 1e6)
+    size = sum(entry.size for entry in found.values()) / 1e6
+    logger.info("Fetching %s: %s, %.0f MB.", url, counted(len(found), "file"), size)
     return fetch_folder(url, found)
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from otx_xai.counting import counted
 from otx_xai.errors import OutputError
 from otx_xai.records import ExplainConfig, ImageInfo
 from otx_xai.report.depots import Depot, FolderDepot
@@ -200,7 +201,8 @@ class Results:
         if self._stored is not None:
             self._stored.conclude()
         if removed:
-            logger.info("Removed %d files of an earlier run in this folder that this one has not written.", removed)
+            files = counted(removed, "file")
+            logger.info("Removed %s of an earlier run in this folder that this one has not written.", files)
 
     def _pull(self) -> None:
         """Fetch what an earlier run has left in the store, once."""

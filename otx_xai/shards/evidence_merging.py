@@ -14,6 +14,7 @@ from typing import Any
 from otx_xai.audit.audit_folder import EVIDENCE, begin
 from otx_xai.audit.evidence_joining import Joined, joined
 from otx_xai.audit.evidence_reading import open_records
+from otx_xai.counting import counted
 from otx_xai.errors import ConfigError, OutputError
 from otx_xai.explain.run import ExplainRun
 from otx_xai.report import JOURNAL, locked
@@ -74,7 +75,7 @@ def merge_evidence(plan: ShardPlan, folder: Path) -> ExplainRun:
     counts = {name: _merge_pass(plan, folder / name, name, told) for name, told in plan.arguments[PASSES].items()}
     if isinstance(plan.work_dir, Path):
         shutil.rmtree(plan.work_dir / SHARDS, ignore_errors=True)  # of processes that died when all was done
-    logger.info("Merged the evidence of %d shards.", plan.shards)
+    logger.info("Merged the evidence of %s.", counted(plan.shards, "shard"))
     own = counts[EVIDENCE]
     explained, seconds = own.explained, time.monotonic() - start
     return ExplainRun(folder, plan.images, explained, explained, own.failures, own.files, seconds)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Protocol
 
+from otx_xai.counting import counted
 from otx_xai.errors import BusyError, ModelError
 from otx_xai.shards.parts import has_part, missing_parts
 from otx_xai.shards.shard_plan import ShardPlan
@@ -147,7 +148,7 @@ class Foreman:
             self._in_a_row = 0
             if order.only is None:
                 if news.failed:
-                    logger.warning("Shard %d: %d images failed.", order.shard, news.failed)
+                    logger.warning("Shard %d: %s failed.", order.shard, counted(news.failed, "image"))
                 self._done(order.shard)
             else:
                 self._orders.appendleft(self._next(order.shard))

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from otx_xai.counting import counted
 from otx_xai.errors import MissingPartsError
 from otx_xai.explain.run import ExplainRun
 from otx_xai.report import JOURNAL, locked
@@ -51,39 +52,39 @@ def merge_parts(work_dir: Place, wait: float = 0) -> ExplainRun:
     plan = read_plan(work_dir)
     refuse_missing(plan)
     with locked(work_dir, wait):
-        counted = Counted(plan)
+        counts = Counted(plan)
         write_config(work_dir, plan.arguments)
         if isinstance(work_dir, Url):
-            _merge_in_store(work_dir, plan, counted)
+            _merge_in_store(work_dir, plan, counts)
         else:
-            _write_journal(work_dir / JOURNAL, FolderDepot(work_dir), plan, counted)
+            _write_journal(work_dir / JOURNAL, FolderDepot(work_dir), plan, counts)
             shutil.rmtree(work_dir / SHARDS, ignore_errors=True)  # of processes that died when all was done
-        counted.conclude(Manifest.again(work_dir, plan.told, plan.images))
-    logger.info("Merged %d shards.", plan.shards)
+        counts.conclude(Manifest.again(work_dir, plan.told, plan.images))
+    logger.info("Merged %s.", counted(plan.shards, "shard"))
     return ExplainRun(
         work_dir,
         plan.images,
-        counted.explained,
-        counted.explained,
-        counted.failures,
-        counted.files,
+        counts.explained,
+        counts.explained,
+        counts.failures,
+        counts.files,
         time.monotonic() - start,
     )
 
 
-def _write_journal(journal: Path, depot: Depot, plan: ShardPlan, counted: Counted) -> None:
+def _write_journal(journal: Path, depot: Depot, plan: ShardPlan, counts: Counted) -> None:
     set_journal_aside(journal)
-    write_lines(journal, counted.lines())
+    write_lines(journal, counts.lines())
     if plan.arguments.get("dump"):
         remove_leftovers(journal, depot)
 
 
-def _merge_in_store(url: Url, plan: ShardPlan, counted: Counted) -> None:
+def _merge_in_store(url: Url, plan: ShardPlan, counts: Counted) -> None:
     """Make the journal on this machine, beside what an earlier run has left in the store, and put it."""
     stored = StoredJournal(url, JOURNAL)
     try:
         stored.pull()
-        _write_journal(stored.folder / JOURNAL, stored.depot, plan, counted)
+        _write_journal(stored.folder / JOURNAL, stored.depot, plan, counts)
         stored.conclude()
     finally:
         stored.close()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from math import ceil
 from typing import Any
 
+from otx_xai.counting import counted
 from otx_xai.errors import ConfigError
 from otx_xai.explain.run import ExplainRun
 from otx_xai.records import RayOptions
@@ -166,7 +167,10 @@ class RayCrew:
         self._starting: dict[Any, Any] = {}
         self._working: dict[Any, tuple[Any, Order]] = {}
         self._since = time.monotonic()
-        logger.info("Ray: %d processes of %g cores on %d machines.", actors, cpus, len(nodes))
+        cores = f"{cpus:g} core{'' if cpus == 1 else 's'} each"
+        logger.info(
+            "Ray: %s of %s on %s.", counted(actors, "process", "processes"), cores, counted(len(nodes), "machine")
+        )
         for _ in range(actors):
             self._start()
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from otx_xai.counting import counted
 from otx_xai.errors import ConfigError, OutputError
 from otx_xai.records import ImageInfo
 from otx_xai.report import locked
@@ -142,7 +143,8 @@ def join_plan(
             with locked(work_dir, _PATIENCE):
                 if not has_plan(work_dir):
                     write_lines(work_dir / PLAN, content)
-        logger.info("Planned %d images in %d shards: %s.", len(images), shards, work_dir / PLAN)
+        numbers = counted(len(images), "image"), counted(shards, "shard")
+        logger.info("Planned %s in %s: %s.", *numbers, work_dir / PLAN)
     found = read_plan(work_dir)
     refuse_others(found, told, images, shards)
     return found

@@ -58,7 +58,7 @@ def test_one_image(model: Path, photos: Path, tmp_path: Path) -> None:
         "explain", "--checkpoint", model, "--data_root", photos / "000.jpg", "--dump", "True", "--work_dir", tmp_path
     )
     assert run.returncode == 0, run.stderr
-    assert "Explained 1 of 1 images" in run.stdout
+    assert "Explained 1 of 1 image in" in run.stdout
     assert "4 labels (model_info/labels)" in run.stderr
     assert "\r" not in run.stderr  # no progress bar where nobody looks
     assert (tmp_path / "saliency_map" / "000_class_red_overlay.png").exists()

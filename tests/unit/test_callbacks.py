@@ -120,7 +120,7 @@ class Loops(Lit):
 
 
 MEAN, SCALE = (100.0, 110.0, 120.0), (50.0, 60.0, 70.0)
-PICTURES = np.random.default_rng(0).integers(0, 256, (3, 40, 48, 3), np.uint8)
+PICTURES = np.random.default_rng(0).integers(0, 256, (3, 40, 160, 3), np.uint8)
 
 
 def fit(module: lightning.LightningModule, callback: SaliencyCallback, folder: Path, epochs: int = 2) -> None:
@@ -147,12 +147,13 @@ def test_any_lightning_module_is_explained_while_it_trains(tmp_path: Path):
         names = sorted(path.stem for path in (tmp_path / epoch).iterdir())
         assert names == [f"{number:02d}_{label}" for number in range(2) for label in "abc"]
     pictures = [read_image(tmp_path / "epoch_0002" / f"{number:02d}_a.png") for number in range(2)]
-    graph = module_to_openvino(module, (40, 48)).graph
+    graph = module_to_openvino(module, (40, 160)).graph
     for number, picture in enumerate(pictures):
         data = ((PICTURES[number] - np.array(MEAN)) / np.array(SCALE)).astype(np.float32).transpose(2, 0, 1)[None]
         wanted = Explainer(graph)(data, targets=0, original_input_image=PICTURES[number], overlay=True)
         overlay = wanted.saliency_map[0].astype(int)
         assert np.abs(picture[-20:].astype(int) - overlay[-20:]).max() <= 1  # below what is written on it
+        assert np.ptp(picture[:12, 80:], axis=2).max() > 120  # the scale of colours, on the darkened band
 
 
 def test_a_module_that_cannot_be_converted_is_told_before_the_first_epoch(tmp_path: Path):

@@ -106,7 +106,7 @@ def test_perturbation_explains_a_box_that_is_not_found(desk: Path) -> None:
 def test_no_box_at_all(desk: Path, tmp_path: Path) -> None:
     found = Engine(work_dir=tmp_path).judge(desk / "model.xml", data_root=desk / "photos" / "nothing.png")
     assert (found.counts.judged, found.exit_code) == (0, 5)
-    assert "Judged 0 of 1 images" in found.summary()
+    assert "Judged 0 of 1 image " in found.summary()
 
 
 def test_the_truth_of_a_detector_is_not_judged(desk: Path, tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_images_without_a_known_class_are_listed(model: Path, tmp_path: Path) ->
         assert cv2.imwrite(str(tmp_path / "data" / folder / "a.png"), picture[..., ::-1])
     found = judge(model, tmp_path / "data", tmp_path / "out", judged="truth", methods="reciprocam")
     assert found.content()["images"]["without_target"] == ["elephant/a.png"]
-    assert "1 images show nothing to judge" in found.summary()
+    assert "1 image with nothing to judge" in found.summary()
 
 
 def test_a_data_module_brings_its_annotations(model: Path, photos: Path, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_images_that_fail_are_counted_and_named(model: Path, photos: Path, tmp_p
     found = judge(model, tmp_path / "data", tmp_path / "out", methods="reciprocam")
     assert (found.counts.judged, list(found.counts.failures), found.exit_code) == (1, ["torn.png"], 7)
     assert str(tmp_path) not in json.dumps(found.content())
-    assert "1 images failed" in found.summary()
+    assert "1 image failed" in found.summary()
     (tmp_path / "data" / "good.png").unlink()
     alone = judge(model, tmp_path / "data", tmp_path / "out", methods="reciprocam")
     assert (alone.counts.judged, alone.exit_code) == (0, 5)
