@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 DataT = TypeVar("DataT")
 SettingsT = TypeVar("SettingsT", bound=RunSettings)
 
+_OWN = ("model", "datamodule", "task", "work_dir", "checkpoint", "device", "data_root")
+"""Arguments of an engine, which are none of its trainer's."""
+
 
 class EngineState:
     """The state of an :class:`~otx_xai.engine.Engine`, which says what the arguments mean."""
@@ -76,6 +79,11 @@ class EngineState:
         content = override(read_recipe(recipe), changes)
         task = content.get("task")
         trainer, data = (_section(content, name) for name in ("trainer", "data"))
+        if strange := sorted(trainer.keys() & set(_OWN)):
+            raise ConfigError(
+                f"The recipe's trainer holds {', '.join(strange)}, which is told to the engine itself; expected "
+                "arguments of lightning.Trainer below it."
+            )
         datamodule = make_datamodule(data_root, task, data) if data_root is not None else None
         return cls(content.get("model"), datamodule, task, data_root=data_root, **own, **trainer)
 
@@ -181,7 +189,7 @@ def images_at(root: str | Path) -> Images:
 def _section(content: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return what a recipe holds under a name, which may be missing."""
     section = content.get(name) or {}
-    if not isinstance(section, Mapping):
+    if not isinstance(section, Mapping) or not all(isinstance(key, str) for key in section):
         raise ConfigError(f"The recipe's {name} is {section!r}; expected names and values below it.")
     return dict(section)
 

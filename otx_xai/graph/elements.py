@@ -15,6 +15,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from otx_xai.errors import GraphError
 from otx_xai.graph.cuts import cut_of
 from otx_xai.graph.labels import Labels
 from otx_xai.graph.traits import BINARY, CUTS, MOVES, PICKS, RESHAPES, SCORE_PORTS, names_with
@@ -247,8 +248,16 @@ def _split(node: ov.Node, numbers: IntArray) -> Iterator[tuple[ov.Output, IntArr
 
 
 def shape_of(output: ov.Output) -> tuple[int, ...]:
-    """Return the sizes of a static tensor."""
-    return tuple(int(size) for size in output.get_shape())
+    """Return the sizes of a static tensor.
+
+    Raises:
+        GraphError: one of them is open.
+    """
+    sizes = dimensions(output)
+    if sizes is None or None in sizes:
+        name, shape = output.get_node().get_friendly_name(), output.get_partial_shape()
+        raise GraphError(f"The tensor {name!r} has open sizes {shape}, so that its elements cannot be followed.")
+    return tuple(size for size in sizes if size is not None)
 
 
 def order_of(labels: Labels) -> tuple[int, int, int, int]:

@@ -33,9 +33,15 @@ def images_at_once(model: ov.Model, layout: str, identity: Identity) -> int | No
 def with_batch(
     graph: ov.Model, view: View, identity: Identity, layout: str, size: Size, batch: int
 ) -> tuple[ov.Model, View, Identity]:
-    """Fix the batch of a model where it is open."""
+    """Fix the batch of a model where it is open.
+
+    Raises:
+        ModelError: it gives no row of class scores for each image.
+    """
     fixed = fix_shapes(graph, layout, size, batch)
     if fixed is graph:
+        if identity.class_scores is not None:
+            _check_batch(identity.class_scores.port.get_partial_shape(), batch)
         return graph, view, identity
     if identity.class_scores is not None:
         scores = class_scores_at(fixed, identity.class_scores.result_index)
@@ -49,7 +55,8 @@ def _check_batch(scores: ov.PartialShape, batch: int) -> None:
     if not scores[0].compatible(ov.Dimension(batch)):
         raise ModelError(
             f"The model gives class scores {scores} for a batch of {batch} images; expected one row for each image. "
-            "Its graph has a fixed batch inside: export it with a dynamic batch, or run one image at a time."
+            "Its graph mixes images, or has a fixed batch inside: export it with a dynamic batch, or run one image at "
+            "a time."
         )
 
 

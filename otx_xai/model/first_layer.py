@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
@@ -16,6 +18,8 @@ WIDEST_SPREAD = 10.0
 are 255 times too large."""
 
 _OPEN_SIDE = 64
+_MOST_VALUES = 2**26
+"""Of an input that is looked at, 256 MB: more is not worth a glance, and may be a wrong size in a broken file."""
 _MEAN, _DEVIATION = 120.0, 60.0
 """Of grey levels of photographs, about."""
 
@@ -55,7 +59,8 @@ def spread_of_first_layer(view: View, layout: str) -> float | None:
         layout: of its input, a permutation of ``NCHW``.
 
     Returns:
-        The standard deviation over places, median over channels; ``None`` where the model begins with another layer.
+        The standard deviation over places, median over channels; ``None`` where the model begins with another layer, or
+        its input is too large for a glance.
     """
     layer = next(
         (node for node in view.nodes if kind(node) in CONVOLUTIONS and view.is_data(node.input_value(0))), None
@@ -66,6 +71,8 @@ def spread_of_first_layer(view: View, layout: str) -> float | None:
     sizes = dimensions(parameter.output(0)) or [None] * len(layout)
     usual = {"N": 1, "C": 3, "H": _OPEN_SIDE, "W": _OPEN_SIDE}
     shape = {axis: size or usual[axis] for axis, size in zip(layout, sizes, strict=True)}
+    if prod(shape.values()) > _MOST_VALUES:
+        return None
     picture = np.broadcast_to(_picture(shape["H"], shape["W"]), [shape[axis] for axis in "NCHW"])
     image = picture.transpose(["NCHW".index(axis) for axis in layout])
     values = evaluate([_scaled(view, layer).output(0)], {parameter: np.ascontiguousarray(image)})[0]

@@ -16,6 +16,7 @@ from otx_xai.graph.compiler_faults import split_before_gathers
 from otx_xai.graph.rt_info import read_through, write, written
 from otx_xai.model.onnx_nodes import unreadable_operation
 from otx_xai.model.tflite_detections import read_detections_of_tflite
+from otx_xai.model.tflite_operations import unreadable_tflite
 from otx_xai.openvino_core import core, first_line
 
 _SUFFIXES = (".xml", ".onnx", ".tflite")
@@ -48,9 +49,11 @@ def read_model(checkpoint: str | Path | ov.Model) -> ov.Model:
 
 def _read_file(path: Path) -> ov.Model:
     _check_file(path)
-    if path.suffix.lower() == ".tflite":
+    suffix = path.suffix.lower()
+    if suffix == ".tflite":
         read_detections_of_tflite()
-    if path.suffix.lower() == ".onnx" and (fault := unreadable_operation(path)):
+    check = {".onnx": unreadable_operation, ".tflite": unreadable_tflite}.get(suffix)
+    if check is not None and (fault := check(path)):
         raise ModelError(f"The checkpoint {path} is broken: {fault}. Copy or export the model again.")
     try:
         model = core().read_model(path)

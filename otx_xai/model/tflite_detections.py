@@ -19,6 +19,11 @@ from otx_xai.errors import ModelError
 from otx_xai.openvino_core import core
 
 OPERATION = "TFLite_Detection_PostProcess"
+OPTIONS = (
+    *("max_detections", "max_classes_per_detection", "detections_per_class", "num_classes", "use_regular_nms"),
+    *("nms_iou_threshold", "nms_score_threshold", "y_scale", "x_scale", "h_scale", "w_scale"),
+)
+"""What is read of its options, all of them numbers."""
 _PER_CLASS = 100
 """Boxes of a class that its slower suppression leaves, where the file does not say."""
 
@@ -74,7 +79,7 @@ def _of_every_class(node: NodeContext, boxes: ov.Output, scores: ov.Output) -> t
     """Suppress boxes class by class, and keep the best ones of all."""
     turned = ops.transpose(scores, np.array([0, 2, 1]))
     left = _suppressed(node, boxes, turned, "detections_per_class", _PER_CLASS)
-    first = ops.slice(left, _list(0), _list(int(_told(node, "max_detections", 0))), _list(1), _list(0))
+    first = ops.slice(left, _list(0), _list(_most(node, "max_detections")), _list(1), _list(0))
     rows, labels = _column(first, 2), _column(first, 1)
     classes = np.int64(scores.get_partial_shape()[2].get_length())
     flat = ops.reshape(scores, np.array([1, -1]), False)
@@ -87,13 +92,21 @@ def _suppressed(node: NodeContext, boxes: ov.Output, scores: ov.Node, most: str,
     suppression = ops.non_max_suppression(
         boxes,
         scores,
-        np.int64(_told(node, most, usual)),
+        np.int64(_most(node, most, usual)),
         np.float32(_told(node, "nms_iou_threshold", 0.5)),
         np.float32(_told(node, "nms_score_threshold", 0.0)),
         box_encoding="corner",
         sort_result_descending=True,
     )
     return ops.convert(suppression.output(0), "i64")
+
+
+def _most(node: NodeContext, name: str, usual: int = 0) -> int:
+    """Return how many boxes are left at most; over none, OpenVINO's compiler ends the process."""
+    most = int(_told(node, name, usual))
+    if most < 1:
+        raise ModelError(f"{OPERATION} leaves {most} boxes at most ({name}); expected 1 or more.")
+    return most
 
 
 def _told(node: NodeContext, name: str, usual: float) -> Any:

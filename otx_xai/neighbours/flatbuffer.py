@@ -75,6 +75,12 @@ def floats(table: Table, field: int, limit: int = 4096) -> tuple[float, ...]:
     return struct.unpack_from(f"<{min(count, limit)}f", table.data, start)
 
 
+def integers(table: Table, field: int, limit: int = 4096) -> tuple[int, ...]:
+    """Return the numbers of the vector of whole numbers of four bytes in a field, at most ``limit``."""
+    start, count = _vector(table, field, 4)
+    return struct.unpack_from(f"<{min(count, limit)}i", table.data, start)
+
+
 def content(table: Table, field: int) -> bytes:
     """Return the bytes of the vector of bytes, or of the text, in a field; empty where it is left away."""
     start, count = _vector(table, field, 1)

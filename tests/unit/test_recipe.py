@@ -76,6 +76,20 @@ def test_a_section_that_holds_no_names(tmp_path: Path, name: str):
         Engine.from_config(path)
 
 
+@pytest.mark.parametrize(
+    ("trainer", "reason"),
+    [
+        ("{1: 2}", "expected names and values below it"),
+        ("{data_root: a, device: CPU}", "holds data_root, device, which"),
+    ],
+)
+def test_a_trainer_is_told_its_own_arguments(tmp_path: Path, trainer: str, reason: str):
+    path = tmp_path / "other.yaml"
+    path.write_text(f"task: detection\ntrainer: {trainer}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=reason):
+        Engine.from_config(path)
+
+
 def test_overrides_leave_the_recipe_as_it_is():
     recipe = read_recipe("fcos_resnet18")
     before = yaml.safe_dump(recipe)

@@ -87,3 +87,14 @@ def test_rows_of_all_images_are_asked_of_one_image_where_the_graph_can() -> None
 def test_rows_of_all_images_of_a_batch_that_is_fixed_inside() -> None:
     with pytest.raises(ModelError, match=r"takes 2 images at once.*output \[32,7\] has no axis.*dynamic batch"):
         open_model(rows_of_all_images(Cells(2)), ModelOptions(labels=LABELS))
+
+
+def test_scores_that_are_no_row_an_image_are_refused() -> None:
+    """The mean is taken over the batch and the width, so that rows are heights."""
+    image = ops.parameter([1, 3, 4, 6], np.float32)
+    layer = ops.convolution(image, np.ones((5, 3, 1, 1), np.float32), [1, 1], [0, 0], [0, 0], [1, 1])
+    scores = ops.transpose(ops.reduce_mean(layer, np.array([0, 3])), np.array([1, 0]))
+    with pytest.raises(
+        ModelError, match=r"class scores \[4,5\] for a batch of 1 images; expected one row for each image"
+    ):
+        open_model(ov.Model([scores], [image]))

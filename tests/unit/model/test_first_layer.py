@@ -52,6 +52,14 @@ def test_an_identity_spreads_as_photographs_do():
     assert 50 < spread(model) < 65
 
 
+def test_an_input_of_gigabytes_is_not_looked_at():
+    image = ops.parameter([1, 3, 2**31, 1], np.float32)
+    kernel = np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1)
+    layer = ops.convolution(image, ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
+    model = ov.Model([ops.reduce_mean(layer, ops.constant(np.array([2, 3])))], [image])
+    assert spread_of_first_layer(View(model), "NCHW") is None
+
+
 def test_a_network_that_does_not_begin_with_a_layer_is_not_judged():
     image = ops.parameter([1, 3, 8, 8], np.float32)
     model = ov.Model([ops.reduce_mean(image, ops.constant(np.array([2, 3])))], [image])

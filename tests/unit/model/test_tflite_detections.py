@@ -104,6 +104,22 @@ def test_as_a_slow_loop_does_it(tmp_path: Path, regular: bool, score: float) -> 
     np.testing.assert_allclose(scores[0], [score for _, _, score in expected], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_detections": 0}, r"leaves 0 boxes at most \(max_detections\)"),
+        ({"max_detections": -3}, r"leaves -3 boxes at most \(max_detections\)"),
+        ({"use_regular_nms": True, "detections_per_class": 0}, r"leaves 0 boxes at most \(detections_per_class\)"),
+        ({"use_regular_nms": True, "max_detections": 0}, r"leaves 0 boxes at most \(max_detections\)"),
+    ],
+)
+def test_what_leaves_no_box_is_refused(tmp_path: Path, options: Options, words: str) -> None:
+    """OpenVINO's compiler would divide by their number."""
+    file = write_detector(tmp_path / "ssd.tflite", random_heads(seed=3), {"detections_per_class": 5} | options)
+    with pytest.raises(ModelError, match=words):
+        read_model(file)
+
+
 @pytest.mark.parametrize("targets", ["predicted", "boxes"])
 def test_explained_without_an_option(tmp_path: Path, targets: str) -> None:
     file = write_detector(tmp_path / "ssd.tflite", colour_heads(), {})
