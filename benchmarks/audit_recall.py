@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from planted_audit import Audited, planted_audit, trained, without_boxes
 
-from otx_xai.audit import background, shortcuts
+from otx_xai.audit import background, edge_colours, shortcuts
 from otx_xai.audit.findings import FindingState
 from otx_xai.audit.statistics import wilson
 from otx_xai.data.planted import Fault
@@ -37,7 +37,8 @@ def verified(audit: Audited, boxes: bool) -> tuple[set[str], set[str]]:
     evidence = audit.evidence if boxes else without_boxes(audit.evidence)
     shared = shortcuts.shared_by_classes(evidence, audit.fetch)
     found = shortcuts.shortcuts(evidence, shared, audit.fetch, audit.forward)
-    losses = background.background_losses(evidence, audit.fetch, audit.forward)
+    alone = [] if boxes else edge_colours.edge_reliances(evidence, audit.fetch, audit.forward)
+    losses = [*alone, *background.background_losses(evidence, audit.fetch, audit.forward)]
     keys = {f"background_reliance:{evidence.labels[loss.target]}" for loss in losses if loss.is_material}
     of = {state: {one.key for one in found if one.state is state} for state in FindingState}
     return keys | of[FindingState.VERIFIED], of[FindingState.REFUTED]

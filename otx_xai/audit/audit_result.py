@@ -85,7 +85,7 @@ class Audit:
             f"Audited {counted(self.images, 'image')} in {self.seconds:.1f} s: {self.page}",
             *_wrapped(f"{str(self.verdict.state).upper()}: {self.verdict.sentence}"),
             *([""] if self.metrics else []),
-            *(f"  {figure.label}: {said(figure.effect)}" for figure in self.metrics.values()),
+            *(f"  {figure.label}: {said(figure.effect)}, n = {figure.effect.n}" for figure in self.metrics.values()),
         ]
         told = [one for one in self.findings if one.state is not FindingState.REFUTED]
         if told:

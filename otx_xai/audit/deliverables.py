@@ -131,15 +131,16 @@ def write_summary(
     figures: Sequence[Figure],
     findings: Sequence[Finding],
     gates: Sequence[GateResult],
+    notes: Sequence[str] = (),
 ) -> None:
-    """Write ``summary.md``, to be put into a pull request.
+    """Write ``summary.md``, to be put into a pull request; notes say what could not be asked or checked.
 
     Raises:
         OutputError: it cannot be written.
     """
     lines = [f"# Audit of {_marked(title)}", "", f"**{str(verdict.state).upper()}** {_marked(verdict.sentence)}", ""]
-    lines += ["| figure | value |", "|---|---|"]
-    lines += [f"| {_marked(figure.label)} | {said(figure.effect)} |" for figure in figures]
+    lines += ["| figure | value | n |", "|---|---|---|"]
+    lines += [f"| {_marked(figure.label)} | {said(figure.effect)} | {figure.effect.n} |" for figure in figures]
     if gates:
         lines += ["", "| gate | | why |", "|---|---|---|"]
         lines += [
@@ -150,6 +151,8 @@ def write_summary(
     lines += [f"- **{one.state}** {one.kind}: {_marked(one.statement)} {_marked(one.suggestion)}" for one in findings]
     if not findings:
         lines.append("None.")
+    if notes:
+        lines += ["", "## Not asked, or not checked", "", *(f"- {_marked(note)}" for note in notes)]
     write_atomic(folder / SUMMARY, utf8("\n".join(lines) + "\n"))
 
 

@@ -234,17 +234,17 @@ def _moved(after: Evidence, compared: Drift, kind: FindingKind, among: BoolArray
     distance = mean_effect(compared.distance[moved], Unit.DISTANCE)
     effect = share(number, total)
     which = "that are right before and after" if silent else "with the same best class"
-    caveat = ", part of which is the other fit or grid of the maps" if compared.laid_over else ""
+    caveat = " Part of it is that the models take images fitted otherwise, or that their maps are of other sizes."
     return Finding(
         kind,
         "maps",
-        f"On {number} of {total} images {which} the map is another one than before ({said(effect)}; mean distance "
-        f"{distance.value:.2g}, noise floor {compared.floor:.2g}{caveat}).",
+        f"On {number} of {total} images {which} the map points elsewhere than the baseline's ({said(effect)}; their "
+        f"maps are {distance.value:.2g} apart, noise reaches {compared.floor:.2g}).",
         effect,
         FindingState.SUSPECTED,
         number / len(after),
         examples(after, compared.image[falling(compared.distance, moved)]),
-        "Cover the places where the maps differ and see whether the scores of both models follow.",
+        "Look at both maps side by side: is the new place the object?" + (caveat if compared.laid_over else ""),
         {"distance": distance.value, "floor": compared.floor},
         p_value,
     )
@@ -294,7 +294,7 @@ def _why_no_maps(before: Evidence, after: Evidence) -> str:
 def _lie_alike(before: Evidence, after: Evidence) -> bool:
     """Whether the maps of both models have the same places in an image."""
     cells = before.maps.grids.shape[1:] == after.maps.grids.shape[1:]
-    return cells and before.geometry == after.geometry and before.grid == after.grid
+    return cells and before.geometry.places_as(after.geometry) and before.grid == after.grid
 
 
 def _distances(before: Evidence, after: Evidence, earlier: IntArray, image: IntArray, target: IntArray) -> FloatArray:

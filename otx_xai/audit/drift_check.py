@@ -131,8 +131,8 @@ def _concluded(one: Finding, before: Outcome, after: Outcome) -> Finding:
     numbers = {name: mean_effect(values, effect.unit).content() for name, values in named.items()}
     return replace(
         one,
-        statement=f"{one.statement} Where their maps differ is covered in {counted(len(both), 'image')}: the score of "
-        f"the model that looks there falls in log-odds by {said(effect)} more than that of the other.",
+        statement=f"{one.statement} Where only one of them looks is covered in {counted(len(both), 'image')}: its "
+        f"score falls in log-odds by {said(effect)} more than the other's.",
         state=state,
         suggestion=_ADVICE[state],
         check={**one.check, "apart": effect.content(), "p_value": p_value, **numbers},

@@ -44,6 +44,12 @@ from otx_xai.audit.tables import (
 from otx_xai.records import FloatArray, IntArray
 
 _NAMED = 5
+_NO_BOXES = "The data have no boxes: where objects are was not asked, nor whether the background decides."
+_WITHOUT_BOXES = (
+    "The data have no boxes: whether the model looks at the object was not asked. Marks that stay at a place, or are "
+    "the same to the pixel, and colours of backgrounds are checked without; other marks, and backgrounds that differ "
+    "in more than colour, cannot be ruled out. Boxes of some hundred images would tell."
+)
 _BOX_WORDS = ("clean", "faults", "unlabelled")
 
 
@@ -355,7 +361,7 @@ def _notes(evidence: Evidence) -> list[str]:
         )
     notes += _without_images(evidence)
     if evidence.objects is None:
-        notes.append("The data have no boxes: where objects are was not asked, nor whether the background decides.")
+        notes.append(_WITHOUT_BOXES if evidence.task.is_classification and len(evidence.maps) else _NO_BOXES)
     if not len(evidence.maps):
         notes.append("There are no saliency maps of single classes or boxes: what needs them was not asked.")
     return notes

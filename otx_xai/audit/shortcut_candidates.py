@@ -25,8 +25,9 @@ from otx_xai.records import FloatArray, IntArray, Size, UInt8Array
 
 EXCESS = 0.15
 """By how much a place or a content must be more frequent in a class than in the others, doubt included."""
+LEAST = 12
+"""Images of a class, and of others, that are needed at least."""
 
-_LEAST = 12
 _ON_OBJECT = 0.5
 _WINDOW = 0.22
 _NOTABLE = 0.4
@@ -49,7 +50,8 @@ class Candidate:
         windows: its upper left cell in each of them.
         frequency: part of the images of the class that have it.
         elsewhere: part of the images of other classes that have it.
-        stability: of content: part of it that is found again in random halves of the images, in [0, 1]; 1 of a place.
+        stability: of content: part of it that is found again in random halves of the images, in [0, 1]; 1 of others.
+        is_copy: it is content of which every pixel is the same in all images.
     """
 
     target: int
@@ -60,6 +62,7 @@ class Candidate:
     frequency: Effect
     elsewhere: Effect
     stability: float = 1.0
+    is_copy: bool = False
 
 
 def explained_images(evidence: Evidence) -> tuple[IntArray, IntArray]:
@@ -85,7 +88,7 @@ def fixed_places(evidence: Evidence) -> list[Candidate]:
     predicted, counts, found = evidence.predicted[images], hot.sum(axis=0), []
     for target in np.unique(predicted).tolist():
         mine = np.flatnonzero(predicted == target)
-        if min(len(mine), len(images) - len(mine)) < _LEAST:
+        if min(len(mine), len(images) - len(mine)) < LEAST:
             continue
         of_mine = hot[mine].sum(axis=0)
         place = _standing_out(of_mine, len(mine), counts - of_mine, len(images) - len(mine))
@@ -96,10 +99,10 @@ def fixed_places(evidence: Evidence) -> list[Candidate]:
 
 def _hot_off_objects(evidence: Evidence, images: IntArray, rows: IntArray) -> BoolArray:
     """Return which cells over the image and off the annotated objects are the hottest there, ``(M, h, w)``."""
-    hot = np.zeros((len(images), *_cells(evidence)), np.bool_)
+    hot = np.zeros((len(images), *map_cells(evidence)), np.bool_)
     for first in range(0, len(images), _CHUNK):
         part = slice(first, first + _CHUNK)
-        open_to = seen_each(evidence.sizes[images[part]], evidence.geometry, evidence.grid, _cells(evidence)) > 0
+        open_to = seen_each(evidence.sizes[images[part]], evidence.geometry, evidence.grid, map_cells(evidence)) > 0
         if evidence.objects is not None:
             open_to &= np.stack([objects_in(evidence, image) < _ON_OBJECT for image in images[part].tolist()])
         hot[part] = hot_cells(evidence.maps.grids[rows[part]] * open_to) & open_to
@@ -108,7 +111,7 @@ def _hot_off_objects(evidence: Evidence, images: IntArray, rows: IntArray) -> Bo
 
 def objects_in(evidence: Evidence, image: int) -> FloatArray:
     """Return which part of each cell lies on an annotated object, ``float32`` ``(h, w)``; 0 without annotations."""
-    cells = _cells(evidence)
+    cells = map_cells(evidence)
     if evidence.objects is None:
         return np.zeros(cells, np.float32)
     boxes = evidence.objects.xyxy[evidence.objects.of(image)]
@@ -126,14 +129,14 @@ def _standing_out(mine: IntArray, number: int, others: IntArray, others_number: 
     """
     excess = mine / number - others / others_number
     best = np.unravel_index(int(excess.argmax()), excess.shape)
-    if not _stands_out(share(int(mine[best]), number), share(int(others[best]), others_number)):
+    if not stands_out(share(int(mine[best]), number), share(int(others[best]), others_number)):
         return None
     _, parts = cv2.connectedComponents((excess >= excess[best] / 2).astype(np.uint8), connectivity=4)
     connected: BoolArray = parts == parts[best]
     return connected
 
 
-def _stands_out(first: Effect, second: Effect) -> bool:
+def stands_out(first: Effect, second: Effect) -> bool:
     """Whether the lower end of the interval of a difference of shares is large (Newcombe 1998, method 10)."""
     difference = first.value - second.value
     return bool(difference - np.hypot(first.value - first.low, second.high - second.value) >= EXCESS)
@@ -146,7 +149,7 @@ def _placed(
     excess = np.where(place, hot[mine].mean(axis=0), 0)
     spans = [np.flatnonzero(place.any(axis=axis)) for axis in (1, 0)]
     size = tuple(
-        max(int(np.ptp(span)) + 1, least) for span, least in zip(spans, _least_window(place.shape), strict=True)
+        max(int(np.ptp(span)) + 1, least) for span, least in zip(spans, least_window(place.shape), strict=True)
     )
     window = hottest_window(excess, (int(spans[0][0]), int(spans[1][0])), (size[0], size[1]))
     every = hot[:, place].sum(axis=1) > 0
@@ -183,12 +186,12 @@ def shared_contents(evidence: Evidence, fetch: Fetch, *, seed: int = 0) -> list[
     if len(images) > _MOST:
         chosen = np.sort(rng.permutation(len(images))[:_MOST])
         images, rows = images[chosen], rows[chosen]
-    cells = _cells(evidence)
-    size = _least_window(cells)
+    cells = map_cells(evidence)
+    size = least_window(cells)
     peaks = [_peak(evidence, image, row, size) for image, row in zip(images.tolist(), rows.tolist(), strict=True)]
     has = np.array([peak is not None for peak in peaks], np.bool_)
     windows = [peak for peak in peaks if peak is not None]
-    if len(windows) < _LEAST:
+    if len(windows) < LEAST:
         return []
     described = np.stack(
         [
@@ -203,7 +206,7 @@ def _peak(evidence: Evidence, image: int, row: int, size: Size) -> Cell | None:
     """Return the hottest window off the objects; ``None`` where nothing there is notable."""
     grid = evidence.maps.grids[row].astype(np.float32)
     off = objects_in(evidence, image) < _ON_OBJECT
-    off &= seen(_size(evidence, image), evidence.geometry, evidence.grid, _cells(evidence)) > _ON_OBJECT
+    off &= seen(_size(evidence, image), evidence.geometry, evidence.grid, map_cells(evidence)) > _ON_OBJECT
     if not off.any() or grid[off].max() < _NOTABLE * 255:
         return None
     heat = np.where(off, grid, 0)
@@ -247,7 +250,7 @@ def _groups(
         target = int(np.bincount(own).argmax())
         all_of, mine = classes == target, int((own == target).sum())
         frequency, elsewhere = share(mine, int(all_of.sum())), share(len(own) - mine, int((~all_of).sum()))
-        if min(frequency.n, elsewhere.n) < _LEAST or not _stands_out(frequency, elsewhere):
+        if min(frequency.n, elsewhere.n) < LEAST or not stands_out(frequency, elsewhere):
             continue
         stability = _stability(described, members, rng)
         if stability < _STABLE or (target in best and best[target].frequency.value >= frequency.value):
@@ -270,7 +273,7 @@ def _clustered(described: FloatArray) -> list[BoolArray]:
     """
     from sklearn.cluster import HDBSCAN
 
-    if len(described) < _LEAST:
+    if len(described) < LEAST:
         return []
     points = described.astype(np.float64)
     usual = float(np.median(np.linalg.norm(points - points[np.random.default_rng(0).permutation(len(points))], axis=1)))
@@ -291,18 +294,20 @@ def _stability(described: FloatArray, members: BoolArray, rng: np.random.Generat
     """Return how much of a group random halves find again: the mean of the best Jaccard index (Hennig 2007)."""
     found = []
     for _ in range(_SUBSAMPLES):
-        half = rng.permutation(len(described))[: max(_LEAST, len(described) // 2)]
+        half = rng.permutation(len(described))[: max(LEAST, len(described) // 2)]
         kept = members[half]
         groups = _clustered(described[half])
         found.append(max(((group & kept).sum() / (group | kept).sum() for group in groups), default=0.0))
     return float(np.mean(found))
 
 
-def _least_window(cells: tuple[int, ...]) -> Size:
+def least_window(cells: tuple[int, ...]) -> Size:
+    """Return the rows and columns of cells that a place takes at least: about a fifth of each side of a map."""
     return max(1, round(_WINDOW * cells[0])), max(1, round(_WINDOW * cells[1]))
 
 
-def _cells(evidence: Evidence) -> Size:
+def map_cells(evidence: Evidence) -> Size:
+    """Return the rows and columns of the maps."""
     return evidence.maps.grids.shape[1], evidence.maps.grids.shape[2]
 
 

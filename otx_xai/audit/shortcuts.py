@@ -3,9 +3,10 @@
 Both must matter for a shortcut to be *verified*: without it the class loses more than when as large places that are
 as hot are covered, and with it other classes' images turn towards the class, more than with other pixels there. Where
 objects are annotated, the other places lie off them as well, for what an object does is known; where they are not, hot
-places elsewhere are the object itself, and the same place in images of other classes is the control instead. A hot
+places elsewhere are the object itself, and the same places in images of other classes are the control instead. A hot
 place alone proves nothing, since the object is hot, too, and matters; and a mark in the data proves nothing, since a
-model may ignore it.
+model may ignore it. Without annotations, content that is merely alike may be the object, and stays a suspicion; content
+of which every pixel is the same is not.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, U
 from otx_xai.audit.hot_places import Cell, other_windows, window_means, window_region
 from otx_xai.audit.interventions import Edit, Fetch, Fill, Outcome, Region, Trial, cover, paste, run_trials
 from otx_xai.audit.object_places import object_mask
+from otx_xai.audit.repeated_pixels import repeated_pixels
 from otx_xai.audit.shortcut_candidates import Candidate, fixed_places, objects_in, shared_contents
 from otx_xai.audit.statistics import TESTS, mean_effect, paired
 from otx_xai.audit.wording import examples
@@ -52,7 +54,8 @@ class ShortcutCheck:
     Args:
         covered: fall of the class's log-odds where it is covered.
         covered_controls: fall where as large, hot places elsewhere are covered, the median of up to eight; of a place
-            in images without annotated objects, fall of other classes where the same place is covered in their images.
+            or the same pixels in images without annotated objects, fall of other classes where the same places are
+            covered in their images.
         cover: how much more the first is.
         paste: rise of the class's log-odds in images of other classes with it, more than with pixels of other images.
         cover_p: of ``cover`` being above 0 (Wilcoxon).
@@ -81,7 +84,7 @@ class ShortcutCheck:
 
 
 def shared_by_classes(evidence: Evidence, fetch: Fetch, *, seed: int = 0) -> list[Candidate]:
-    """Find what many images of a class share off the object: places, then contents.
+    """Find what many images of a class share off the object: places, without annotations equal pixels, then contents.
 
     Args:
         evidence: of a classifier, with maps; annotations are not needed, but with boxes more is found.
@@ -89,9 +92,11 @@ def shared_by_classes(evidence: Evidence, fetch: Fetch, *, seed: int = 0) -> lis
         seed: of what is drawn.
 
     Returns:
-        Of places, and of contents, the 20 that concern most images.
+        Of places, of equal pixels, and of contents, the 20 that concern most images.
     """
-    return [*_foremost(fixed_places(evidence)), *_foremost(shared_contents(evidence, fetch, seed=seed))]
+    copies = repeated_pixels(evidence, fetch, seed=seed) if evidence.objects is None else []
+    contents = shared_contents(evidence, fetch, seed=seed)
+    return [*_foremost(fixed_places(evidence)), *_foremost(copies), *_foremost(contents)]
 
 
 def shortcuts(
@@ -117,17 +122,22 @@ def shortcuts(
         Findings, verified, suspected or refuted; none of a class that shares nothing.
     """
     tests, found = len(np.unique(evidence.predicted)), []
-    at_place: set[int] = set()
+    explained: set[int] = set()
     for candidate in shared:
-        if candidate.target in at_place:
+        if candidate.target in explained:
             continue
         check = check_candidate(evidence, candidate, fetch, forward, images=images, seed=seed)
         if check is None:
             continue
         found.append(_finding(evidence, candidate, check, tests))
-        if candidate.is_place and check.state is FindingState.VERIFIED:
-            at_place.add(candidate.target)
+        if _is_sure(evidence, candidate) and check.state is FindingState.VERIFIED:
+            explained.add(candidate.target)
     return found
+
+
+def _is_sure(evidence: Evidence, candidate: Candidate) -> bool:
+    """Whether it cannot well be the object: it is off the annotated ones, fixed, or the same to the pixel."""
+    return evidence.objects is not None or candidate.is_place or candidate.is_copy
 
 
 def _foremost(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -161,7 +171,7 @@ def check_candidate(
     pasted = run_trials(pastes, fetch, forward, independent=evidence.multilabel)
     if min(len(covered), len(pasted)) < _LEAST:
         return None
-    if evidence.objects is not None or not candidate.is_place:
+    if evidence.objects is not None or not (candidate.is_place or candidate.is_copy):
         return _check(covered, pasted)
     there = run_trials(
         _same_place(evidence, candidate, fetch, others[:images]), fetch, forward, independent=evidence.multilabel
@@ -188,10 +198,10 @@ def _covers(
 
 
 def _same_place(evidence: Evidence, candidate: Candidate, fetch: Fetch, others: Sequence[int]) -> Iterator[Trial]:
-    """Yield for each image of another class the covers of the same place, which its own class has to bear."""
-    for number, image in enumerate(others):
+    """Yield for each image of another class the covers of the same places, which its own class has to bear."""
+    for number, (image, window) in enumerate(zip(others, cycle(candidate.windows), strict=False)):
         stranger = partial(fetch, others[number - 1])
-        done = tuple(_cover(evidence, candidate.windows[0], candidate, fill, stranger) for fill in _FILLS)
+        done = tuple(_cover(evidence, window, candidate, fill, stranger) for fill in _FILLS)
         yield Trial(image, int(evidence.predicted[image]), (done,))
 
 
@@ -258,7 +268,7 @@ def _check(covered: Outcome, pasted: Outcome) -> ShortcutCheck:
 
 
 def _against_others(check: ShortcutCheck, covered: Outcome, there: Outcome) -> ShortcutCheck:
-    """Hold covers against those of the same place in images of other classes."""
+    """Hold covers against those of the same places in images of other classes."""
     mine, theirs = -covered.margin[:, _DONE].astype(np.float64), -there.margin[:, _DONE].astype(np.float64)
     control = mean_effect(theirs, Unit.LOG_ODDS)
     first, difference = check.covered, check.covered.value - control.value
@@ -276,14 +286,14 @@ def _finding(evidence: Evidence, candidate: Candidate, check: ShortcutCheck, tes
     state, about_object = check.state, ""
     if state is FindingState.VERIFIED and evidence.objects is None:
         about_object = " No objects are annotated: look whether it is part of one."
-        state = state if candidate.is_place else FindingState.SUSPECTED
+        state = state if _is_sure(evidence, candidate) else FindingState.SUSPECTED
     label, shape = evidence.labels[candidate.target], (evidence.maps.grids.shape[1], evidence.maps.grids.shape[2])
     where = _where(candidate, shape) if candidate.is_place else "the same pixels"
     is_verified = state is FindingState.VERIFIED
     return Finding(
         FindingKind.SHORTCUT,
         f"{label}: {where}",
-        f"{_LEAD[state].format(label=repr(label), what=_what(candidate, where))}, in "
+        f"{_LEAD[state].format(label=repr(label), what=_what(evidence, candidate, where))}, in "
         f"{counted(len(candidate.images), 'image')} ({candidate.frequency.value:.0%} of them; of other classes "
         f"{candidate.elsewhere.value:.0%}): covering it costs log-odds of {check.covered.value:.2f} "
         f"({check.covered_controls.value:.2f} {_control(evidence, candidate)}), pasting it onto other classes adds "
@@ -321,18 +331,25 @@ def _where(candidate: Candidate, cells: tuple[int, int]) -> str:
 
 
 def _control(evidence: Evidence, candidate: Candidate) -> str:
-    return "elsewhere" if evidence.objects is not None or not candidate.is_place else "in other classes"
+    if evidence.objects is not None or not (candidate.is_place or candidate.is_copy):
+        return "elsewhere"
+    return "in other classes"
 
 
-def _what(candidate: Candidate, where: str) -> str:
-    return f"the same place ({where})" if candidate.is_place else "the same content off the object, wherever it is"
+def _what(evidence: Evidence, candidate: Candidate, where: str) -> str:
+    if candidate.is_place:
+        return f"the same place ({where})"
+    if candidate.is_copy:
+        return "pixels that are the same in many images, wherever they are"
+    off = "" if evidence.objects is None else " off the object"
+    return f"the same content{off}, wherever it is"
 
 
 def _numbers(candidate: Candidate, check: ShortcutCheck, tests: int) -> dict[str, Any]:
     effects = {field.name: getattr(check, field.name) for field in fields(check)}
     return {
         TESTS: tests,
-        "kind": "place" if candidate.is_place else "content",
+        "kind": "place" if candidate.is_place else "copy" if candidate.is_copy else "content",
         "window": [*candidate.windows[0], *candidate.size],
         "frequency": candidate.frequency.content(),
         "elsewhere": candidate.elsewhere.content(),

@@ -60,18 +60,21 @@ def calibration_table(found: Calibration) -> dict[str, Any] | None:
     return {"ece": found.error.content(), "bins": bins}
 
 
+_SHARED = {(True, False): "place", (False, True): "pixels", (False, False): "content"}
+
+
 def cluster_table(evidence: Evidence, shared: Sequence[Candidate]) -> list[dict[str, Any]]:
     """Return the places and contents that images of a class share, with the mean of their maps."""
     rows = []
     for one in shared:
-        label, what = evidence.labels[one.target], "place" if one.is_place else "content"
+        label, what = evidence.labels[one.target], _SHARED[one.is_place, one.is_copy]
         images = np.array(one.images, np.int64)
         maps = evidence.maps.rows(np.full(len(evidence), one.target))[images]
         mean = np.asarray(evidence.maps.grids[maps[maps >= 0]], np.float64).mean(axis=0) / 255
         rows.append(
             {
                 "name": f"{label}: the same {what}",
-                "kind": "maps" if one.is_place else "features",
+                "kind": "maps" if one.is_place else "pixels" if one.is_copy else "features",
                 "class": one.target,
                 "images": list(examples(evidence, images)),
                 "size": len(images),

@@ -113,7 +113,8 @@ def write_audit(
     write_review(folder, answers.review, answers.evidence.labels)
     if answers.coco is not None:
         write_json(folder / COCO, answers.coco)
-    write_summary(folder, told.title, audit.verdict, tuple(audit.metrics.values()), audit.findings, audit.gates)
+    figures = tuple(audit.metrics.values())
+    write_summary(folder, told.title, audit.verdict, figures, audit.findings, audit.gates, audit.notes)
     write_junit(folder, audit.gates, audit.findings)
     report = told.settings.report
     pixels = None if report is AuditReport.NOIMAGES else stored.thumbnails()

@@ -11,6 +11,7 @@ from typing import Any
 from otx_xai.audit.background import BackgroundLoss, background_losses, reliance_findings
 from otx_xai.audit.box_background import FAINT, box_background_losses
 from otx_xai.audit.drift_check import check_drift
+from otx_xai.audit.edge_colours import edge_findings, edge_reliances
 from otx_xai.audit.error_check import check_causes
 from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.gates import Figure
@@ -30,6 +31,10 @@ from otx_xai.settings import AuditSettings
 logger = logging.getLogger("otx_xai")
 
 _STOPPING = "Stopping: what was not checked stays a suspicion; Ctrl-C again ends at once."
+_FITTED_OTHERWISE = (
+    "Whether scores follow where the maps have moved was not checked: the models take images of other sizes, or fitted "
+    "otherwise. The options --input.* and --baseline_input.* make that alike where the models leave it open."
+)
 _HELD = 256
 """Fitted images that are kept at hand; checks come back to the same ones."""
 
@@ -67,7 +72,10 @@ def check(answers: Answers, settings: AuditSettings, model: Model, baseline: Mod
         open_network = partial(Network, device=settings.device, stop=stop, precision=settings.precision)
         network = open_network(model)
         forward = counter.counting(network.forward if network.is_classifier else network.detections(FAINT))
-        compared = baseline if answers.moved is not None and baseline and _takes_the_same(model, baseline) else None
+        wanted = baseline if answers.moved is not None and answers.moved.moved.any() else None
+        compared = wanted if wanted and _takes_the_same(model, wanted) else None
+        if wanted and not compared:
+            answers = replace(answers, notes=(*answers.notes, _FITTED_OTHERWISE))
         other = counter.counting(open_network(compared).forward) if compared else None
         fetch = _fetcher(model, answers, data, settings.decode)
         try:
@@ -80,7 +88,8 @@ def check(answers: Answers, settings: AuditSettings, model: Model, baseline: Mod
 
 def _takes_the_same(model: Model, other: Model) -> bool:
     """Whether two models take images fitted alike, so that a region is the same for both."""
-    return (model.facts.geometry, model.facts.channels) == (other.facts.geometry, other.facts.channels)
+    alike = model.facts.geometry.places_as(other.facts.geometry)
+    return alike and model.facts.channels == other.facts.channels
 
 
 def _checks(
@@ -109,10 +118,8 @@ def _checks(
     shared = shared_by_classes(evidence, fetch, seed=seed)
     found = shortcuts(evidence, shared, fetch, forward, images=images, seed=seed)
     yield Tried(found, clusters=cluster_table(evidence, shared))
-    if evidence.objects is not None:
-        logger.info("Checking whether classes rely on their backgrounds.")
-        losses = background_losses(evidence, fetch, forward, images=images, seed=seed)
-        yield Tried(reliance_findings(evidence, losses), _reliance(evidence, losses))
+    logger.info("Checking whether classes rely on their backgrounds.")
+    yield _backgrounds(evidence, fetch, forward, images, seed)
     if answers.causes is not None and len(answers.causes.image):
         logger.info("Checking why images are wrong.")
         suspected = answers.findings
@@ -121,6 +128,16 @@ def _checks(
         logger.info("Checking whether scores follow where maps have moved.")
         suspected, moved = answers.findings, answers.moved
         yield Tried(check_drift(answers.baseline, evidence, moved, suspected, fetch, before, forward, images=images))
+
+
+def _backgrounds(
+    evidence: Evidence, fetch: Callable[[int], UInt8Array], forward: Forward, images: int, seed: int
+) -> Tried:
+    """Replace all but the objects; where nobody says where they are, only colours and edges can be told from them."""
+    if evidence.objects is None:
+        return Tried(edge_findings(evidence, edge_reliances(evidence, fetch, forward, images=images, seed=seed)))
+    losses = background_losses(evidence, fetch, forward, images=images, seed=seed)
+    return Tried(reliance_findings(evidence, losses), _reliance(evidence, losses))
 
 
 def _reliance(evidence: Evidence, losses: Sequence[BackgroundLoss]) -> list[Figure]:

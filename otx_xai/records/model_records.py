@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from otx_xai.records.vocabulary import Size
 from otx_xai.records.words import Interpolation, ResizeType, Task
@@ -26,6 +26,10 @@ class InputGeometry:
     pad_value: int = 0
     crop: float = 1.0
     interpolation: Interpolation = Interpolation.LINEAR
+
+    def places_as(self, other: InputGeometry) -> bool:
+        """Whether the same place of an image lies at the same pixel of both inputs."""
+        return self == replace(other, interpolation=self.interpolation)
 
 
 @dataclass(frozen=True)

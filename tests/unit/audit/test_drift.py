@@ -81,7 +81,7 @@ def test_planted_drift_is_silent_where_images_stay_right() -> None:
     assert set(silent.images) <= {f"{row}.png" for row in range(30)}
     assert compared.distance[int(silent.images[0].split(".")[0])] == compared.distance[compared.silent].max()
     assert silent.statement.startswith(
-        "On 30 of 180 images that are right before and after the map is another one than before"
+        "On 30 of 180 images that are right before and after the map points elsewhere than the baseline's"
     )
     accuracy = found[FindingKind.DRIFT, "accuracy"]
     assert (accuracy.state, accuracy.effect.value) == (FindingState.MEASURED, -0.1)

@@ -66,9 +66,13 @@ def test_a_mark_anywhere_is_verified() -> None:
     assert verified(audit, audit.evidence) == ["circle: the same pixels"]
 
 
-def test_without_boxes_content_may_be_the_object() -> None:
+def test_without_boxes_content_may_be_the_object_unless_it_is_the_same_to_the_pixel() -> None:
     audit = planted_audit(Fault.ROAMING)
-    assert verified(audit, without_boxes(audit.evidence)) == []
+    evidence = without_boxes(audit.evidence)
+    assert verified(audit, evidence) == ["circle: the same pixels"]
+    alike = [replace(one, is_copy=False) for one in shared_by_classes(evidence, audit.fetch) if one.is_copy]
+    found = shortcuts(evidence, alike, audit.fetch, audit.forward, images=15)
+    assert [one.state for one in found] == [FindingState.SUSPECTED]
 
 
 @pytest.mark.parametrize("boxes", [True, False])
