@@ -118,10 +118,8 @@ class ExplainingJobs(EngineState):
             input: what to feed the model, where it does not tell.
             explain_mode: ``whitebox``: a branch in the graph; ``blackbox``: perturbed images; ``auto``: the first where
                 the analysis of the graph finds a place for it, else the second. Log and ``run.json`` tell.
-            explain_method: ``reciprocam``, ``vitreciprocam``, ``multistridecam``, ``layercam``, ``gradcam``,
-                ``hirescam``, ``integratedgradients``, ``smoothgrad``, ``detclassprobabilitymap``,
-                ``instsegexplainalgo``, ``odam`` or ``activationmap``; ``rise``, ``guidedrise``, ``aise`` or ``drise``;
-                chosen by task and graph by default.
+            explain_method: name of a row of :data:`otx_xai.methods.table.METHODS`, see
+                :class:`~otx_xai.records.Method`; chosen by task and graph by default.
             target_layer: layer to perturb, by name; found by default.
             targets: ``predicted`` (the default: classes above the threshold, the best one where none is), ``-1`` for
                 all classes, ``boxes`` of a detector, class names or indices. Overrides

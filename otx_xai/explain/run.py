@@ -27,9 +27,9 @@ from otx_xai.process import interruptible, one_thread_each, progress
 from otx_xai.records import Decode, ExplainConfig, ImageInfo
 from otx_xai.report import JOURNAL, ExplainedImage, Line, PlacedMaps, Results
 from otx_xai.report.manifest import Manifest
-from otx_xai.report.picture_writer import needed_side
 from otx_xai.report.results import Recorder
 from otx_xai.report.tar_shelf import Packing
+from otx_xai.report.writer import needed_side
 from otx_xai.runtime import Arrays, Session
 from otx_xai.storage import Place
 

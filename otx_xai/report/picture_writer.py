@@ -13,16 +13,8 @@ from otx_xai.report.files import MAP_FOLDER, encode, write_file
 from otx_xai.report.names import slugs
 from otx_xai.report.overlays import caption, overlay_of
 from otx_xai.report.pictures import annotate, limited, limited_size
-from otx_xai.report.sheet_writer import LARGEST_TILE
 
 _PICTURES = frozenset({DumpContent.MAPS, DumpContent.OVERLAYS})
-
-
-def needed_side(config: ExplainConfig) -> int | None:
-    """Return how long the longer side of an image must be for its pictures; 0: all of it, ``None``: none is drawn."""
-    if DumpContent.OVERLAYS in config.contents:
-        return config.max_size
-    return LARGEST_TILE if DumpContent.SHEET in config.contents else None
 
 
 def size_of_pictures(image_size: Size, config: ExplainConfig) -> Size | None:

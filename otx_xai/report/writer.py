@@ -10,7 +10,7 @@ from otx_xai.records import DumpContent, ExplainConfig
 from otx_xai.report.explained import ExplainedImage
 from otx_xai.report.numbers_writer import NumbersWriter
 from otx_xai.report.picture_writer import PictureWriter
-from otx_xai.report.sheet_writer import SheetWriter
+from otx_xai.report.sheet_writer import LARGEST_TILE, SheetWriter
 
 
 class Writer(Protocol):
@@ -44,6 +44,13 @@ def writers_of(config: ExplainConfig, folder: Path, labels: Sequence[str]) -> tu
     """
     asked = config.contents
     return tuple(make(config, folder, labels) for words, make in _WRITERS if not asked.isdisjoint(words))
+
+
+def needed_side(config: ExplainConfig) -> int | None:
+    """Return how long the longer side of an image must be for its pictures; 0: all of it, ``None``: none is drawn."""
+    if DumpContent.OVERLAYS in config.contents:
+        return config.max_size
+    return LARGEST_TILE if DumpContent.SHEET in config.contents else None
 
 
 _WRITERS: tuple[tuple[set[DumpContent], Callable[[ExplainConfig, Path, Sequence[str]], Writer]], ...] = (

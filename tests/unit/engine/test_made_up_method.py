@@ -15,6 +15,7 @@ from otx_xai import Engine, Explainer, insert_xai
 from otx_xai.cli import main
 from otx_xai.errors import ConfigError
 from otx_xai.methods import recipro_cam, table
+from otx_xai.records import Method
 
 
 @pytest.fixture
@@ -52,3 +53,7 @@ def test_a_name_without_a_row_is_refused_with_the_names_that_have_one(desk: Path
         Engine().explain("absent.xml", data_root="absent", explain_method="cooking")
     with pytest.raises(ConfigError, match="'cooking' is no explain_method"):
         Explainer("model.xml", explain_method="cooking")
+
+
+def test_the_words_that_help_lists_are_the_rows_of_the_table() -> None:
+    assert {word.value: word.is_white_box for word in Method} == {row.name: row.is_white_box for row in table.METHODS}
