@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +26,7 @@ from otx_xai.shards.merging import refuse_missing
 from otx_xai.shards.parts import Part, part_folder, write_part
 from otx_xai.shards.shard_plan import ShardPlan, has_plan, join_plan, read_plan, refuse_others
 from otx_xai.shards.shard_run import Shard, Tried, shard_manifest
-from otx_xai.storage import Place, Url
+from otx_xai.storage import Place, Url, is_url
 from otx_xai.storage.fetching import scratch_folder
 from otx_xai.storage.objects import send_files
 
@@ -106,7 +107,7 @@ def gathering(looks: Mapping[str, Look], folder: Place, data: Images, shards: in
     if isinstance(folder, Path):
         make(folder)
     told, passes = _told(looks, folder, data)
-    plan = join_plan(folder, told, {PASSES: passes}, data.images, shards, data.root)
+    plan = join_plan(folder, told, {PASSES: passes}, data.images, shards, data.root, _common_folder(data))
     sessions = {
         name: open_session(look.planned, look.subject.device, look.subject.precision, normalised=False)
         for name, look in looks.items()
@@ -144,6 +145,13 @@ def bring_together(plan: ShardPlan, looks: Mapping[str, Look], here: Path) -> No
     manifests = [look.manifest(here / name, plan.images) for name, look in looks.items()]
     if any(manifest.kept("status") != "complete" for manifest in manifests):
         merge_evidence(plan, here)
+
+
+def _common_folder(data: Images) -> str:
+    """Return the folder that all files lie in, so that a plan need not tell it; nothing where they are in a store."""
+    if is_url(data.root) or not data.images:
+        return ""
+    return os.path.commonpath([os.path.dirname(os.path.abspath(image.file)) for image in data.images])
 
 
 def _told(looks: Mapping[str, Look], folder: Place, data: Images) -> tuple[dict[str, Any], dict[str, Any]]:

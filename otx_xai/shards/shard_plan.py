@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ class ShardPlan:
         told: what ``run.json`` tells of the whole run before anything is done.
         arguments: what ``config.yaml`` tells.
         offsets: where the line of each shard begins in the file, in bytes.
+        below: folder that the files of images are told from, on this machine; empty where the plan tells all of it.
     """
 
     work_dir: Place
@@ -76,6 +78,7 @@ class ShardPlan:
     told: Mapping[str, Any]
     arguments: Mapping[str, Any]
     offsets: tuple[int, ...]
+    below: str = ""
 
     @property
     def packed(self) -> int:
@@ -103,7 +106,9 @@ class ShardPlan:
             with open(self.file, "rb") as file:
                 file.seek(self.offsets[number - 1])
                 rows = parse_json(file.readline())["images"]
-            return tuple(PlannedImage(ImageInfo(*row[:3]), (row[3], row[4])) for row in rows)
+            files = [os.path.join(self.below, row[0]) for row in rows]
+            infos = (ImageInfo(file, *row[1:3]) for file, row in zip(files, rows, strict=True))
+            return tuple(PlannedImage(info, (row[3], row[4])) for info, row in zip(infos, rows, strict=True))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _broken(self.work_dir / PLAN, error) from error
 
@@ -119,6 +124,7 @@ def join_plan(
     images: Sequence[ImageInfo],
     shards: int,
     root: str = "",
+    below: str = "",
 ) -> ShardPlan:
     """Read the plan of a run, or write it where nobody has yet.
 
@@ -129,6 +135,7 @@ def join_plan(
         images: all images, in order.
         shards: number of shards; where there are fewer images, some are empty.
         root: what the images were found by.
+        below: folder that all their files lie in, which the plan does not tell then.
 
     Raises:
         DataError: a store cannot be read.
@@ -136,7 +143,7 @@ def join_plan(
         OutputError: the plan cannot be written or read.
     """
     if not has_plan(work_dir):
-        content = _content(told, arguments, images, shards, root)
+        content = _content(told, arguments, images, shards, (root, below))
         if isinstance(work_dir, Url):
             _put_plan(work_dir / PLAN, content)
         else:
@@ -145,7 +152,7 @@ def join_plan(
                     write_lines(work_dir / PLAN, content)
         numbers = counted(len(images), "image"), counted(shards, "shard")
         logger.info("Planned %s in %s: %s.", *numbers, work_dir / PLAN)
-    found = read_plan(work_dir)
+    found = replace(read_plan(work_dir), below=below)
     refuse_others(found, told, images, shards)
     return found
 
@@ -283,13 +290,18 @@ def refuse_others(plan: ShardPlan, told: Mapping[str, Any], images: Sequence[Ima
 
 
 def _content(
-    told: Mapping[str, Any], arguments: Mapping[str, Any], images: Sequence[ImageInfo], shards: int, root: str
+    told: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    images: Sequence[ImageInfo],
+    shards: int,
+    place: tuple[str, str],
 ) -> list[bytes]:
-    lines, marks = [], planned_marks(images, root)
+    (root, below), lines = place, []
+    marks = planned_marks(images, root)
     for number in range(1, shards + 1):
         first, behind = bounds(shards, number, len(images), _packed(arguments) or 1)
         pairs = zip(images[first:behind], marks[first:behind], strict=True)
-        rows = [[image.file, image.name, image.stem, *mark] for image, mark in pairs]
+        rows = [[_told_file(image, below), image.name, image.stem, *mark] for image, mark in pairs]
         lines.append(_line({"shard": number, "images": rows}))
     head = {
         "plan": _FORMAT,
@@ -303,6 +315,10 @@ def _content(
     for line in lines:
         whole.update(line)
     return [_line({"identity": whole.hexdigest(), **head}), *lines]
+
+
+def _told_file(image: ImageInfo, below: str) -> str:
+    return os.path.relpath(image.file, below) if below else image.file
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

@@ -11,6 +11,7 @@ import openvino as ov
 import openvino.opset13 as ops
 import pytest
 import toy_boxes
+from shard_runs import differing, left_by
 
 import otx_xai as xai
 from otx_xai.audit.findings import FindingState
@@ -95,3 +96,16 @@ def test_what_changed_from_a_baseline(data: Path, tmp_path: Path) -> None:
     assert same.metrics["box_agreement"].effect.value == 1
     assert same.metrics["drift"].effect.value == pytest.approx(0, abs=1e-6)
     assert same.exit_code == 0
+
+
+def test_boxes_in_shards_are_those_of_one_process(data: Path, tmp_path: Path) -> None:
+    model = save_detector(tmp_path / "model.xml", wants_blue=True)
+    usual = save_detector(tmp_path / "usual.xml", wants_blue=False)
+    config = xai.AuditConfig(check_images=0)
+    more = {"data_root": data, "labels": ["red", "green"], "input": INPUT, "audit_config": config, "baseline": usual}
+    for folder, shards in (("single", (None,)), ("parted", ("2/2", "1/2", None))):
+        for shard in shards:
+            xai.Engine(work_dir=tmp_path / folder).audit(model, shard=shard, **more)  # type: ignore[arg-type]
+    single, parted = (left_by(tmp_path / folder / "audit") for folder in ("single", "parted"))
+    assert not differing(parted, single)
+    assert {"evidence/boxes.bin", "baseline/boxes.bin", "coco_results.json", "index.html"} <= single.keys()

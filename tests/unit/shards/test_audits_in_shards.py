@@ -70,6 +70,19 @@ def test_shards_end_in_the_files_of_one_process(
     assert (done.images, len(done.failures), done.exit_code) == (COUNT - 2, 2, 7)
     assert not differing(left_by(tmp_path / "audit"), single)
     assert {"index.html", "evidence/maps.bin", "baseline/images.bin"} <= single.keys()
+    files = [path for path in (tmp_path / "audit").rglob("*") if path.is_file()]
+    assert tmp_path / "audit/plan.jsonl" in files
+    assert not [path for path in files for place in (desk, tmp_path) if str(place).encode() in path.read_bytes()]
+
+
+def test_shards_find_images_where_they_are_now(desk: Path, single: dict[str, bytes], tmp_path: Path) -> None:
+    """As on a machine on which the data are mounted elsewhere."""
+    gather(desk, tmp_path / "out", 1)
+    shutil.copytree(desk, tmp_path / "desk")
+    gather(tmp_path / "desk", tmp_path / "out", 2, 3)
+    assert audit(desk, tmp_path / "out").images == COUNT - 2
+    alike = {name: left_by(tmp_path / "out/audit").get(name) for name in ("evidence/maps.bin", "baseline/images.bin")}
+    assert alike == {name: single[name] for name in alike}
 
 
 def test_another_conclusion_takes_no_evidence_again(
