@@ -38,8 +38,7 @@ def _phase(rng: np.random.Generator, size: Size) -> FloatArray:
     """Return the distance of each pixel along a random direction, ``float32`` ``(H, W)`` in pixels."""
     angle = rng.uniform(0, 2 * np.pi)
     y, x = (np.arange(side, dtype=np.float32) for side in size)
-    phase: FloatArray = x * np.float32(np.cos(angle)) + y[:, None] * np.float32(np.sin(angle))
-    return phase
+    return x * np.float32(np.cos(angle)) + y[:, None] * np.float32(np.sin(angle))
 
 
 def noise(rng: np.random.Generator, spread: float, shape: tuple[int, ...]) -> FloatArray:

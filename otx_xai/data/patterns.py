@@ -27,8 +27,7 @@ def draw_pattern(rng: np.random.Generator, size: Size, label: str) -> FloatArray
     """
     rows, columns = np.indices(size) + rng.uniform(0, 4 * _WIDTH, (2, 1, 1))
     light = _PATTERNS[label]((rows // _WIDTH).astype(np.int64), (columns // _WIDTH).astype(np.int64))
-    change: FloatArray = np.where(light, _CONTRAST, -_CONTRAST).astype(np.float32)
-    return change
+    return np.where(light, _CONTRAST, -_CONTRAST).astype(np.float32)
 
 
 def _across(rows: Bands, columns: Bands) -> Bands:

@@ -183,5 +183,4 @@ def _single(maps: NDArray[Any]) -> FloatArray:
         raise ModelError(
             f"The model's {SALIENCY_MAP} is {list(maps.shape)} for one image; expected [1, classes, h, w] or [1, h, w]."
         )
-    single: FloatArray = np.asarray(maps[0], np.float32)
-    return single
+    return np.asarray(maps[0], np.float32)

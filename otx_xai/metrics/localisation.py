@@ -99,5 +99,4 @@ def _gap(centres: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[n
 
 def _nan_without_boxes(values: NDArray[np.floating], boxes: Sequence[FloatArray]) -> FloatArray:
     known = np.array([len(own) > 0 for own in boxes], np.bool_)
-    result: FloatArray = np.where(known, values, np.nan).astype(np.float32)
-    return result
+    return np.where(known, values, np.nan).astype(np.float32)

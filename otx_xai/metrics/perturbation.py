@@ -37,8 +37,7 @@ def zero_colour(mean: Sequence[float] = (), *, reverse: bool = False) -> UInt8Ar
         RGB ``uint8`` ``(3,)``, rounded.
     """
     values = np.broadcast_to(np.asarray(mean if len(mean) else 0, np.float64), 3)
-    colour: UInt8Array = np.clip(np.rint(values[::-1] if reverse else values), 0, 255).astype(np.uint8)
-    return colour
+    return np.clip(np.rint(values[::-1] if reverse else values), 0, 255).astype(np.uint8)
 
 
 def blurred(image: UInt8Array) -> UInt8Array:
@@ -93,8 +92,7 @@ def image_seed(image: UInt8Array, seed: int) -> int:
 
 def step_counts(pixels: int, steps: int) -> IntArray:
     """Return how many pixels have changed at each of ``steps + 1`` points, none and all of them included."""
-    counts: IntArray = np.rint(np.linspace(0, pixels, steps + 1)).astype(np.int64)
-    return counts
+    return np.rint(np.linspace(0, pixels, steps + 1)).astype(np.int64)
 
 
 def step_image(top: UInt8Array, rest: UInt8Array, ranks: Ranks, count: int) -> UInt8Array:

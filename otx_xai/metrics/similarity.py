@@ -66,8 +66,7 @@ def structural_similarity(first: FloatArray, second: FloatArray) -> float:
 def _ranks(values: NDArray[Any]) -> Doubles:
     _, place, count = np.unique(values.reshape(-1), return_inverse=True, return_counts=True)
     last = np.cumsum(count)
-    ranks: Doubles = (last - (count - 1) / 2)[place.reshape(-1)]
-    return ranks
+    return (last - (count - 1) / 2)[place.reshape(-1)]
 
 
 def _smooth(values: Doubles) -> Doubles:

@@ -89,8 +89,7 @@ def paste(masks: Tensor, boxes: Tensor, size: Size) -> Tensor:
     """
     if not len(masks):
         return masks.new_zeros((0, 1, *size))
-    pasted: Tensor = paste_masks_in_image(masks, boxes, size)
-    return pasted
+    return paste_masks_in_image(masks, boxes, size)
 
 
 def stack(images: Tensor | Sequence[Tensor], size: Size) -> Tensor:

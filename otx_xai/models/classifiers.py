@@ -24,8 +24,7 @@ class _Classifier(OTXModel):
         Returns:
             ``float32`` ``(N, K)``, before soft-max or sigmoid.
         """
-        logits: Tensor = self.network(self.normalise(images))
-        return logits
+        return self.network(self.normalise(images))
 
     def export_module(self) -> nn.Module:
         """Return what is traced: images ``(N, 3, H, W)`` in, ``(logits,)`` out, ``float32`` ``(N, K)``.

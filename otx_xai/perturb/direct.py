@@ -109,8 +109,7 @@ class DirectSearch:
         return np.array(points).reshape(-1, 2)
 
     def _points(self, centres: Doubles) -> Doubles:
-        points: Doubles = self._low + centres * self._extent
-        return points
+        return self._low + centres * self._extent
 
     def _longest(self, rectangle: int) -> NDArray[np.intp]:
         thirds = self._thirds[rectangle]

@@ -167,8 +167,7 @@ class Regression:
     def _power(self, length: float) -> Doubles:
         """Return the power of every cosine in the prior: the spectrum of a squared exponential covariance."""
         y, x = (np.arange(number) / side for number, side in zip(self._modes, self._sides, strict=True))
-        power: Doubles = np.exp(-((y[:, None] ** 2 + x**2) * (math.pi * length) ** 2) / 2).reshape(-1)
-        return power
+        return np.exp(-((y[:, None] ** 2 + x**2) * (math.pi * length) ** 2) / 2).reshape(-1)
 
     def _maps(self, coefficients: Doubles, variance: Doubles) -> Estimate:
         waves_y, waves_x = (waves(length, number) for length, number in zip(self._shape, self._modes, strict=True))

@@ -67,8 +67,7 @@ class GuidedRegression:
 def _kernel(number: int, side: float, length: float) -> Doubles:
     """Return the covariance along one axis, ``(number, number)``."""
     places = np.arange(number) * (side / number)
-    covariance: Doubles = np.exp(-(((places[:, None] - places) / length) ** 2) / 2)
-    return covariance
+    return np.exp(-(((places[:, None] - places) / length) ** 2) / 2)
 
 
 def _fit(

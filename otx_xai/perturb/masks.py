@@ -168,8 +168,7 @@ class OrthogonalMasks:
             members = list(part)
             block = self._block(members[0])
             parts.append((basis.y @ block.down) @ self.grids(members) @ (basis.x @ block.right).T)
-        projected: Doubles = np.concatenate(parts)
-        return projected
+        return np.concatenate(parts)
 
     def _block(self, index: int) -> _Block:
         return _orthogonal_block(self.size, self.cells, self.seed, index // self.block)

@@ -116,7 +116,6 @@ def masking(subject: Subject) -> Callable[[FloatArray], NDArray[Any]]:
         if np.issubdtype(kind, np.integer):
             limits = np.iinfo(kind)
             np.clip(np.rint(result, out=result), limits.min, limits.max, out=result)
-        typed: NDArray[Any] = result.astype(kind, copy=False)
-        return typed
+        return result.astype(kind, copy=False)
 
     return masked

@@ -47,5 +47,4 @@ def decoded(boxes: FloatArray, coding: BoxCoding, size: Size) -> FloatArray:
 def corners(boxes: FloatArray) -> FloatArray:
     """Turn centres and sizes ``(P, 4)`` into corners."""
     half = boxes[:, 2:] / 2
-    result: FloatArray = np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
-    return result
+    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)

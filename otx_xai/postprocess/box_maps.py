@@ -33,8 +33,7 @@ def box_maps(class_maps: FloatArray, found: Detections, image_size: Size, geomet
     votes_x, side_x = _overlap(boxes[:, 0], boxes[:, 2], width, columns)
     shared = votes_y[:, :, None] * votes_x[:, None, :]
     union = 2 * (side_y * side_x)[:, None, None] - shared
-    result: FloatArray = class_maps[found.labels] * (shared / union).astype(np.float32)
-    return result
+    return class_maps[found.labels] * (shared / union).astype(np.float32)
 
 
 def _overlap(low: FloatArray, high: FloatArray, length: int, cells: int) -> tuple[FloatArray, FloatArray]:

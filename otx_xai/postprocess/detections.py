@@ -16,8 +16,7 @@ def boxes_on_image(boxes: FloatArray, image_size: Size, geometry: InputGeometry)
     """Map boxes ``(M, 4)`` from pixels of the network's input to pixels of the original image, unclipped."""
     placement = place(image_size, geometry)
     offset, scale = _xyxy(placement)
-    result: FloatArray = ((boxes - offset) / scale).astype(np.float32)
-    return result
+    return ((boxes - offset) / scale).astype(np.float32)
 
 
 def turned_on_image(turned: FloatArray, image_size: Size, geometry: InputGeometry) -> FloatArray:
@@ -30,8 +29,7 @@ def turned_on_image(turned: FloatArray, image_size: Size, geometry: InputGeometr
 def boxes_on_input(boxes: FloatArray, image_size: Size, geometry: InputGeometry) -> FloatArray:
     """Map boxes ``(M, 4)`` from pixels of the original image to pixels of the network's input, unclipped."""
     offset, scale = _xyxy(place(image_size, geometry))
-    result: FloatArray = (boxes * scale + offset).astype(np.float32)
-    return result
+    return (boxes * scale + offset).astype(np.float32)
 
 
 def pasted_mask(

@@ -47,8 +47,7 @@ def suppress(boxes: FloatArray, labels: IntArray, scores: FloatArray, *, iou_thr
     placed = np.concatenate([placed[:, :2] - placed[:, :2].min(axis=0), placed[:, 2:] - placed[:, :2]], axis=1)
     batched: Any = cv2.dnn.NMSBoxesBatched  # its type hints know lists only
     kept = batched(placed, falling, labels[order].astype(np.int32), 0.0, iou_threshold)
-    result: NDArray[np.intp] = order[np.asarray(kept, np.intp)]
-    return result
+    return order[np.asarray(kept, np.intp)]
 
 
 def _areas(boxes: FloatArray) -> FloatArray:
