@@ -10,6 +10,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
+from openvino import opset15
 from openvino.utils.node_factory import NodeFactory
 
 from otx_xai.gradients.step import Size, Step, rank, sizes, tensor_sizes
@@ -156,6 +157,13 @@ def spread(value: ov.Output, parts: Iterable[Size]) -> ov.Output:
 def zeros(parts: Iterable[Size], like: ov.Output) -> ov.Output:
     """Return zeros of some sizes, of the type of ``like``."""
     return ops.broadcast(number(0, like), vector(parts)).output(0)
+
+
+def summed_at(parts: Iterable[Size], where: ov.Output, values: ov.Output, axis: int) -> ov.Output:
+    """Return zeros of some sizes with values added at places along an axis, which may be named several times."""
+    start = zeros(parts, values)
+    total = opset15.scatter_elements_update(start, where, values, ints([axis]), reduction="sum", use_init_val=True)
+    return total.output(0)
 
 
 def count_of(tensor: ov.Output, axes: Iterable[int]) -> Term:

@@ -23,7 +23,7 @@ from otx_xai.gradients.formulas import (
     sub,
     sum_over,
 )
-from otx_xai.gradients.reduction_rules import without_constant_axes
+from otx_xai.gradients.reduction_rules import names_first, without_constant_axes
 from otx_xai.gradients.step import Gradients, Rule, Step, rank, sizes, tensor_sizes
 from otx_xai.graph.surgery import reshape, transpose
 from otx_xai.graph.view import dimensions
@@ -87,10 +87,6 @@ def _unit(step: Step) -> Gradients:
     share = choose(greater(square, epsilon), share, 0.0)
     length = call(ops.sqrt, call(ops.maximum, square, array(np.array(epsilon), square)))
     return {0: div(sub(step.up, share), length)}
-
-
-def _unit_first(node: ov.Node, _wanted: frozenset[int]) -> bool:
-    return -rank(node.input_value(0)) in (axes_of(node, 1) or [])
 
 
 def _neighbours(value: ov.Output, axis: int, size: int, reach: int) -> ov.Output:
@@ -178,8 +174,8 @@ def _root_mean_square(step: Step) -> Gradients:
 
 NORMALISATION_RULES = {
     "mvn": Rule(_mvn, inputs=(0,), first_axis=_mvn_first, refusal=_mvn_refusal),
-    "unit": Rule(_unit, inputs=(0,), first_axis=_unit_first, refusal=without_constant_axes(1)),
-    "local": Rule(_local, inputs=(0,), first_axis=_unit_first, refusal=_local_refusal),
+    "unit": Rule(_unit, inputs=(0,), first_axis=names_first(1), refusal=without_constant_axes(1)),
+    "local": Rule(_local, inputs=(0,), first_axis=names_first(1), refusal=_local_refusal),
     "batch_norm": Rule(_batch_norm, refusal=_batch_norm_refusal),
     "group_norm": Rule(_group_norm, inputs=(0,)),
     "root_mean_square": Rule(_root_mean_square, inputs=(0,)),

@@ -13,10 +13,9 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
-from openvino import opset15
 from openvino.utils.node_factory import NodeFactory
 
-from otx_xai.gradients.formulas import again, array, ints, mul, number, shaped, vector, zeros
+from otx_xai.gradients.formulas import again, array, ints, mul, number, shaped, summed_at, vector
 from otx_xai.gradients.shape_rules import merged, parted
 from otx_xai.gradients.shifted_pooling import shifted_pooling
 from otx_xai.gradients.step import Gradients, Rule, Size, Step, rank, sizes, tensor_sizes
@@ -74,10 +73,7 @@ def _scattered(step: Step, indices: ov.Output) -> ov.Output:
     whole: Size = prod(size for size in places if isinstance(size, int))
     if not all(isinstance(size, int) for size in places):
         whole = ops.reduce_prod(vector(places), ints([0]), True).output(0)
-    start = zeros([*front, whole], up)
-    axis = ints([step.lead + 2])
-    total = opset15.scatter_elements_update(start, where, up, axis, reduction="sum", use_init_val=True)
-    return shaped(total.output(0), target)
+    return shaped(summed_at([*front, whole], where, up, step.lead + 2), target)
 
 
 def _adaptive_largest(step: Step) -> Gradients:

@@ -25,7 +25,7 @@ from otx_xai.gradients.formulas import (
     weights_of,
 )
 from otx_xai.gradients.reduction_rules import softmax_gradient
-from otx_xai.gradients.step import Gradients, Rule, Step, rank, tensor_sizes
+from otx_xai.gradients.step import Gradients, Rule, Step, always, rank, tensor_sizes
 from otx_xai.graph.surgery import size_of, transpose
 from otx_xai.graph.view import constant_value, dimensions
 
@@ -227,13 +227,9 @@ def _einsum_refusal(node: ov.Node, _wanted: frozenset[int]) -> str | None:
     return "takes a diagonal" if any(len(set(term)) < len(term) for term in terms) else None
 
 
-def _always(_node: ov.Node, _wanted: frozenset[int]) -> bool:
-    return True
-
-
 PRODUCT_RULES = {
     "matmul": Rule(_mul_matrices, inputs=(0, 1), first_axis=_matrices_first),
     "attention": Rule(_attention, first_axis=_attention_first, refusal=_attention_refusal),
-    "einsum": Rule(_einsum, first_axis=_always, refusal=_einsum_refusal),
+    "einsum": Rule(_einsum, first_axis=always, refusal=_einsum_refusal),
 }
 """Rules of products, by the names that the table of operations uses."""

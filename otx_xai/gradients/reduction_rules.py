@@ -34,8 +34,13 @@ def without_constant_axes(index: int) -> Callable[[ov.Node, frozenset[int]], str
     return refusal
 
 
-def _names_first(node: ov.Node, _wanted: frozenset[int]) -> bool:
-    return -rank(node.input_value(0)) in (axes_of(node, 1) or [])
+def names_first(index: int) -> Callable[[ov.Node, frozenset[int]], bool]:
+    """Return whether an operation names the first axis among those of input ``index``."""
+
+    def names(node: ov.Node, _wanted: frozenset[int]) -> bool:
+        return -rank(node.input_value(0)) in (axes_of(node, index) or [])
+
+    return names
 
 
 def reduced_axes(node: ov.Node) -> list[int] | None:
@@ -144,7 +149,7 @@ REDUCTION_RULES = {
     "product": _reduction(_product),
     "absolute": _reduction(lambda step, axes, y, up: mul(up, call(ops.sign, step.x))),
     "length": _reduction(_length),
-    "cumulated": Rule(_cumulated, inputs=(0,), first_axis=_names_first, refusal=without_constant_axes(1)),
+    "cumulated": Rule(_cumulated, inputs=(0,), first_axis=names_first(1), refusal=without_constant_axes(1)),
     "softmax": Rule(_softmax, first_axis=_softmax_first),
     "log_softmax": Rule(_log_softmax, first_axis=_softmax_first),
 }

@@ -10,9 +10,9 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
-from openvino import opset15
 
-from otx_xai.gradients.formulas import again, axes_of, ints, shaped, sum_over, summed_to_input, zeros
+from otx_xai.gradients.formulas import again, axes_of, ints, number, shaped, sum_over, summed_at, summed_to_input
+from otx_xai.gradients.reduction_rules import names_first, without_constant_axes
 from otx_xai.gradients.step import Gradients, Rule, Size, Step, rank, sizes, tensor_sizes
 from otx_xai.graph.surgery import reshape
 from otx_xai.graph.view import constant_ints, constant_value, dimensions
@@ -47,9 +47,7 @@ def sent_back(step: Step, origins: ov.Output, index: int = 0) -> ov.Output:
     dims = tensor_sizes(tensor)
     if all(isinstance(size, int) for size in dims):
         whole = int(np.prod([size for size in dims if isinstance(size, int)], dtype=int))
-    start = zeros([*front, whole], up)
-    total = opset15.scatter_elements_update(start, where, up, ints([len(front)]), reduction="sum", use_init_val=True)
-    return shaped(total.output(0), sizes(step, tensor))
+    return shaped(summed_at([*front, whole], where, up, len(front)), sizes(step, tensor))
 
 
 def relocated(step: Step) -> Gradients:
@@ -79,14 +77,13 @@ def placed(up: ov.Output, axis: int, origins: NDArray[np.generic], size: int) ->
     return ops.gather(more, ints(where), ops.constant(np.int64(axis + rank(up)))).output(0)
 
 
-def padded(value: ov.Output, axis: int, before: int, after: int) -> ov.Output:
-    """Return a tensor with zeros before and after it along an axis that is counted from the last."""
+def padded(value: ov.Output, axis: int, before: int, after: int, filling: float = 0) -> ov.Output:
+    """Return a tensor with a number, mostly 0, so many times before and after it along an axis."""
     if not before and not after:
         return value
     begin, end = np.zeros((2, rank(value)), np.int64)
     begin[axis], end[axis] = before, after
-    nothing = ops.constant(np.array(0), dtype=value.get_element_type())
-    return ops.pad(value, ints(begin), ints(end), "constant", nothing).output(0)
+    return ops.pad(value, ints(begin), ints(end), "constant", number(filling, value)).output(0)
 
 
 def _sliced(step: Step) -> Gradients:
@@ -167,14 +164,6 @@ def _rolled(step: Step) -> Gradients:
     return {0: back.output(0)}
 
 
-def _roll_refusal(node: ov.Node, _wanted: frozenset[int]) -> str | None:
-    return "computes its axes" if axes_of(node, 2) is None else None
-
-
-def _roll_first(node: ov.Node, _wanted: frozenset[int]) -> bool:
-    return -rank(node.input_value(0)) in (axes_of(node, 2) or [])
-
-
 def _tiled(step: Step) -> Gradients:
     repeats, own = constant_ints(step.node.input_value(1)), rank(step.x)
     if repeats is None or len(repeats) > own:
@@ -233,8 +222,7 @@ def _padding(step: Step) -> Gradients:
 def _uncropped(step: Step) -> Gradients:
     extra = rank(step.up) - rank(step.x)
     sides = [ops.concat([ints([0] * extra), ops.negative(step.node.input_value(i))], 0) for i in (1, 2)]
-    nothing = ops.constant(np.array(0), dtype=step.up.get_element_type())
-    return {0: ops.pad(step.up, *sides, "constant", nothing).output(0)}
+    return {0: ops.pad(step.up, *sides, "constant", number(0, step.up)).output(0)}
 
 
 def _pad_first(node: ov.Node, _wanted: frozenset[int]) -> bool:
@@ -259,7 +247,7 @@ RELOCATION_RULES = {
     "relocated": Rule(relocated, inputs=(0,)),
     "sliced": Rule(_sliced, inputs=(0,), first_axis=_slice_first),
     "gathered": Rule(_gathered, inputs=(0,), first_axis=_gather_first),
-    "rolled": Rule(_rolled, inputs=(0,), first_axis=_roll_first, refusal=_roll_refusal),
+    "rolled": Rule(_rolled, inputs=(0,), first_axis=names_first(2), refusal=without_constant_axes(2)),
     "tiled": Rule(_tiled, inputs=(0,), first_axis=_tile_first),
     "broadcast": Rule(_broadcast, inputs=(0,), first_axis=_broadcast_first),
     "padded": Rule(_padding, inputs=(0,), first_axis=_pad_first, refusal=_pad_refusal),

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
-from openvino import opset15
 
 from otx_xai.gradients.formulas import (
     Term,
@@ -23,6 +22,7 @@ from otx_xai.gradients.formulas import (
     shaped,
     sub,
     sum_over,
+    summed_at,
     typed,
     zeros,
 )
@@ -137,10 +137,7 @@ def _spread_to(step: Step, shares: list[tuple[ov.Output, ov.Output]]) -> ov.Outp
         places = height * width
     else:
         places = mul(*(ints([size]) if isinstance(size, int) else size for size in (height, width)))
-    start = zeros([*front, places], up)
-    axis = ints([len(target) - 2])
-    total = opset15.scatter_elements_update(start, where, updates, axis, reduction="sum", use_init_val=True)
-    return shaped(total.output(0), target)
+    return shaped(summed_at([*front, places], where, updates, len(target) - 2), target)
 
 
 def _moved(step: Step, columns: Side, rows: Side, corners: dict[tuple[int, int], Corner]) -> ov.Output:

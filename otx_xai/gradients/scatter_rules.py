@@ -7,7 +7,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from otx_xai.gradients.formulas import axes_of, spread, zeros
-from otx_xai.gradients.step import Gradients, Rule, Step, rank, sizes
+from otx_xai.gradients.step import Gradients, Rule, Step, always, rank, sizes
 from otx_xai.graph.surgery import transpose
 
 
@@ -77,13 +77,9 @@ def _slices(step: Step) -> Gradients:
     return found
 
 
-def _always(_node: ov.Node, _wanted: frozenset[int]) -> bool:
-    return True
-
-
 SCATTER_RULES = {
-    "scattered_rows": Rule(_rows, inputs=(0, 2), first_axis=_always, refusal=_refusal),
-    "scattered_elements": Rule(_elements, inputs=(0, 2), first_axis=_always, refusal=_refusal),
-    "scattered_slices": Rule(_slices, inputs=(0, 2), first_axis=_always, refusal=_refusal),
+    "scattered_rows": Rule(_rows, inputs=(0, 2), first_axis=always, refusal=_refusal),
+    "scattered_elements": Rule(_elements, inputs=(0, 2), first_axis=always, refusal=_refusal),
+    "scattered_slices": Rule(_slices, inputs=(0, 2), first_axis=always, refusal=_refusal),
 }
 """Rules of updates, by the names that the table of operations uses."""

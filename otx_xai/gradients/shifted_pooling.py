@@ -15,6 +15,7 @@ from openvino import opset13 as ops
 
 from otx_xai.gradients.convolution_rules import ends_of, geometry
 from otx_xai.gradients.formulas import add, choose, equal, number
+from otx_xai.gradients.relocation_rules import padded
 from otx_xai.gradients.step import Step, rank
 from otx_xai.graph.surgery import cut
 
@@ -61,7 +62,7 @@ def shifted_pooling(step: Step) -> ov.Output | None:
 def _first_largest(value: ov.Output, line: _Line) -> tuple[ov.Output, ov.Output]:
     """Return the largest number in each window, and the number of its first place there, of the same type."""
     axis = rank(value) + line.axis
-    wide = _padded(value, axis, line.begin, line.end, -np.inf)
+    wide = padded(value, axis, line.begin, line.end, -np.inf)
     looks = [cut(wide, axis, place * line.gap, (place * line.gap - line.reach) or None) for place in range(line.length)]
     # by a pooling, since OpenVINO fails to compile some chains of maxima and choices
     window = [line.length if i == line.axis else 1 for i in (-2, -1)]
@@ -79,14 +80,6 @@ def _sent_back(up: ov.Output, first: ov.Output, line: _Line) -> ov.Output:
     axis, total = rank(up) + line.axis, None
     for place in range(line.length):
         part = choose(equal(first, float(place)), up, number(0, up)) if line.length > 1 else up
-        part = _padded(part, axis, place * line.gap, line.reach - place * line.gap, 0)
+        part = padded(part, axis, place * line.gap, line.reach - place * line.gap, 0)
         total = part if total is None else add(total, part)
     return cut(total, axis, line.begin, -line.end or None)
-
-
-def _padded(value: ov.Output, axis: int, before: int, behind: int, filling: float) -> ov.Output:
-    if not before and not behind:
-        return value
-    sides = np.zeros((2, rank(value)), np.int64)
-    sides[:, axis] = before, behind
-    return ops.pad(value, *(ops.constant(side) for side in sides), "constant", number(filling, value)).output(0)

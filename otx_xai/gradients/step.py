@@ -72,6 +72,11 @@ def _leaves(_node: ov.Node, _wanted: frozenset[int]) -> bool:
     return False
 
 
+def always(_node: ov.Node, _wanted: frozenset[int]) -> bool:
+    """Keep the axis of seeds apart, whatever the operation is told."""
+    return True
+
+
 def _accepts(_node: ov.Node, _wanted: frozenset[int]) -> str | None:
     return None
 

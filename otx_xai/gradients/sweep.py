@@ -14,7 +14,7 @@ from otx_xai.gradients.rule_table import RULES
 from otx_xai.gradients.step import Front, Gradients, Rule, Size, Step, rank
 from otx_xai.graph.surgery import size_of
 from otx_xai.graph.traits import trait
-from otx_xai.graph.view import Port, dimensions, kind, port_of
+from otx_xai.graph.view import Port, computed_before, dimensions, kind, port_of
 
 _NO_RULE = Rule(lambda step: {})
 
@@ -39,7 +39,7 @@ def find_way(outputs: Iterable[ov.Output], wrt: Iterable[ov.Output]) -> Way:
     """
     asked = {port_of(tensor) for tensor in wrt}
     nodes, wanted = [], {}
-    for node in _forward(outputs):
+    for node in computed_before(outputs, inputs=_flows_into):
         flows = frozenset(
             i
             for i in _differentiable(node)
@@ -51,29 +51,16 @@ def find_way(outputs: Iterable[ov.Output], wrt: Iterable[ov.Output]) -> Way:
     return Way(tuple(nodes), wanted)
 
 
-def _forward(outputs: Iterable[ov.Output]) -> list[ov.Node]:
-    """Return all operations that gradients of ``outputs`` can meet, in the order of the forward pass."""
-    order: list[ov.Node] = []
-    seen: set[str] = set()
-    todo = [(output.get_node(), False) for output in outputs]
-    while todo:
-        node, is_done = todo.pop()
-        name = node.get_name()
-        if is_done:
-            order.append(node)
-        elif name not in seen:
-            seen.add(name)
-            todo.append((node, True))
-            todo.extend((node.input_value(i).get_node(), False) for i in _differentiable(node))
-    return order
-
-
 def _differentiable(node: ov.Node) -> list[int]:
     """Return the inputs of an operation that a gradient may flow into, as far as its kind and its types tell."""
     if trait(kind(node)).adjoint == "none" or not any(map(_is_real, node.outputs())):
         return []
     inputs = _rule(node).inputs
     return [i for i, value in enumerate(node.input_values()) if (inputs is None or i in inputs) and _is_real(value)]
+
+
+def _flows_into(node: ov.Node) -> list[ov.Output]:
+    return [node.input_value(i) for i in _differentiable(node)]
 
 
 def _is_real(output: ov.Output) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from otx_xai.errors import GraphError
 from otx_xai.graph.cuts import cut_of
-from otx_xai.graph.labels import Labels
+from otx_xai.graph.labels import Labels, is_map
 from otx_xai.graph.traits import BINARY, CUTS, MOVES, PICKS, RESHAPES, SCORE_PORTS, names_with
 from otx_xai.graph.view import Port, View, constant_ints, dimensions, kind, port_of
 
@@ -32,7 +32,7 @@ _SAMPLE = 4096
 def is_raw(view: View, labels: dict[Port, Labels], output: ov.Output) -> bool:
     """Whether a tensor is a map in front of all activations and moves of elements: a convolution with its bias."""
     own, node = labels.get(port_of(output), ()), output.get_node()
-    if len(own) != 4 or set(own) != {"N", "C", "H", "W"} or not output.get_element_type().is_real():
+    if not is_map(own) or not output.get_element_type().is_real():
         return False
     if kind(node) == "Multiply" and len(view.data_inputs(node)) > 1:
         return False

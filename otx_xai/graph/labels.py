@@ -77,3 +77,8 @@ Labels = tuple[Label, ...]
 
 ORDERED = (Tokens, Rows, Blocks)
 """Labels of axes along which places have an order that cutting or moving breaks."""
+
+
+def is_map(own: Labels) -> bool:
+    """Whether axes are batch, channels, height and width, in any order."""
+    return len(own) == 4 and set(own) == set("NCHW")

@@ -11,6 +11,7 @@ import openvino as ov
 from otx_xai.graph.class_heads import ClassHead, ClassHeads
 from otx_xai.graph.elements import order_of, shape_of
 from otx_xai.graph.head_search import HeadSearch, unreadable, with_bias
+from otx_xai.graph.labels import is_map
 from otx_xai.graph.traits import CONVOLUTIONS
 from otx_xai.graph.view import kind, port_of
 
@@ -60,6 +61,6 @@ def _named_output(search: HeadSearch, name: str) -> ov.Output:
     if kind(output.get_node()) in CONVOLUTIONS:
         output = with_bias(search.view, output.get_node())
     own = search.labels.get(port_of(output), ())
-    if len(own) != 4 or set(own) != {"N", "C", "H", "W"}:
+    if not is_map(own):
         raise unreadable(search, f"--target_layer {name!r} of shape {output.get_partial_shape()} is no map of places")
     return output

@@ -17,6 +17,7 @@ from otx_xai.graph.class_heads import ClassHeads
 from otx_xai.graph.elements import IntArray, Numbers, Way, way_back
 from otx_xai.graph.head_search import HeadSearch, unreadable
 from otx_xai.graph.head_tables import Tables, activation_of, heads_of, only_of
+from otx_xai.graph.labels import is_map
 from otx_xai.graph.traits import BINARY, SCORE_ACTIVATIONS
 from otx_xai.graph.view import kind, port_of
 
@@ -58,7 +59,7 @@ def from_raw_outputs(search: HeadSearch, num_classes: int | None) -> ClassHeads 
     numbers = Numbers(search.view, search.labels, way)
     whole, joined = _read_outputs(way, numbers, outputs)
     if whole and len(whole) == len(outputs) and _hold_boxes(way, numbers, whole, num_classes):
-        if any(set(search.labels.get(port_of(output), ())) == set("NCHW") for output in outputs):
+        if any(is_map(search.labels.get(port_of(output), ())) for output in outputs):
             raise unreadable(search, f"nothing tells boxes from classes among the {whole[0].size} channels of its maps")
         whole, joined = [], [[group] for group in whole]
     if joined:

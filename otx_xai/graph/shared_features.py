@@ -13,7 +13,7 @@ import openvino as ov
 
 from otx_xai.errors import GraphError
 from otx_xai.graph.class_heads import ClassHeads
-from otx_xai.graph.labels import Labels
+from otx_xai.graph.labels import Labels, is_map
 from otx_xai.graph.traits import LAYER_ACTIVATIONS, REGION_INPUTS, names_with
 from otx_xai.graph.view import Port, View, dimensions, kind, port_of
 
@@ -84,8 +84,7 @@ def shared_features(view: View, labels: dict[Port, Labels], class_heads: Callabl
 
 
 def _is_map(labels: dict[Port, Labels], node: ov.Node) -> bool:
-    own = labels.get(port_of(node.output(0)), ())
-    return len(own) == 4 and set(own) == {"N", "C", "H", "W"}
+    return is_map(labels.get(port_of(node.output(0)), ()))
 
 
 def _named(view: View, labels: dict[Port, Labels], name: str) -> ov.Output:

@@ -202,6 +202,11 @@ def size_of(output: ov.Output, axis: int) -> ov.Output:
     return ops.gather(shape, ops.constant(np.array([axis], dtype=np.int64)), ops.constant(0)).output(0)
 
 
+def as_type(output: ov.Output, element_type: ov.Type) -> ov.Output:
+    """Return a tensor in a type, itself where it has that."""
+    return output if output.get_element_type() == element_type else ops.convert(output, element_type).output(0)
+
+
 def reshape(output: ov.Output, sizes: Iterable[int | ov.Output]) -> ov.Output:
     """Reshape to ``sizes``: integers (one may be -1) and ``i64`` tensors of shape (1,)."""
     parts = list(sizes)

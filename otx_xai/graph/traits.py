@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 Axes = Literal[
@@ -107,58 +108,12 @@ class Trait:
     adjoint: str | None = None
 
 
-def _unary(
-    *,
-    zero: bool = False,
-    affine: Affine = None,
-    copy: bool = False,
-    activation: Literal["layer", "scores"] | None = None,
-    decodes: bool = False,
-    passes: bool = False,
-    rounds: bool = False,
-    weighs: bool = False,
-    adjoint: str | None = None,
-) -> Trait:
-    return Trait(
-        "same",
-        "each",
-        "kept",
-        keeps_zero=zero,
-        affine=affine,
-        is_copy=copy,
-        activation=activation,
-        decodes=decodes,
-        passes=passes,
-        rounds=rounds,
-        weighs=weighs,
-        adjoint=adjoint,
-    )
+_unary = partial(Trait, "same", "each", "kept")
+_binary = partial(Trait, "broadcast", "operands", "combined")
 
 
-def _binary(
-    adjoint: str,
-    *,
-    zero: bool = False,
-    affine: Affine = None,
-    passes: bool = False,
-    rounds: bool = False,
-    weighs: bool = False,
-) -> Trait:
-    return Trait(
-        "broadcast",
-        "operands",
-        "combined",
-        keeps_zero=zero,
-        affine=affine,
-        passes=passes,
-        rounds=rounds,
-        weighs=weighs,
-        adjoint=adjoint,
-    )
-
-
-def _normalisation(adjoint: str, places: Places = "axes", *, zero: bool = False, affine: Affine = None) -> Trait:
-    return Trait("normalise", places, keeps_zero=zero, affine=affine, adjoint=adjoint)
+def _normalisation(adjoint: str, places: Places = "axes", *, keeps_zero: bool = False, affine: Affine = None) -> Trait:
+    return Trait("normalise", places, keeps_zero=keeps_zero, affine=affine, adjoint=adjoint)
 
 
 def _softmax(adjoint: str) -> Trait:
@@ -221,56 +176,56 @@ TRAITS: Mapping[str, Trait] = {
     "SpaceToDepth": _image(Window("block"), "depth"),
     "DepthToSpace": _image(Window("block"), "depth"),
     # --- one operand, element by element
-    "Convert": _unary(zero=True, affine="jointly", copy=True, decodes=True, passes=True, adjoint="convert"),
-    "ConvertLike": _unary(zero=True, affine="jointly", copy=True, decodes=True, adjoint="convert"),
-    "FakeConvert": _unary(zero=True, affine="jointly", copy=True, adjoint="pass"),
-    "FakeQuantize": _unary(affine="jointly", copy=True, decodes=True, passes=True, adjoint="quantised"),
+    "Convert": _unary(keeps_zero=True, affine="jointly", is_copy=True, decodes=True, passes=True, adjoint="convert"),
+    "ConvertLike": _unary(keeps_zero=True, affine="jointly", is_copy=True, decodes=True, adjoint="convert"),
+    "FakeConvert": _unary(keeps_zero=True, affine="jointly", is_copy=True, adjoint="pass"),
+    "FakeQuantize": _unary(affine="jointly", is_copy=True, decodes=True, passes=True, adjoint="quantised"),
     "Clamp": _unary(activation="layer", decodes=True, passes=True, weighs=True, adjoint="clamp"),
-    "Relu": _unary(zero=True, activation="layer", passes=True, adjoint="relu"),
-    "PRelu": _unary(zero=True, activation="layer", adjoint="prelu"),
-    "Elu": _unary(zero=True, activation="layer", adjoint="elu"),
-    "Selu": _unary(zero=True, activation="layer", adjoint="selu"),
-    "Gelu": _unary(zero=True, activation="layer", adjoint="gelu"),
-    "Swish": _unary(zero=True, activation="layer", adjoint="swish"),
-    "HSwish": _unary(zero=True, activation="layer", adjoint="hswish"),
-    "Mish": _unary(zero=True, activation="layer", adjoint="mish"),
+    "Relu": _unary(keeps_zero=True, activation="layer", passes=True, adjoint="relu"),
+    "PRelu": _unary(keeps_zero=True, activation="layer", adjoint="prelu"),
+    "Elu": _unary(keeps_zero=True, activation="layer", adjoint="elu"),
+    "Selu": _unary(keeps_zero=True, activation="layer", adjoint="selu"),
+    "Gelu": _unary(keeps_zero=True, activation="layer", adjoint="gelu"),
+    "Swish": _unary(keeps_zero=True, activation="layer", adjoint="swish"),
+    "HSwish": _unary(keeps_zero=True, activation="layer", adjoint="hswish"),
+    "Mish": _unary(keeps_zero=True, activation="layer", adjoint="mish"),
     "SoftPlus": _unary(activation="layer", adjoint="softplus"),
     "Sigmoid": _unary(activation="scores", decodes=True, passes=True, adjoint="sigmoid"),
     "HSigmoid": _unary(activation="scores", decodes=True, adjoint="hsigmoid"),
     "HardSigmoid": _unary(activation="scores", decodes=True, adjoint="hard_sigmoid"),
-    "Tanh": _unary(zero=True, adjoint="tanh"),
-    "SoftSign": _unary(zero=True, adjoint="soft_sign"),
-    "Erf": _unary(zero=True, adjoint="erf"),
+    "Tanh": _unary(keeps_zero=True, adjoint="tanh"),
+    "SoftSign": _unary(keeps_zero=True, adjoint="soft_sign"),
+    "Erf": _unary(keeps_zero=True, adjoint="erf"),
     "Exp": _unary(decodes=True, passes=True, adjoint="exp"),
     "Log": _unary(decodes=True, adjoint="log"),
-    "Sqrt": _unary(zero=True, decodes=True, passes=True, weighs=True, adjoint="sqrt"),
-    "Abs": _unary(zero=True, adjoint="abs"),
-    "Negative": _unary(zero=True, affine="jointly", adjoint="negative"),
-    "Floor": _unary(zero=True, rounds=True, adjoint="none"),
-    "Ceiling": _unary(zero=True, rounds=True, adjoint="none"),
-    "Round": _unary(zero=True, rounds=True, adjoint="none"),
-    "Sign": _unary(zero=True, adjoint="none"),
-    "Sin": _unary(zero=True, adjoint="sin"),
+    "Sqrt": _unary(keeps_zero=True, decodes=True, passes=True, weighs=True, adjoint="sqrt"),
+    "Abs": _unary(keeps_zero=True, adjoint="abs"),
+    "Negative": _unary(keeps_zero=True, affine="jointly", adjoint="negative"),
+    "Floor": _unary(keeps_zero=True, rounds=True, adjoint="none"),
+    "Ceiling": _unary(keeps_zero=True, rounds=True, adjoint="none"),
+    "Round": _unary(keeps_zero=True, rounds=True, adjoint="none"),
+    "Sign": _unary(keeps_zero=True, adjoint="none"),
+    "Sin": _unary(keeps_zero=True, adjoint="sin"),
     "Cos": _unary(adjoint="cos"),
     "LogicalNot": _unary(adjoint="none"),
     # --- several operands, element by element
-    "Add": _binary("add", affine="jointly", passes=True),
-    "Subtract": _binary("subtract", affine="jointly", passes=True),
-    "Multiply": _binary("multiply", zero=True, affine="one", passes=True, weighs=True),
-    "Divide": _binary("divide", passes=True),
-    "Power": _binary("power", passes=True, weighs=True),
-    "Maximum": _binary("maximum", passes=True),
-    "Minimum": _binary("minimum", passes=True),
-    "SquaredDifference": _binary("squared_difference"),
-    "Mod": _binary("modulo", rounds=True),
-    "FloorMod": _binary("modulo", rounds=True),
+    "Add": _binary(adjoint="add", affine="jointly", passes=True),
+    "Subtract": _binary(adjoint="subtract", affine="jointly", passes=True),
+    "Multiply": _binary(adjoint="multiply", keeps_zero=True, affine="one", passes=True, weighs=True),
+    "Divide": _binary(adjoint="divide", passes=True),
+    "Power": _binary(adjoint="power", passes=True, weighs=True),
+    "Maximum": _binary(adjoint="maximum", passes=True),
+    "Minimum": _binary(adjoint="minimum", passes=True),
+    "SquaredDifference": _binary(adjoint="squared_difference"),
+    "Mod": _binary(adjoint="modulo", rounds=True),
+    "FloorMod": _binary(adjoint="modulo", rounds=True),
     "Select": Trait(elements="combined", weighs=True, adjoint="select"),
     # --- along axes
-    "MVN": _normalisation("mvn", zero=True),
-    "NormalizeL2": _normalisation("unit", zero=True),
-    "LRN": _normalisation("local", zero=True),
+    "MVN": _normalisation("mvn", keeps_zero=True),
+    "NormalizeL2": _normalisation("unit", keeps_zero=True),
+    "LRN": _normalisation("local", keeps_zero=True),
     "GroupNormalization": _normalisation("group_norm", "mixed"),
-    "RMS": _normalisation("root_mean_square", "mixed", zero=True),
+    "RMS": _normalisation("root_mean_square", "mixed", keeps_zero=True),
     "BatchNormInference": _normalisation("batch_norm", "each", affine="one"),
     "Softmax": _softmax("softmax"),
     "LogSoftmax": _softmax("log_softmax"),

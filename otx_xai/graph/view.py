@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from functools import cached_property
 from math import prod
 
@@ -75,7 +75,11 @@ def constant_ints(output: ov.Output) -> list[int] | None:
     return None if value is None else [int(number) for number in value.reshape(-1)]
 
 
-def computed_before(ends: Iterable[ov.Output], old: Set[str] = frozenset()) -> list[ov.Node]:
+def computed_before(
+    ends: Iterable[ov.Output],
+    old: Set[str] = frozenset(),
+    inputs: Callable[[ov.Node], Iterable[ov.Output]] = ov.Node.input_values,
+) -> list[ov.Node]:
     """Return the operations that some tensors are computed by, their own included, in the order of computation.
 
     Args:
@@ -91,7 +95,7 @@ def computed_before(ends: Iterable[ov.Output], old: Set[str] = frozenset()) -> l
         elif node.get_name() not in seen:
             seen.add(node.get_name())
             todo.append((node, True))
-            todo.extend((value.get_node(), False) for value in node.input_values())
+            todo.extend((value.get_node(), False) for value in inputs(node))
     return order
 
 

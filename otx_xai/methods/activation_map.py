@@ -11,7 +11,7 @@ from openvino import opset13 as ops
 from otx_xai.errors import GraphError
 from otx_xai.graph.features import Anatomy, Features, before_normalisation
 from otx_xai.graph.shared_features import averaged_features
-from otx_xai.graph.surgery import Twin, add_outputs, forbid_dynamic_quantisation, transpose
+from otx_xai.graph.surgery import Twin, add_outputs, as_type, forbid_dynamic_quantisation, transpose
 from otx_xai.graph.view import port_of
 from otx_xai.methods.class_branch import ClassMaps, fit_of_classifier, insert_class_branch, only_layer
 from otx_xai.methods.heads import Site
@@ -72,9 +72,7 @@ def _insert_into_detector(model: Model, order: Order) -> ov.Model:
     features = _averaged(model, order.target_layers)
     main = Twin(structure.view)
     known = {node.get_name() for node in main.model.get_ordered_ops()}
-    value = main.output(features)
-    if value.get_element_type() != ov.Type.f32:
-        value = ops.convert(value, "f32").output(0)
+    value = as_type(main.output(features), ov.Type.f32)
     own = structure.axes[port_of(features)]
     value = transpose(value, [own.index(axis) for axis in "NHWC"])
     maps = ops.reduce_mean(value, ops.constant(np.array([3], np.int64)), keep_dims=False).output(0)

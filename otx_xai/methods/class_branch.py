@@ -13,7 +13,7 @@ from openvino import opset13 as ops
 from otx_xai.errors import ConfigError, GraphError
 from otx_xai.graph.features import Anatomy, Features, at_layer, prefix_picks, target_layers
 from otx_xai.graph.logits import Activation, Logits
-from otx_xai.graph.surgery import Twin, add_outputs, forbid_dynamic_quantisation, reshape, size_of
+from otx_xai.graph.surgery import Twin, add_outputs, as_type, forbid_dynamic_quantisation, reshape, size_of
 from otx_xai.graph.view import dimensions, port_of
 from otx_xai.methods.heads import Site
 from otx_xai.methods.places import grid_sizes, rows_of_places
@@ -208,7 +208,5 @@ def _feature_vector(site: Site, picks: Any) -> ov.Output:
 
 
 def _scores(main: Twin, logits: Logits, activation: Activation) -> ov.Output:
-    values = reshape(main.output(logits.port), (-1, logits.num_classes))
-    if values.get_element_type() != ov.Type.f32:
-        values = ops.convert(values, "f32").output(0)
+    values = as_type(reshape(main.output(logits.port), (-1, logits.num_classes)), ov.Type.f32)
     return (ops.sigmoid(values) if activation == "sigmoid" else ops.softmax(values, 1)).output(0)

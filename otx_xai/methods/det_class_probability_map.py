@@ -16,7 +16,16 @@ from openvino import opset13 as ops
 
 from otx_xai.errors import GraphError
 from otx_xai.graph.class_heads import ClassHead, ClassHeads, Objectness
-from otx_xai.graph.surgery import Twin, add_outputs, cut, forbid_dynamic_quantisation, reshape, size_of, transpose
+from otx_xai.graph.surgery import (
+    Twin,
+    add_outputs,
+    as_type,
+    cut,
+    forbid_dynamic_quantisation,
+    reshape,
+    size_of,
+    transpose,
+)
 from otx_xai.graph.view import dimensions
 from otx_xai.methods.scaling import scale_maps
 from otx_xai.methods.spec import BOX_FINDERS, Branch, Fit, MethodSpec, Order
@@ -101,9 +110,7 @@ def _by_anchor(
     channels: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
 ) -> ov.Output:
     """Return the channels of a head arranged by anchor and class, ``float32`` ``(N, A, L, h, w)``."""
-    value = transpose(main.output(output), order)
-    if value.get_element_type() != ov.Type.f32:
-        value = ops.convert(value, "f32").output(0)
+    value = as_type(transpose(main.output(output), order), ov.Type.f32)
     anchors, count = channels.shape
     dims = dimensions(value) or [None] * 4
     flat = channels.reshape(-1)

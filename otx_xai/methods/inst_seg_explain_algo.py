@@ -16,14 +16,13 @@ from openvino import opset13 as ops
 from otx_xai.errors import ConfigError, GraphError, TargetError
 from otx_xai.graph.input_layout import image_input
 from otx_xai.graph.output_names import describe_outputs
-from otx_xai.graph.surgery import Twin, add_outputs, cut, reshape, size_of
+from otx_xai.graph.surgery import Twin, add_outputs, as_type, cut, reshape, size_of
 from otx_xai.graph.view import View, dimensions
 from otx_xai.methods.mask_maps import (
     Canvas,
     Instances,
     Length,
     as_tensor,
-    as_type,
     class_weights,
     integers,
     mean_masks,

@@ -16,6 +16,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from otx_xai.errors import ConfigError
+from otx_xai.gradients.formulas import typed
 from otx_xai.graph.features import Features
 from otx_xai.graph.surgery import cut, reshape
 from otx_xai.methods.class_gradients import Slope
@@ -58,7 +59,7 @@ def _versions(steps: int, empty: FloatArray) -> Versions:
     def change(image: ov.Output, row: ov.Output, _: Sequence[ov.Output]) -> tuple[ov.Output, ov.Output]:
         part, weight = (reshape(cut(row, 1, i, i + 1), (1,)) for i in range(2))
         start = _constant(empty, image)
-        part, weight = (_as(value, image) for value in (part, weight))
+        part, weight = (typed(value, image) for value in (part, weight))
         version = ops.add(start, ops.multiply(part, ops.subtract(image, start)))
         return version.output(0), weight
 
@@ -66,12 +67,7 @@ def _versions(steps: int, empty: FloatArray) -> Versions:
 
 
 def _constant(values: FloatArray, like: ov.Output) -> ov.Output:
-    return _as(ops.constant(values).output(0), like)
-
-
-def _as(value: ov.Output, like: ov.Output) -> ov.Output:
-    same = value.get_element_type() == like.get_element_type()
-    return value if same else ops.convert(value, like.get_element_type()).output(0)
+    return typed(ops.constant(values).output(0), like)
 
 
 def _empty(model: Model, pixels: Features) -> FloatArray:

@@ -16,7 +16,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from otx_xai.graph.surgery import cut, reshape, size_of
+from otx_xai.graph.surgery import as_type, cut, reshape, size_of
 from otx_xai.graph.view import dimensions
 
 MEMORY_LIMIT = 10 * 2**20
@@ -230,8 +230,3 @@ def _number(value: float) -> ov.Output:
 def squeezed(output: ov.Output, axis: int) -> ov.Output:
     """Return a tensor without an axis of length 1."""
     return ops.squeeze(output, integers(axis)).output(0)
-
-
-def as_type(output: ov.Output, element_type: ov.Type) -> ov.Output:
-    """Return a tensor in a type, itself where it has that."""
-    return output if output.get_element_type() == element_type else ops.convert(output, element_type).output(0)
