@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from pathlib import Path
 
 import classifiers
@@ -27,6 +28,16 @@ def write_photos(folder: Path, count: int, broken: tuple[int, ...] = ()) -> Path
         picture = classifiers.coloured_image((40, 52), colour, (0.2 + i % 7 / 10, 0.2 + i % 5 / 7))
         assert cv2.imwrite(str(path), picture[..., ::-1])
     return folder
+
+
+def waiting(marker: Path, seconds: float) -> int:
+    """Return the number of the process that has written it into a file, and waits to be killed."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if marker.exists() and marker.read_text().endswith("\n"):
+            return int(marker.read_text())
+        time.sleep(0.05)
+    raise AssertionError("nobody came to the point")
 
 
 def left_by(work_dir: Path) -> dict[str, bytes]:

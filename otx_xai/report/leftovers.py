@@ -68,6 +68,9 @@ def remove_leftovers(journal: Path, depot: Depot) -> int:
 
     Returns:
         The number of files removed.
+
+    Raises:
+        OutputError: the lists cannot be read, or their file not be removed.
     """
     path = journal.parent / EARLIER
     if not path.exists():
@@ -85,16 +88,28 @@ def remove_leftovers(journal: Path, depot: Depot) -> int:
                     "%s is of an earlier run, and cannot be removed: %s.", depot.place / file, error.strerror
                 )
     if not failed:
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(unwritable_text(path, error)) from error
     return removed
 
 
 def _objects(path: Path) -> Iterator[Any]:
-    """Yield what is on the whole lines of a file of JSON lines; nothing where there is no file."""
-    with suppress(FileNotFoundError), open(path, "rb") as file:
-        for line in file:
-            with suppress(ValueError):
-                yield parse_json(line)
+    """Yield what is on the whole lines of a file of JSON lines; nothing where there is no file.
+
+    Raises:
+        OutputError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            for line in file:
+                with suppress(ValueError):
+                    yield parse_json(line)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"{path} cannot be read: {error.strerror}. Check its mode, and the disk.") from error
 
 
 def _listed(entry: Mapping[str, Any]) -> Any:

@@ -22,7 +22,7 @@ from otx_xai.report.files import write_lines
 from otx_xai.report.journal import as_line
 from otx_xai.report.manifest import Manifest
 from otx_xai.shards.merging import Counted, refuse_missing
-from otx_xai.shards.parts import part_folder
+from otx_xai.shards.parts import clear_torn_parts, part_folder
 from otx_xai.shards.shard_plan import SHARDS, ShardPlan, read_plan
 from otx_xai.storage import Place, Url
 from otx_xai.storage.objects import fetch_file, objects_in
@@ -73,6 +73,7 @@ def merge_evidence(plan: ShardPlan, folder: Path) -> ExplainRun:
     """
     start = time.monotonic()
     counts = {name: _merge_pass(plan, folder / name, name, told) for name, told in plan.arguments[PASSES].items()}
+    clear_torn_parts(plan)
     if isinstance(plan.work_dir, Path):
         shutil.rmtree(plan.work_dir / SHARDS, ignore_errors=True)  # of processes that died when all was done
     logger.info("Merged the evidence of %s.", counted(plan.shards, "shard"))

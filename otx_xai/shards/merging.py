@@ -19,7 +19,7 @@ from otx_xai.report.journal import as_line
 from otx_xai.report.leftovers import remove_leftovers, set_journal_aside
 from otx_xai.report.manifest import Manifest, write_config
 from otx_xai.report.stored_journal import StoredJournal
-from otx_xai.shards.parts import Part, missing_parts, read_part
+from otx_xai.shards.parts import Part, clear_torn_parts, missing_parts, read_part
 from otx_xai.shards.shard_plan import PLAN, SHARDS, ShardPlan, read_plan
 from otx_xai.storage import Place, Url
 from otx_xai.storage.objects import objects_below, remove_objects
@@ -60,6 +60,7 @@ def merge_parts(work_dir: Place, wait: float = 0) -> ExplainRun:
             _write_journal(work_dir / JOURNAL, FolderDepot(work_dir), plan, counts)
             shutil.rmtree(work_dir / SHARDS, ignore_errors=True)  # of processes that died when all was done
         counts.conclude(Manifest.again(work_dir, plan.told, plan.images))
+        clear_torn_parts(plan)
     logger.info("Merged %s.", counted(plan.shards, "shard"))
     return ExplainRun(
         work_dir,

@@ -12,6 +12,7 @@ from typing import Any
 from otx_xai.errors import OutputError
 from otx_xai.report import Line, write_atomic
 from otx_xai.report.journal import as_line
+from otx_xai.report.staging import clear_torn
 from otx_xai.shards.shard_plan import ShardPlan
 from otx_xai.storage import Place, Url, read_bytes
 from otx_xai.storage.json_text import parse_json
@@ -114,6 +115,15 @@ def missing_parts(plan: ShardPlan) -> list[int]:
             for number, there in zip(numbers, pool.map(partial(has_part, plan), numbers), strict=True)
             if not there
         ]
+
+
+def clear_torn_parts(plan: ShardPlan) -> None:
+    """Remove what processes were writing that were killed; all parts are there, so that nobody writes any more."""
+    if isinstance(plan.work_dir, Url):  # an object is there as a whole or not at all
+        return
+    parts = plan.work_dir / PARTS
+    for folder in (plan.work_dir, parts, *(path for path in parts.iterdir() if path.is_dir())):
+        clear_torn(folder)
 
 
 def read_part(plan: ShardPlan, number: int, name: str = "") -> Part:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 
@@ -24,6 +23,7 @@ def opener(told: dict[str, Any], settings: Any, cores: int) -> Any:
     from otx_xai.explain import run_sources
     from otx_xai.report import Journal
     from otx_xai.shards import shard_plan, shard_run
+    from otx_xai.storage import is_url
 
     def pause() -> None:
         try:
@@ -56,7 +56,7 @@ def opener(told: dict[str, Any], settings: Any, cores: int) -> Any:
 
     run_sources.read_for_network = reading
     places: dict[str, tuple[Any, str, bool]] = {
-        "plan": (shard_plan, "write_lines", True),
+        "plan": (shard_plan, "write_object" if is_url(settings.work_dir) else "write_lines", True),
         "mid": (Journal, "append", False),
         "before": (shard_run, "write_part", True),
         "after": (shard_run, "write_part", False),
@@ -74,12 +74,13 @@ def main() -> int:
     from otx_xai.errors import OtxXaiError
     from otx_xai.records import RayOptions
     from otx_xai.settings import ExplainSettings
+    from otx_xai.storage import place_of
 
     told = json.loads(sys.argv[1])
     logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stderr)
     settings = ExplainSettings(**told["settings"], ray=RayOptions(**told["ray"]))
     try:
-        done = explain_on_ray(settings, Path(told["settings"]["work_dir"]), partial(opener, told))
+        done = explain_on_ray(settings, place_of(told["settings"]["work_dir"]), partial(opener, told))
     except OtxXaiError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return error.exit_code

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from typing import Any
 import classifiers
 import openvino as ov
 import pytest
-from shard_runs import LABELS, differing, left_by, write_photos
+from shard_runs import LABELS, differing, left_by, waiting, write_photos
 
 from otx_xai import Engine
 from otx_xai.storage import Url, read_bytes, write_whole
@@ -25,6 +27,9 @@ from s3_server import s3_server
 pytestmark = [pytest.mark.usefixtures("ctrl_c"), pytest.mark.filterwarnings("default")]
 
 COUNT = 11
+
+KILLS = [("actor", "mid"), ("all", "before")]
+MORE_KILLS = [("actor", "after"), ("all", "plan")]
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +68,47 @@ def _bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+def _fetched(url: str, folder: Path) -> Path:
+    for name in objects_below(Url(url)):
+        write_whole(folder / name, read_bytes(Url(url) / name))
+    return folder
+
+
+def _explained(folder: Path, told: str) -> dict[str, bytes]:
+    """Return what a run of explaining has left, but for its settings, which name its folder."""
+    left = left_by(folder)
+    assert told.encode() in left.pop("config.yaml")
+    return left
+
+
+@pytest.mark.usefixtures("_bucket")
+@pytest.mark.parametrize(("what", "when"), KILLS + (MORE_KILLS if os.environ.get("OTX_XAI_RAY") == "all" else []))
+def test_what_is_killed_is_made_good_in_a_store(local: Path, tmp_path: Path, what: str, when: str) -> None:
+    """A process is killed, or the whole cluster: leases, plan, segments and parts in the store are taken up."""
+    url = f"s3://bucket/{what}_{when}"
+    settings = {"checkpoint": str(local / "colours.xml"), "data_root": str(local / "photos"), "labels": LABELS}
+    settings |= {"work_dir": url, "shard_size": 4, "dump": True}
+    ray = {"address": "local", "actors": 2, "cpus": 0.5}
+    told = {"settings": settings, "ray": ray, "marker": str(tmp_path / "marker"), "point": when}
+    command = [sys.executable, str(Path(__file__).with_name("drive.py")), json.dumps(told)]
+    with (tmp_path / "log").open("wb") as log:
+        driver = subprocess.Popen(command, stdout=log, stderr=log)
+        pid = waiting(tmp_path / "marker", 60)
+        if what == "actor":
+            os.kill(pid, signal.SIGKILL)
+        else:  # the cluster ends with the process that has started it
+            driver.kill()
+            driver.wait()
+            driver = subprocess.Popen(command, stdout=log, stderr=log)
+        code = driver.wait(120)
+    said = (tmp_path / "log").read_text()
+    assert code == 7, said
+    assert "Traceback" not in said, said
+    left = _explained(_fetched(url, tmp_path / "left"), url)
+    assert not [name for name in left if name.startswith((".journal", "shards/"))]
+    assert not differing(left, _explained(local / "out", str(local)))
+
+
 @pytest.mark.usefixtures("_bucket")
 @pytest.mark.parametrize("verb", ["explain", "audit"])
 def test_results_are_those_of_one_process(local: Path, tmp_path: Path, verb: str) -> None:
@@ -84,13 +130,9 @@ def test_results_are_those_of_one_process(local: Path, tmp_path: Path, verb: str
     assert ended.returncode == 7, ended.stderr
     assert "Traceback" not in ended.stderr, ended.stderr
     assert "hush" not in ended.stdout + ended.stderr
-    folder = tmp_path / "left"
-    for name in objects_below(Url(url)):
-        write_whole(folder / name, read_bytes(Url(url) / name))
+    folder = _fetched(url, tmp_path / "left")
     if verb == "explain":
-        left, alone = left_by(folder), left_by(local / "out")
-        assert b"s3://bucket/explain" in left.pop("config.yaml")
-        alone.pop("config.yaml")
+        left, alone = _explained(folder, url), _explained(local / "out", str(local))
     else:  # rows of the page link to photos beside it; evidence stays in parts
         left, alone = (
             {

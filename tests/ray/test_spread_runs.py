@@ -16,7 +16,7 @@ import classifiers
 import openvino as ov
 import psutil
 import pytest
-from shard_runs import LABELS, differing, left_by, write_photos
+from shard_runs import LABELS, differing, left_by, waiting, write_photos
 
 from otx_xai import Engine
 from otx_xai.cli import main
@@ -135,16 +135,6 @@ def ended(process: subprocess.Popen[str], code: int) -> str:
     return out
 
 
-def waiting(marker: Path) -> int:
-    """Wait until a process waits to be killed, and return its number."""
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        if marker.exists() and marker.read_text().endswith("\n"):
-            return int(marker.read_text())
-        time.sleep(0.05)
-    raise AssertionError("nobody came to the point")
-
-
 def test_an_undisturbed_run_is_that_of_one_process(
     drive: Any, model: Path, photos: Path, single: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,7 +176,7 @@ def test_what_is_killed_costs_nothing_but_time(
     machines: Machines, drive: Any, single: dict[str, bytes], tmp_path: Path, what: str, when: str
 ) -> None:
     driver = drive(point=when)
-    pid = waiting(tmp_path / "marker")
+    pid = waiting(tmp_path / "marker", SECONDS)
     if what == "actor":
         os.kill(pid, signal.SIGKILL)
     elif what == "node":

@@ -84,6 +84,7 @@ class Matrix:
         points = job.points(again, more=less)
         trial = disturbed(job, expected, before=full, more=less)
         yield self._tally(Row("SIGKILL", "over other settings"), trial, kills(points))
+        yield self._tally(Row("EIO", "over other settings"), trial, errors(points, errno.EIO))
 
     def _meddled(self, job: Job, points: Sequence[Point], expected: dict[str, bytes]) -> Iterator[Row]:
         stopped = job.folder()

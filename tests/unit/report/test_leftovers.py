@@ -116,6 +116,25 @@ def test_what_cannot_be_removed_is_told_and_tried_again(
     assert not (tmp_path / EARLIER).exists()
 
 
+def test_a_list_that_cannot_be_removed_or_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_journal_aside(journal(tmp_path, ["saliency_map/1.png"]))
+    path, unlink = journal(tmp_path), os.unlink
+
+    def refused(target: Path) -> None:
+        if target.name == EARLIER:
+            raise OSError(errno.EIO, "Input/output error")
+        unlink(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refused)
+        with pytest.raises(OutputError, match=r"\.earlier\.jsonl' cannot be written: Input/output error"):
+            remove(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OutputError, match=r"predictions\.jsonl cannot be read: Is a directory"):
+        set_journal_aside(path)
+
+
 def test_a_folder_that_takes_no_list(tmp_path: Path) -> None:
     (tmp_path / EARLIER).mkdir()
     set_aside(tmp_path, [{"files": []}])

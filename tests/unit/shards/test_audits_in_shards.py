@@ -161,11 +161,14 @@ def test_a_merge_that_dies_is_begun_again(
         patch.setattr(evidence_merging.Counted, "conclude", _die)
         with pytest.raises(KeyboardInterrupt):
             audit(desk, tmp_path)
-    (tmp_path / "audit/.0123456789abcdef.tmp").touch()  # a killed audit was writing its audit.yaml
+    torn = [tmp_path / f"audit/{folder}/.0123456789abcdef.tmp" for folder in (".", "parts", "parts/00001")]
+    for file in torn:  # killed processes were writing them
+        file.touch()
     audit(desk, tmp_path)
     assert not differing(left_by(tmp_path / "audit"), single)
     assert (tmp_path / "audit.yaml").is_file()
     assert not (tmp_path / "audit/audit.yaml").exists()
+    assert not [file for file in torn if file.exists()]
 
 
 def _die(*_: object) -> None:

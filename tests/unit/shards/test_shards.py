@@ -205,6 +205,17 @@ def test_the_same_shard_twice_at_once_is_refused_and_others_are_not(model: Path,
         assert explain(model, photos, tmp_path, "3/3").explained
 
 
+def test_files_that_killed_processes_were_writing_go_with_the_merge(model: Path, photos: Path, tmp_path: Path) -> None:
+    explain_all(model, photos, tmp_path, 2, dump=False)
+    torn = [tmp_path / folder / f".{number:016x}.tmp" for number, folder in enumerate((".", "parts"))]
+    for file in torn:
+        file.write_bytes(b"torn")
+    (tmp_path / "notes.tmp").write_text("of the user")
+    assert Engine(work_dir=tmp_path).merge().failures
+    assert not [file for file in torn if file.exists()]
+    assert (tmp_path / "notes.tmp").exists()
+
+
 def test_missing_parts_are_named(model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in (2, 6):
         explain(model, photos, tmp_path, f"{number}/7")
