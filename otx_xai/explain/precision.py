@@ -102,7 +102,7 @@ class Measured:
         )
 
 
-class Comparison:
+class PrecisionComparison:
     """Gathers what a model explains in two precisions, image by image.
 
     Args:
@@ -162,7 +162,7 @@ def measure(
     Returns:
         What is taken. Images that fail in float32 count for nothing: the run tells of them.
     """
-    comparison = Comparison(fewer)
+    comparison = PrecisionComparison(fewer)
     views = _Views(plan, images[: tried_images(plan)], loader)
     for number in range(_ROUNDS if plan.black_box is None else 1):
         began = time.perf_counter()
@@ -186,7 +186,7 @@ class PrecisionTrial:
     def __init__(self, told: Precision, device: str) -> None:
         self._told, self._device = told, device
         self._lock = Lock()
-        self._comparisons: dict[Hashable, Comparison] = {}
+        self._comparisons: dict[Hashable, PrecisionComparison] = {}
         self._taken: dict[Hashable, Precision] = {}
 
     def explained(
@@ -225,7 +225,7 @@ class PrecisionTrial:
             fast = []
         seconds = between - began, time.perf_counter() - between
         with self._lock:
-            comparison = self._comparisons.setdefault(key, Comparison(fewer))
+            comparison = self._comparisons.setdefault(key, PrecisionComparison(fewer))
             comparison.took(*seconds)
             for number, one in enumerate(exact):
                 comparison.add(choice(one), fast[number] if fast else None)

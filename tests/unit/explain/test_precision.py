@@ -9,7 +9,7 @@ import pytest
 from otx_xai import Explainer
 from otx_xai.errors import ConfigError, ImageError
 from otx_xai.explain import precision
-from otx_xai.explain.precision import Comparison, PrecisionTrial, correlation
+from otx_xai.explain.precision import PrecisionComparison, PrecisionTrial, correlation
 from otx_xai.explain.targets import Choice, Wanted
 from otx_xai.openvino_core import core, precision_hint, precisions
 from otx_xai.records import FloatArray, Precision, Prediction
@@ -77,7 +77,7 @@ def test_correlation_is_that_of_numpy() -> None:
 
 
 def concluded(*pairs: tuple[Choice, Choice | None], speed_up: float = 2.0) -> precision.Measured:
-    comparison = Comparison(Precision.BF16)
+    comparison = PrecisionComparison(Precision.BF16)
     for exact, fast in pairs:
         comparison.add(exact, fast)
     comparison.took(speed_up, 1.0)
