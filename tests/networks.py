@@ -287,5 +287,11 @@ NETWORKS: dict[str, Network] = {
         ),
         lambda model, images: reference.recipro_cam_on_tokens(model, model.blocks[-1], images, (2, 3)),
     ),
+    "mixer": Network(
+        lambda: timm.models.mlp_mixer.MlpMixer(
+            img_size=(64, 96), patch_size=16, num_blocks=2, embed_dim=24, num_classes=CLASSES
+        ),
+        lambda model, images: reference.recipro_cam_on_tokens(model, model.norm, images, (4, 6)),
+    ),
     "separate_qkv": Network(SeparateAttention, _vit("block", "norms.0", (4, 6))),
 }

@@ -183,14 +183,20 @@ def _matmul(view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels | N
     rank = len(dimensions(node.output(0)) or ())
     own_first, own_second = labels.get(port_of(first), ()), labels.get(port_of(second), ())
     if view.is_data(first) and not view.is_data(second):
-        if attributes["transpose_a"] or len(own_first) != rank:
-            return None
-        return (*own_first[:-1], "C")
+        return _linear(own_first, swapped=attributes["transpose_a"]) if len(own_first) == rank else None
     if not view.is_data(first) or len(own_first) < 2 or len(own_second) < 2 or len(own_first) != rank:
         return None
     rows = own_first[-1 if attributes["transpose_a"] else -2]
     columns = own_second[-2 if attributes["transpose_b"] else -1]
     return (*own_first[:-2], rows, columns)
+
+
+def _linear(own: Labels, *, swapped: bool) -> Labels:
+    """Labels after a linear layer along the last axis, or the one before it, with which that is ``swapped``."""
+    *rest, last = (*own[:-2], own[-1], own[-2]) if swapped else own
+    # What mixes places, as MLP-Mixer does, leaves channels where they are
+    mixes_places = "C" in rest or last in ("H", "W") or isinstance(last, ORDERED)
+    return (*rest, None if mixes_places else "C")
 
 
 def _attention(_view: View, node: ov.Node, labels: dict[Port, Labels]) -> Labels | None:

@@ -47,6 +47,13 @@ def tokens_of(image: ov.op.Parameter) -> ov.Node:
     return ops.transpose(ops.reshape(features_of(image), ints(0, 5, -1), True), ints(0, 2, 1))
 
 
+def mixed_places(tokens: ov.Output) -> ov.Node:
+    """(N, 5, 24) of (N, 24, 5), by two linear layers along the places, as in MLP-Mixer."""
+    return ops.matmul(
+        ops.matmul(ops.transpose(tokens, ints(0, 2, 1)), floats(24, 9), False, False), floats(9, 24), False, False
+    )
+
+
 def every_second(x: ov.Output) -> ov.Node:
     return ops.strided_slice(x, ints(0, 0, 0, 0), ints(0, 0, 0, 0), ints(1, 1, 2, 2), [1] * 4, [1] * 4)
 
@@ -137,6 +144,7 @@ def test_group_axes_pairs_equal_products(seed: int):
         (lambda x: ops.slice(x, ints(1), ints(3), ints(1), ints(2)), ["N", "C", "H", "W"]),
         (lambda x: ops.gather(x, ops.constant(np.int64(0)), ops.constant(np.int64(2))), ["N", "C", "W"]),
         (lambda x: ops.matmul(ops.transpose(x, ints(0, 2, 3, 1)), floats(5, 9), False, False), ["N", "H", "W", "C"]),
+        (lambda x: ops.matmul(x, floats(6, 9), False, False), ["N", "C", "H", None]),
         (lambda x: ops.matmul(x, x, False, True), ["N", "C", "H", "H"]),
         (lambda x: ops.softmax(x, 1), ["N", "C", "H", "W"]),
         (lambda x: ops.cum_sum(x, ops.constant(np.int64(1))), [None] * 4),
@@ -174,6 +182,10 @@ def test_rules_for_maps(step: Step, labels: list[object]):
         (lambda x: ops.reshape(x, ints(48, 5), False), ["NT", "C"]),
         (lambda x: ops.reshape(ops.reshape(x, ints(48, 5), False), ints(2, 24, 5), False), ["N", "T0", "C"]),
         (lambda x: ops.matmul(x, floats(5, 7), False, False), ["N", "T0", "C"]),
+        (lambda x: ops.matmul(x, floats(24, 9), True, False), ["N", "C", None]),
+        (mixed_places, ["N", "C", None]),
+        (lambda x: ops.transpose(mixed_places(x), ints(0, 2, 1)), ["N", None, "C"]),
+        (lambda x: ops.add(x, ops.transpose(mixed_places(x), ints(0, 2, 1))), ["N", "T0", "C"]),
         (lambda x: ops.matmul(x, x, False, True), ["N", "T0", "T0"]),
         (lambda x: ops.split(x, ops.constant(np.int64(1)), 4).output(0), ["N", None, "C"]),
         (lambda x: ops.scaled_dot_product_attention(x, x, x), ["N", "T0", None]),
