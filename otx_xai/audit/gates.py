@@ -113,21 +113,21 @@ class Verdict:
 
 FIGURES = (
     "accuracy",
-    "confident_errors",
+    "ap50",
     "energy_in_object",
+    "missed",
     "background_reliance",
+    "silent_drift",
+    "box_agreement",
+    "top1_agreement",
+    "confident_errors",
     "ece",
     "label_errors",
     "drift",
-    "silent_drift",
-    "top1_agreement",
-    "box_agreement",
     "ap",
-    "ap50",
-    "missed",
     "background_boxes",
 )
-"""Names of all figures that gates can ask for; an audit has those that its task and data allow."""
+"""Names of all figures that gates can ask for, the first to be looked at first; an audit has those that it can."""
 
 
 _LARGEST = {"drift": 2}

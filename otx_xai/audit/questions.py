@@ -21,10 +21,11 @@ from otx_xai.audit.drift import Drift, drift, drift_findings
 from otx_xai.audit.error_causes import ErrorCauses, cause_findings, error_causes
 from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.findings import Effect, Finding, FindingState, Unit, ranked
-from otx_xai.audit.gates import Figure
+from otx_xai.audit.gates import FIGURES, Figure
 from otx_xai.audit.label_errors import LabelErrors, label_errors, label_findings
 from otx_xai.audit.object_focus import ObjectFocus, focus_findings, object_focus
 from otx_xai.audit.outliers import outlier_findings, outlier_scores
+from otx_xai.audit.shortcut_candidates import LEAST
 from otx_xai.audit.slices import slice_findings, slices
 from otx_xai.audit.statistics import corrected, mean_effect, share
 from otx_xai.audit.tables import (
@@ -49,6 +50,9 @@ _WITHOUT_BOXES = (
     "The data have no boxes: whether the model looks at the object was not asked. Marks that stay at a place, or are "
     "the same to the pixel, and colours of backgrounds are checked without; other marks, and backgrounds that differ "
     "in more than colour, cannot be ruled out. Boxes of some hundred images would tell."
+)
+_TOO_FEW = (
+    f"No class is predicted in {LEAST} images: whether one has a shortcut, or relies on its background, was not asked."
 )
 _BOX_WORDS = ("clean", "faults", "unlabelled")
 
@@ -142,7 +146,13 @@ def _of_classes(evidence: Evidence, baseline: Evidence | None, moved: Drift | No
         *([] if moved is None else drift_findings(evidence, moved)),
     ]
     figures = [
-        Figure("accuracy", "Right", accuracy(evidence, threshold), True, "Images whose best class is annotated."),
+        Figure(
+            "accuracy",
+            "Right",
+            accuracy(evidence, threshold),
+            True,
+            "Images whose best class is what they are labelled with.",
+        ),
         *_focus_figure(focus),
         Figure("ece", "Error of the scores", calibrated.error, False, "Expected calibration error of its scores."),
         *_label_figure(labels),
@@ -274,8 +284,9 @@ def with_checked(answers: Answers, tried: Tried) -> Answers:
 
 
 def concluded(answers: Answers) -> Answers:
-    """Leave out the findings that may be chance, given the number of tests of the audit, and rank the others."""
-    return replace(answers, findings=ranked(corrected(answers.findings)))
+    """Leave out the findings that may be chance, given the number of tests of the audit; rank others and figures."""
+    figures = sorted(answers.figures, key=lambda figure: FIGURES.index(figure.name))
+    return replace(answers, findings=ranked(corrected(answers.findings)), figures=tuple(figures))
 
 
 def _without_images(evidence: Evidence) -> list[str]:
@@ -362,6 +373,8 @@ def _notes(evidence: Evidence) -> list[str]:
     notes += _without_images(evidence)
     if evidence.objects is None:
         notes.append(_WITHOUT_BOXES if evidence.task.is_classification and len(evidence.maps) else _NO_BOXES)
+    if evidence.task.is_classification and np.unique(evidence.predicted, return_counts=True)[1].max() < LEAST:
+        notes.append(_TOO_FEW)
     if not len(evidence.maps):
         notes.append("There are no saliency maps of single classes or boxes: what needs them was not asked.")
     return notes

@@ -42,6 +42,7 @@ _SCRIPTS = (
     "tables.js",
     "confusion.js",
     "comparison.js",
+    "printing.js",
     "pages.js",
 )
 """In this order they make up the page's script."""

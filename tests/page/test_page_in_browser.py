@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import page_content
 import pytest
@@ -384,6 +385,7 @@ def contrast(one: list[int], other: list[int]) -> float:
 
 def test_print_has_all_but_the_pictures_of_all_images(visit: Any) -> None:
     page = visit().go("overview")
+    page.wait_for_selector("html[data-printable]")
     page.emulate_media(media="print")
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     titles = page.locator("main h1").all_inner_texts()
@@ -391,6 +393,11 @@ def test_print_has_all_but_the_pictures_of_all_images(visit: Any) -> None:
                       "Labels to review", "Gates", "About this audit"]  # fmt: skip
     assert page.locator(".card.state-refuted").is_visible()
     assert not page.locator(".rail").is_visible()
+    for view in ("drift", "clusters", "labels"):
+        pictures = page.locator(f".print-{view} .side-row canvas")
+        assert pictures.count() >= 2
+        shots = [np.frombuffer(picture.screenshot(), np.uint8) for picture in pictures.all()]
+        assert all(cv2.imdecode(shot, cv2.IMREAD_COLOR).std() > 5 for shot in shots)
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
     assert page.locator("main h1").count() == 1
 

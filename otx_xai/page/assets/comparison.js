@@ -1,7 +1,13 @@
 // Maps side by side: drift, clusters, labels to review.
 
+function sidePanel(title, scene, source, detail) {
+  const canvas = sized(title, detail.size, 240);
+  paint(canvas, { source, extent: detail.extent, ...scene });
+  return canvas;
+}
+
 // A row of small panels of one image, drawn once its parts are there.
-function sideBySide(index, scenesOf) {
+function sideBySide(view, index, scenesOf) {
   const row = make('div', { class: 'side-row' });
   const show = () => {
     const again = () => { if (row.isConnected) show(); };
@@ -11,7 +17,9 @@ function sideBySide(index, scenesOf) {
     into(clear(row), scenesOf(detail).map(([title, scene]) => panel(scene ? title : `${title} (no map)`, { source, extent: detail.extent, ...scene }, detail.size, 240)));
   };
   row.redraw = show;
-  whenSeen(row, show);
+  row.print = () => into(clear(row), copies(view, index));
+  if (printing.on) row.print();
+  else whenSeen(row, show);
   return row;
 }
 
@@ -38,7 +46,8 @@ function nameOf(list, place) {
 }
 
 // Rows that are made as the reader goes on.
-function inPortions(rows, most, makeRow, element) {
+function inPortions(all, most, makeRow, element) {
+  const rows = printing.on ? all.slice(0, PRINTED.drift) : all;
   let done = 0;
   const more = make('button', { type: 'button', class: 'quiet', click: add });
   function add() {
@@ -70,19 +79,26 @@ function showDrift(main) {
     ['Silent drift', drift.silent, 'Of these, right before and after.'],
   ].filter(([, count]) => isNumber(count)).map(([title, count, hint]) => make('div', { class: 'figure' }, make('h2', { class: 'figure-label' }, title), make('p', { class: 'figure-value' }, whole(count)), make('p', { class: 'figure-hint' }, hint)))));
   if (boxes) { showBoxDrift(main); return; }
+  const [indices, column] = [driftIndices(), store.values.get('map_distance')];
+  if (!indices.length) { into(main, make('p', { class: 'empty' }, 'No maps of the baseline are on this page.')); return; }
+  into(main, make('div', { class: 'bar' }, lookControls(redrawSides), colourScale(BLUE_RED, 'only before', 'only now', 'difference')));
+  into(main, inPortions(indices, 20, (index, place) => make('article', { class: 'pair' }, make('div', { class: 'side-text' }, make('h2', null, nameOf(indices, place)), make('p', { class: 'muted' }, caseDot(store.cases[index]), ' ', predictionText(index)), column && isNumber(column[index]) ? make('p', { class: 'muted' }, `distance ${decimals(column[index], 3)}`) : null),
+    sideBySide('drift', index, (detail) => driftScenes(index, detail))), make('div', { class: 'sides' })));
+}
+
+// Images with a map of both models: those of findings first, then those that moved most.
+function driftIndices() {
   const named = indicesOf(store.content.findings.filter((finding) => findingMap(finding)).flatMap((finding) => finding.images));
   const rest = [];
   for (let index = 0; index < store.count; index += 1) if (store.baseline[index]) rest.push(index);
   const column = store.values.get('map_distance');
   if (column) rest.sort((one, other) => (column[other] || 0) - (column[one] || 0));
-  const indices = [...new Set([...named.filter((index) => store.baseline[index]), ...rest])];
-  if (!indices.length) { into(main, make('p', { class: 'empty' }, 'No maps of the baseline are on this page.')); return; }
-  into(main, make('div', { class: 'bar' }, lookControls(redrawSides), colourScale(BLUE_RED, 'only before', 'only now', 'difference')));
-  into(main, inPortions(indices, 20, (index, place) => make('article', { class: 'pair' }, make('div', { class: 'side-text' }, make('h2', null, nameOf(indices, place)), make('p', { class: 'muted' }, caseDot(store.cases[index]), ' ', predictionText(index)), column && isNumber(column[index]) ? make('p', { class: 'muted' }, `distance ${decimals(column[index], 3)}`) : null),
-    sideBySide(index, (detail) => {
-      const { before, now } = driftMaps(index, detail);
-      return [[`Before: ${before ? label(before.target) : ''}`, before && { map: before }], [`Now: ${now ? label(now.target) : ''}`, now && { map: now }], ['Difference', before && now && { map: now, before }]];
-    })), make('div', { class: 'sides' })));
+  return [...new Set([...named.filter((index) => store.baseline[index]), ...rest])];
+}
+
+function driftScenes(index, detail) {
+  const { before, now } = driftMaps(index, detail);
+  return [[`Before: ${before ? label(before.target) : ''}`, before && { map: before }], [`Now: ${now ? label(now.target) : ''}`, now && { map: now }], ['Difference', before && now && { map: now, before }]];
 }
 
 // Of boxes the page has no maps of the baseline: the images of each finding are shown, with the boxes of this model.
@@ -100,7 +116,8 @@ function showClusters(main) {
     return make('article', { class: 'card cluster' }, cluster.mean && cluster.mean.length ? meanMap(cluster) : null, make('div', { class: 'card-text' },
       make('h2', null, cluster.name),
       make('p', { class: 'muted' }, [`${counted(cluster.size, 'image')}`, `by ${cluster.kind}`, cluster.class === null ? '' : label(cluster.class), isNumber(cluster.stability) ? `stability ${decimals(cluster.stability, 2)}` : ''].filter(Boolean).join(' · ')),
-      examples.length ? strip(examples, { most: 6, className: 'examples six' }) : null));
+      examples.length && !printing.on ? strip(examples, { most: 6, className: 'examples six' }) : null,
+      printing.on ? make('div', { class: 'side-row' }, examples.slice(0, PRINTED.examples).flatMap((index) => copies('clusters', index))) : null));
   })));
 }
 
@@ -123,7 +140,7 @@ function showLabels(main) {
       make('h2', null, index === undefined ? row.image : nameOf(indices, indices.indexOf(index))),
       make('p', null, 'Label ', make('strong', null, label(row.given)), ', suggested ', make('strong', null, suggestedName(row)), '.'),
       make('p', { class: 'muted' }, [isNumber(row.confidence) ? `confidence ${percent(row.confidence)}` : '', row.reason ? words(row.reason).toLowerCase() : ''].filter(Boolean).join(' · '))),
-    index === undefined ? null : sideBySide(index, (detail) => labelScenes(index, detail, row)));
+    index === undefined ? null : sideBySide('labels', index, (detail) => labelScenes(index, detail, row)));
   }, make('div', { class: 'sides' })));
 }
 

@@ -33,8 +33,13 @@ function showOverview(main) {
   if (!content.findings.length) into(main, make('p', { class: 'empty' }, 'Nothing was found. Look at the images all the same: an audit sees only what it asks for.'));
 }
 
+const FIRST = 5; // figures that a first look can take in
+
 function figures(list) {
-  return make('section', { class: 'figures', 'aria-label': 'Figures' }, list.map(({ label: name, effect, hint }) => figure(name, effect, hint)));
+  const shown = (some) => some.map(({ label: name, effect, hint }) => figure(name, effect, hint));
+  const rest = list.slice(FIRST);
+  return [make('section', { class: 'figures', 'aria-label': 'Figures' }, shown(list.slice(0, FIRST))),
+    rest.length ? make('details', { class: 'more-figures' }, make('summary', null, `${counted(rest.length, 'more figure')}`), make('div', { class: 'figures' }, shown(rest))) : null];
 }
 
 function figure(name, effect, hint) {

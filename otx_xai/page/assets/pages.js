@@ -1,4 +1,4 @@
-// Which view is shown, the keyboard, print, and the start.
+// Which view is shown, the keyboard, and the start.
 
 const VIEWS = [
   { id: 'overview', title: 'Overview', show: showOverview, has: () => true },
@@ -95,19 +95,6 @@ function toImages(query, then) {
   then();
 }
 
-function printAll() {
-  const main = document.getElementById('main');
-  main.classList.add('printed');
-  const { id } = whereTo();
-  for (const view of shownViews()) {
-    if (view.id === id || view.print === false || view.id === 'overview' || (id === 'finding')) continue;
-    const part = make('section', { class: `print-part print-${view.id}` });
-    view.show(part, new URLSearchParams());
-    into(main, part);
-  }
-  main.querySelectorAll('details').forEach((box) => { box.open = true; });
-}
-
 async function start() {
   if (!store.content) return;
   buildNav();
@@ -123,6 +110,7 @@ async function start() {
   window.addEventListener('afterprint', showView);
   showView();
   document.documentElement.dataset.ready = 'yes';
+  (window.requestIdleCallback || window.setTimeout)(() => drawBeforehand());
 }
 
 document.addEventListener('DOMContentLoaded', start); // after the scripts with the data

@@ -107,9 +107,13 @@ function showStage() {
   if (map) into(viewer.stage, make('p', { class: 'legend' }, scale, viewer.note ? make('span', { class: 'muted' }, viewer.note) : null));
 }
 
-function panel(title, scene, [height, width], side) {
+function sized(title, [height, width], side) {
   const scale = side / Math.max(height, width);
-  const canvas = make('canvas', { role: 'img', 'aria-label': title, width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) });
+  return make('canvas', { role: 'img', 'aria-label': title, width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) });
+}
+
+function panel(title, scene, size, side) {
+  const canvas = sized(title, size, side);
   paint(canvas, scene);
   return make('figure', { class: 'panel' }, canvas, make('figcaption', null, title));
 }
