@@ -11,6 +11,7 @@ Everything that lists options derives them from such records with :func:`options
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
@@ -38,7 +39,9 @@ class Word(str, Enum):
             if folded in (_fold(member.value), _fold(member.name)):
                 return member
         known = [str(member.value) for member in cls]
-        raise ConfigError(f"{value!r} is no {cls.__name__}; expected one of {words(cls)}.{meant(value, known)}")
+        # Other tools call a model's file its weights
+        file = " It is a file; that of a model is given as --checkpoint." if os.path.isfile(str(value)) else ""
+        raise ConfigError(f"{value!r} is no {cls.__name__}; expected one of {words(cls)}.{file or meant(value, known)}")
 
     def __str__(self) -> str:
         return str(self.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -205,7 +206,8 @@ def _gate(word: str) -> Gate:
     kind = name.removeprefix(f"{state}_") if state else name
     kinds = [str(one) for one in FindingKind]
     if kind not in kinds:
-        hint = f" A figure takes a limit: {kind}=0.9." if kind in FIGURES else ""
+        figure = re.split(r"[<>:]", kind)[0].strip()
+        hint = f" A figure takes a limit: {figure}=0.9." if figure in FIGURES else ""
         raise ConfigError(f"--fail_on {word!r}: there is no kind of finding {kind!r}. {_close(kind, kinds)}{hint}")
     return Gate(word, FindingKind(kind), state)
 

@@ -66,10 +66,10 @@ def _start_log() -> None:
 
 def _run(argv: list[str]) -> int:
     verb = argv[0] if argv else "--help"
-    if verb in ("-h", "--help"):
+    if verb in ("-h", "--help", "help"):
         print(_usage())
         return 0
-    if verb in ("-V", "--version"):
+    if verb in ("-V", "-v", "--version", "version"):
         from otx_xai import __version__
 
         print(f"otx_xai {__version__}")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeGuard
 
+from otx_xai.counting import counted
 from otx_xai.data.file_kinds import irregular
 from otx_xai.data.label_forms import names_in
 from otx_xai.errors import LabelError
@@ -81,9 +82,9 @@ def are_names(value: object) -> TypeGuard[list[str]]:
 def check_names(names: tuple[str, ...], source: str, num_classes: int) -> None:
     """Raise ``LabelError`` unless there is one name a class and none is empty."""
     if len(names) != num_classes:
-        shown = f" ({names[0]!r} to {names[-1]!r})" if names else ""
+        shown = f" ({' to '.join(map(repr, dict.fromkeys((names[0], names[-1]))))})" if names else ""
         raise LabelError(
-            f"{source} has {len(names)} names{shown}, but the model has {num_classes} classes. "
+            f"{source} has {counted(len(names), 'name')}{shown}, but the model has {num_classes} classes. "
             f"{_advice(names, num_classes, source)}"
         )
     if "" in names:

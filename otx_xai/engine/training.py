@@ -85,7 +85,10 @@ def build(spec: ModelSpec, task: Task | None, labels: Sequence[str]) -> OTXModel
 def _construct(kind: str, arguments: dict[str, Any], labels: Sequence[str]) -> OTXModel:
     if arguments.get("labels") is None:
         if not labels:
-            raise ConfigError("Neither the data nor the model names classes. Pass data with labels, or model.labels.")
+            raise ConfigError(
+                "Neither the data nor the model names classes. Expected a folder for each class below --data_root, or "
+                "annotations; or names of classes as --model.labels."
+            )
         arguments["labels"] = tuple(labels)
     try:
         model: OTXModel = MODEL_CLASSES[kind](**arguments)

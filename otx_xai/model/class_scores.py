@@ -71,7 +71,8 @@ def _named_output(model: ov.Model, scores: list[int], name: str) -> int:
         return index
     reason = "is no output of the model" if index is None else "holds no class scores [N, classes]"
     raise ConfigError(
-        f"--output {name!r} {reason}; expected one of {describe_outputs(model.outputs[i] for i in scores)}."
+        f"--output {name!r} {reason}; expected one of {describe_outputs(model.outputs[i] for i in scores)}. "
+        "The folder for results is given as --work_dir."
     )
 
 

@@ -18,6 +18,7 @@ from otx_xai.model.onnx_nodes import unreadable_operation
 from otx_xai.model.tflite_detections import read_detections_of_tflite
 from otx_xai.model.tflite_operations import unreadable_tflite
 from otx_xai.openvino_core import core, first_line
+from otx_xai.options import meant
 
 _SUFFIXES = (".xml", ".onnx", ".tflite")
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
@@ -148,7 +149,9 @@ def _check_file(path: Path) -> None:
             f"The checkpoint {path} is a folder; expected a model file ({_wanted()}). Name the file in it."
         )
     if not path.is_file():
-        raise ModelError(f"The checkpoint {path} does not exist; expected a model file ({_wanted()}).")
+        beside = [one.name for one in path.parent.glob("*") if one.suffix.lower() in _SUFFIXES]
+        close = meant(path.name, beside, "" if path.parent == Path() else f"{path.parent}/")
+        raise ModelError(f"The checkpoint {path} does not exist; expected a model file ({_wanted()}).{close}")
     suffix = path.suffix.lower()
     if suffix in TORCH_SUFFIXES:
         raise ModelError(

@@ -22,6 +22,7 @@ from otx_xai.model.formats import (
 )
 from otx_xai.model.formats.box_format import BoxFormat, DetectorOutputs, Found, Match, OutputPort
 from otx_xai.model.formats.evidence import box_evidence
+from otx_xai.options import meant
 from otx_xai.records import XAI_OUTPUTS, Size
 
 BOX_FORMATS: tuple[BoxFormat, ...] = (
@@ -135,7 +136,8 @@ def _named(outputs: DetectorOutputs, name: str) -> Found:
     """Return the format that the user names."""
     named = [row for row in BOX_FORMATS if row.name == name.strip().lower()]
     if not named:
-        raise ConfigError(f"--format is {name!r}; expected one of: {_meanings(BOX_FORMATS)}.")
+        known = [row.name for row in BOX_FORMATS]
+        raise ConfigError(f"--format is {name!r}; expected one of {', '.join(known)}.{meant(name, known)}")
     match = named[0].matches(replace(outputs, declared=True))
     if match is None:
         raise ConfigError(

@@ -56,6 +56,34 @@ MISTAKES = [
     (f"explain {GIVEN} --mean 1", r"--mean 1 \(did you mean --input.mean"),
     (f"explain {GIVEN} --dump maybe", "--dump: Expected bool. Got value: maybe"),
     (f"explain {GIVEN} --work_dir model.xml", "--work_dir"),
+    ("explain --ckpt model.xml", r"\(did you mean --checkpoint\?\)"),
+    ("explain -x model.xml", r"\(did you mean --checkpoint\?\)"),
+    ("explain -x photos", r"\(did you mean --data_root\?\)"),
+    ("explain --weights model.xml --data_root photos", "'model.xml' is no Weights; .* given as --checkpoint"),
+    ("explain --checkpoint modle.xml --data_root photos", "modle.xml does not exist; .* Did you mean model.xml?"),
+    ("explain --checkpoint model.xml --source photos", r"\(did you mean --data_root\?\)"),
+    (
+        f"explain {GIVEN} --output out",
+        "'out' is no output of the model; .* The folder for results is given as --work_dir",
+    ),
+    (f"explain {GIVEN} --output_dir out", r"\(did you mean --work_dir\?\)"),
+    (f"explain {GIVEN} --gpu", r"\(did you mean --device\?\)"),
+    (f"explain {GIVEN} --overlay", r"\(did you mean --dump\?\)"),
+    (f"explain {GIVEN} --classes red", r"\(did you mean --targets\?\)"),
+    (f"explain {GIVEN} --batch 4", r"\(did you mean --batch_size\?\)"),
+    (f"explain {GIVEN} --explain_config", r"it has settings of its own, such as --explain_config\."),
+    (f"explain {GIVEN} --labels 4", r"--labels has 1 name \('4'\), but the model has 4 classes"),
+    ("explain --config unknown.yaml", r"'checkpint' is not accepted \(did you mean --checkpoint\?\)"),
+    ("train --data photos", "--data has settings of its own, .* given as --data_root PATH"),
+    ("train photos", "'photos' stands behind no option; write it as --config RECIPE --data_root PATH"),
+    ("train --epochs 3", r"\(did you mean --max_epochs\?\)"),
+    ("train --model mobilenet_v2 --data_root photos", "The name of a recipe is given as --config NAME"),
+    (
+        "train --config mobilenet_v2 --data_root photos",
+        "names classes. Expected a folder for each class below --data_root",
+    ),
+    (f"judge {GIVEN} --methods reciprocam rise", "several of --methods with commas between them"),
+    (f"audit {GIVEN} --fail_on 'accuracy>0.9'", "A figure takes a limit: accuracy=0.9"),
     ("train", "No data was given; .* Pass it as --data_root"),
     ("train --max_epochs 1", "No data was given; .* Pass it as --data_root"),
     ("train --config detectoin/fcos_resnet18", "is no file and no recipe. Close names: fcos_resnet18"),
@@ -91,6 +119,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     whole = (folder / "model.xml").read_bytes()
     files = {"cut.xml": whole[:700], "begun.xml": whole[:20], "empty.xml": b""}
     files |= dict.fromkeys(("text.onnx", "text.tflite", "text.bin"), b"hello\tworld\r\n")
+    files["unknown.yaml"] = b"checkpint: model.xml"
     for name, content in files.items():
         (folder / name).write_bytes(content)
     (folder / "cut.bin").write_bytes((folder / "model.bin").read_bytes())

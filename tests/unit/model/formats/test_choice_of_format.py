@@ -67,7 +67,7 @@ def test_names_are_unlike_and_meanings_tell() -> None:
 def test_an_unknown_name() -> None:
     cells = Cells()
     outputs = described(cells.model(output=cells.logits))
-    with pytest.raises(ConfigError, match=r"--format is 'yolo9000'; expected one of: .*yolo \(one output"):
+    with pytest.raises(ConfigError, match=r"--format is 'yolo9000'; expected one of .* Did you mean yolo\w*\?"):
         find_format(outputs, "yolo9000")
 
 
