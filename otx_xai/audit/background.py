@@ -21,11 +21,11 @@ from otx_xai.audit.evidence_table import NO_CLASS, Evidence
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, Unit, said
 from otx_xai.audit.interventions import Edit, Fetch, Fill, Outcome, Trial, keep, run_trials, surroundings
 from otx_xai.audit.object_places import image_mask, object_mask
-from otx_xai.audit.statistics import TESTS, BoolArray, mean_effect, paired
+from otx_xai.audit.statistics import TESTS, mean_effect, paired
 from otx_xai.audit.wording import examples
 from otx_xai.counting import counted
 from otx_xai.metrics import Forward
-from otx_xai.records import UInt8Array
+from otx_xai.records import BoolArray, UInt8Array
 
 MATERIAL = 0.1
 """Loss of probability from which a reliance matters."""

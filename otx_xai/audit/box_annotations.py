@@ -27,12 +27,12 @@ from otx_xai.audit.box_errors import FOUND, NEAR, NONE
 from otx_xai.audit.evidence_table import NO_CLASS, Evidence
 from otx_xai.audit.findings import Finding, FindingKind, FindingState, said
 from otx_xai.audit.label_errors import FALSE_ALARM, LEAST, LEAST_DOUBT
-from otx_xai.audit.statistics import BoolArray, Doubles, share
+from otx_xai.audit.statistics import share
 from otx_xai.audit.wording import examples
 from otx_xai.counting import counted
 from otx_xai.options import Word
 from otx_xai.postprocess.overlaps import overlaps
-from otx_xai.records import FloatArray, IntArray
+from otx_xai.records import BoolArray, Doubles, FloatArray, IntArray
 
 SURE = 0.7
 """Score from which any box speaks against an annotation."""

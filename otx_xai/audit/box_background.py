@@ -26,10 +26,9 @@ from otx_xai.audit.box_errors import FOUND, BoxCase, BoxErrors
 from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.interventions import Fetch, Fill, Trial, keep, run_trials
 from otx_xai.audit.object_places import boxes_in_input, image_mask
-from otx_xai.audit.statistics import BoolArray
 from otx_xai.metrics import Forward
 from otx_xai.postprocess.overlaps import overlaps
-from otx_xai.records import Detections, FloatArray
+from otx_xai.records import BoolArray, Detections, FloatArray
 
 FAINT = 0.01
 """Score of a class at a place where no box of it is found; boxes count from it on."""

@@ -17,11 +17,11 @@ from otx_xai.audit.box_errors import FOUND, BoxCase, BoxErrors
 from otx_xai.audit.drift import beyond_noise, pair_distances, paired_difference
 from otx_xai.audit.evidence_table import BoxTable, Evidence
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, Unit, said
-from otx_xai.audit.statistics import BoolArray, mean_effect, share
+from otx_xai.audit.statistics import mean_effect, share
 from otx_xai.audit.wording import examples, falling
 from otx_xai.counting import are, counted
 from otx_xai.postprocess.overlaps import overlaps
-from otx_xai.records import FloatArray, IntArray
+from otx_xai.records import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)

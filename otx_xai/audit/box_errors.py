@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from otx_xai.audit.evidence_table import BoxTable, Evidence
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, said
-from otx_xai.audit.statistics import BoolArray, share
+from otx_xai.audit.statistics import share
 from otx_xai.audit.wording import examples
 from otx_xai.counting import are, counted
 from otx_xai.options import Word
 from otx_xai.postprocess.overlaps import overlaps
-from otx_xai.records import FloatArray, IntArray
+from otx_xai.records import BoolArray, FloatArray, IntArray
 
 FOUND = 0.5
 """IoU from which a box finds an object."""

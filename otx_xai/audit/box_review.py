@@ -21,9 +21,8 @@ import numpy as np
 from otx_xai.audit.box_annotations import UNSURE, AnnotationError, AnnotationErrors
 from otx_xai.audit.box_errors import FOUND, NEAR, NONE
 from otx_xai.audit.evidence_table import NO_CLASS, Evidence
-from otx_xai.audit.statistics import Doubles
 from otx_xai.postprocess.overlaps import overlaps
-from otx_xai.records import FloatArray, IntArray
+from otx_xai.records import Doubles, FloatArray, IntArray
 
 
 def annotations_to_review(evidence: Evidence, errors: AnnotationErrors) -> AnnotationErrors:

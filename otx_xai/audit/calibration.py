@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, Unit, said
 from otx_xai.audit.independent import answers
-from otx_xai.audit.statistics import BoolArray, Doubles, share
+from otx_xai.audit.statistics import share
 from otx_xai.audit.wording import examples
 from otx_xai.counting import counted
-from otx_xai.records import FloatArray, IntArray
+from otx_xai.records import BoolArray, Doubles, FloatArray, IntArray
 
 BINS = 15
 MATERIAL = 0.05

@@ -7,13 +7,10 @@ map divide what they cover without gap or overlap. Areas are exact, not counted 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from otx_xai.postprocess.geometry import Line, Span, cell_lines, place
-from otx_xai.records import FloatArray, InputGeometry, IntArray, MapGrid, Size, UInt8Array
-
-BoolArray = NDArray[np.bool_]
-Doubles = NDArray[np.float64]
+from otx_xai.records import BoolArray, Doubles, FloatArray, InputGeometry, IntArray, MapGrid, Size, UInt8Array
 
 
 def inside(

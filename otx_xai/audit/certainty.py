@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, said
 from otx_xai.audit.independent import Answers, answers
-from otx_xai.audit.statistics import BoolArray, share
+from otx_xai.audit.statistics import share
 from otx_xai.audit.wording import examples, falling
 from otx_xai.counting import are, counted
 from otx_xai.options import Word
-from otx_xai.records import FloatArray, IntArray
+from otx_xai.records import BoolArray, FloatArray, IntArray
 
 SURE = 0.7
 """Score from which a prediction is sure."""

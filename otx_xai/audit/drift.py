@@ -20,10 +20,10 @@ from otx_xai.audit.cells import centres, looked_up, seen_each
 from otx_xai.audit.certainty import right_images
 from otx_xai.audit.evidence_table import NO_CLASS, Evidence
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, Unit, said
-from otx_xai.audit.statistics import BoolArray, mean_effect, share
+from otx_xai.audit.statistics import mean_effect, share
 from otx_xai.audit.wording import examples, falling
 from otx_xai.counting import are, counted, have
-from otx_xai.records import FloatArray, IntArray, UInt8Array
+from otx_xai.records import BoolArray, FloatArray, IntArray, UInt8Array
 
 NOISE = 0.01
 """Part of the maps that lie above the noise floor by its definition."""

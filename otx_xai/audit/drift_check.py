@@ -17,10 +17,10 @@ from otx_xai.audit.drift import Drift, laid_over
 from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.findings import Finding, FindingKind, FindingState, said
 from otx_xai.audit.interventions import Fetch, Fill, Outcome, Trial, cover, run_trials
-from otx_xai.audit.statistics import BoolArray, mean_effect, paired
+from otx_xai.audit.statistics import mean_effect, paired
 from otx_xai.counting import counted
 from otx_xai.metrics import Forward
-from otx_xai.records import FloatArray, UInt8Array
+from otx_xai.records import BoolArray, FloatArray, UInt8Array
 
 MATERIAL = 0.3
 """Log-odds by which the score of the one model must fall more than that of the other, doubt included."""

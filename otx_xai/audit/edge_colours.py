@@ -25,11 +25,11 @@ from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, Unit
 from otx_xai.audit.interventions import Edit, Fetch, Fill, Outcome, Trial, cover, run_trials
 from otx_xai.audit.object_places import image_mask
-from otx_xai.audit.statistics import TESTS, BoolArray, mean_effect, paired
+from otx_xai.audit.statistics import TESTS, mean_effect, paired
 from otx_xai.audit.wording import examples
 from otx_xai.counting import counted
 from otx_xai.metrics import Forward
-from otx_xai.records import FloatArray, UInt8Array
+from otx_xai.records import BoolArray, FloatArray, UInt8Array
 
 EDGE = 0.1
 """Width of an image's edge, as a part of its shorter side."""

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from otx_xai.audit.cells import inside, seen_each
 from otx_xai.audit.evidence_table import NO_CLASS, Evidence
 from otx_xai.audit.findings import Finding, FindingKind, FindingState, said
-from otx_xai.audit.statistics import BoolArray, share
+from otx_xai.audit.statistics import share
 from otx_xai.audit.wording import examples
 from otx_xai.counting import counted
-from otx_xai.records import FloatArray, IntArray, UInt8Array
+from otx_xai.records import BoolArray, FloatArray, IntArray, UInt8Array
 
 BEST = 0.2
 """Part of the cells over the image that counts as what a map shows."""

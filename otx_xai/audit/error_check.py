@@ -19,10 +19,10 @@ from otx_xai.audit.error_causes import ErrorCauses, best_cells
 from otx_xai.audit.evidence_table import NO_CLASS, Evidence
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, said
 from otx_xai.audit.interventions import Edit, Fetch, Fill, Trial, cover, run_trials
-from otx_xai.audit.statistics import BoolArray, mean_effect, paired
+from otx_xai.audit.statistics import mean_effect, paired
 from otx_xai.counting import counted
 from otx_xai.metrics import Forward
-from otx_xai.records import IntArray
+from otx_xai.records import BoolArray, IntArray
 
 MATERIAL = 0.5
 """Log-odds by which the wrong class must fall, and the annotated one rise to gain, doubt included."""

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from otx_xai.audit.cells import cell_rectangle
 from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.interventions import Region
-from otx_xai.audit.statistics import BoolArray
-from otx_xai.records import FloatArray, Size, UInt8Array
+from otx_xai.records import BoolArray, FloatArray, Size, UInt8Array
 
 HOT = 0.05
 """Part of the cells of a map that counts as hot."""

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from otx_xai.audit.evidence_table import NO_CLASS, Evidence
-from otx_xai.audit.statistics import BoolArray
-from otx_xai.records import FloatArray, IntArray
+from otx_xai.records import BoolArray, FloatArray, IntArray
 
 _CHUNK = 4_000_000
 """Numbers of a table that are held at once."""

@@ -25,9 +25,8 @@ from numpy.typing import NDArray
 from otx_xai.metrics import Forward
 from otx_xai.metrics.stream import Draw
 from otx_xai.options import Word
-from otx_xai.records import FloatArray, IntArray, Size, UInt8Array
+from otx_xai.records import BoolArray, FloatArray, IntArray, Size, UInt8Array
 
-BoolArray = NDArray[np.bool_]
 Edit = Callable[[UInt8Array], UInt8Array]
 """Makes a changed copy of an image."""
 Fetch = Callable[[int], UInt8Array]

@@ -20,10 +20,10 @@ from otx_xai.audit.evidence_table import NO_CLASS, Evidence
 from otx_xai.audit.findings import Finding, FindingKind, FindingState, said
 from otx_xai.audit.independent import Answers, answers
 from otx_xai.audit.label_noise import LabelNoise, label_noise
-from otx_xai.audit.statistics import TESTS, BoolArray, Doubles, share
+from otx_xai.audit.statistics import TESTS, share
 from otx_xai.audit.wording import examples
 from otx_xai.counting import are, counted
-from otx_xai.records import FloatArray, IntArray
+from otx_xai.records import BoolArray, Doubles, FloatArray, IntArray
 
 ALL_LABELS = "all labels"
 """Subject of the finding of all classes together."""

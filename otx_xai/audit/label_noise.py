@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from otx_xai.audit.findings import Effect
-from otx_xai.audit.statistics import Doubles
+from otx_xai.records import Doubles
 
 _LEAST_SCORE = 1e-7
 _SHARPNESS = np.geomspace(0.25, 6, 21)

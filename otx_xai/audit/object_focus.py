@@ -22,10 +22,10 @@ from scipy import stats
 from otx_xai.audit.cells import inside, seen_each
 from otx_xai.audit.evidence_table import BoxTable, Evidence, MapTable
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, said
-from otx_xai.audit.statistics import BoolArray, Doubles, mean_effect
+from otx_xai.audit.statistics import mean_effect
 from otx_xai.audit.wording import examples
 from otx_xai.counting import counted
-from otx_xai.records import FloatArray, IntArray
+from otx_xai.records import BoolArray, Doubles, FloatArray, IntArray
 
 LEAST = 10
 """Maps of a class from which it is judged."""

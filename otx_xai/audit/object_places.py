@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from otx_xai.audit.evidence_table import Evidence
-from otx_xai.audit.statistics import BoolArray
 from otx_xai.postprocess.detections import boxes_on_input
 from otx_xai.postprocess.geometry import place
-from otx_xai.records import FloatArray, Size
+from otx_xai.records import BoolArray, FloatArray, Size
 
 
 def object_boxes(evidence: Evidence, image: int, target: int | None = None) -> FloatArray:

@@ -14,10 +14,10 @@ import numpy as np
 
 from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.findings import Finding, FindingKind, FindingState, said
-from otx_xai.audit.statistics import Doubles, share
+from otx_xai.audit.statistics import share
 from otx_xai.audit.wording import examples, falling
 from otx_xai.counting import are, counted
-from otx_xai.records import FloatArray, IntArray
+from otx_xai.records import Doubles, FloatArray, IntArray
 
 FAR = 6.0
 """Robust score from which an image is an outlier."""

@@ -20,8 +20,8 @@ from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.findings import Effect
 from otx_xai.audit.hot_places import Cell, hot_cells, hottest_window, window_region
 from otx_xai.audit.interventions import Fetch
-from otx_xai.audit.statistics import BoolArray, share
-from otx_xai.records import FloatArray, IntArray, Size, UInt8Array
+from otx_xai.audit.statistics import share
+from otx_xai.records import BoolArray, FloatArray, IntArray, Size, UInt8Array
 
 EXCESS = 0.15
 """By how much a place or a content must be more frequent in a class than in the others, doubt included."""

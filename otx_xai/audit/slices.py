@@ -17,10 +17,10 @@ from scipy import stats
 from otx_xai.audit.certainty import right_images
 from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, said
-from otx_xai.audit.statistics import TESTS, BoolArray, Doubles, difference, share
+from otx_xai.audit.statistics import TESTS, difference, share
 from otx_xai.audit.wording import examples
 from otx_xai.counting import counted
-from otx_xai.records import IntArray
+from otx_xai.records import BoolArray, Doubles, IntArray
 
 LEAST = 20
 """Images of a group, and of the rest, from which they are compared."""

@@ -15,13 +15,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from otx_xai.audit.findings import Effect, Finding, FindingKind, Unit
-
-BoolArray = NDArray[np.bool_]
-Doubles = NDArray[np.float64]
+from otx_xai.records import BoolArray, Doubles
 
 TESTS = "tests"
 """Entry of :attr:`Finding.check`: number of tests of its kind, those that made no finding too."""

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from otx_xai.data.shapes import SHAPE_LABELS, BoolArray, draw_shape, write_picture
+from otx_xai.data.shapes import SHAPE_LABELS, draw_shape, write_picture
 from otx_xai.errors import ConfigError
 from otx_xai.options import Word
-from otx_xai.records import FloatArray, IntArray, UInt8Array
+from otx_xai.records import BoolArray, FloatArray, IntArray, UInt8Array
 
 PLANTED_LABELS = ("circle", "cross", "star")
 """Class names of planted data; the fault goes with the first."""

@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 from otx_xai.data.clutter import draw_background, noise, ramp
 from otx_xai.data.patterns import draw_pattern
 from otx_xai.errors import ConfigError, OutputError
-from otx_xai.records import FloatArray, Size, UInt8Array
-
-BoolArray = NDArray[np.bool_]
+from otx_xai.records import BoolArray, FloatArray, Size, UInt8Array
 
 SHAPE_LABELS: tuple[str, ...] = ("circle", "cross", "heart", "square", "star", "triangle")
 """Class names; a *target* is an index into them. Sorted, so an ImageFolder counts its classes in the same order."""

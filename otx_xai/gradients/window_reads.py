@@ -14,8 +14,7 @@ from otx_xai.errors import GraphError
 from otx_xai.graph.surgery import reshape, transpose
 from otx_xai.graph.traits import BINARY, UNARY
 from otx_xai.graph.view import Port, computed_before, dimensions, kind, port_of
-
-Size = tuple[int, int]
+from otx_xai.records import Size
 
 
 @dataclass(frozen=True)

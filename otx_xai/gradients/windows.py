@@ -21,8 +21,7 @@ from otx_xai.gradients.window_reads import Read, WindowReads
 from otx_xai.graph.labels import Labels
 from otx_xai.graph.traits import RESHAPES, trait
 from otx_xai.graph.view import Port, View, dimensions, kind, port_of
-
-Size = tuple[int, int]
+from otx_xai.records import Size
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from otx_xai.graph.labels import Labels, is_map
 from otx_xai.graph.traits import BINARY, CUTS, MOVES, PICKS, RESHAPES, SCORE_PORTS, names_with
 from otx_xai.graph.view import Port, View, constant_ints, dimensions, kind, port_of
 
-IntArray = NDArray[np.int32]
+ElementNumbers = NDArray[np.int32]
 
 _ELEMENT_WISE = names_with(lambda own: own.elements == "kept")
 _DECODES = names_with(lambda own: own.decodes)
@@ -122,15 +122,15 @@ class Numbers:
         self.head, self.channel, self.place = (
             np.concatenate([*parts, np.full(1, -1, np.int32)]) for parts in (heads, channels, places)
         )  # number -1, an element of unknown origin, finds -1
-        self.at: dict[Port, IntArray] = {}
-        self.products: list[tuple[IntArray, IntArray]] = []
+        self.at: dict[Port, ElementNumbers] = {}
+        self.products: list[tuple[ElementNumbers, ElementNumbers]] = []
         for offset, shape, output in zip(self.offsets, self.shapes, way.raw, strict=False):
             self.at[port_of(output)] = np.arange(offset, offset + prod(shape), dtype=np.int32).reshape(shape)
         for node in way.nodes:
             for output, numbers in self._carried(view, node):
                 self.at[port_of(output)] = numbers
 
-    def _carried(self, view: View, node: ov.Node) -> Iterator[tuple[ov.Output, IntArray]]:
+    def _carried(self, view: View, node: ov.Node) -> Iterator[tuple[ov.Output, ElementNumbers]]:
         """Yield the outputs of an operation that moves elements, with their numbers."""
         operation, output, dims = kind(node), node.output(0), dimensions(node.output(0))
         inputs = [self.at.get(port_of(value)) for value in node.input_values()]
@@ -146,7 +146,7 @@ class Numbers:
         elif inputs[0] is not None:
             yield from _moved(node, inputs[0])
 
-    def _combined(self, view: View, node: ov.Node, known: list[IntArray]) -> IntArray | None:
+    def _combined(self, view: View, node: ov.Node, known: list[ElementNumbers]) -> ElementNumbers | None:
         """Return the numbers of arithmetic with constants, of a choice, or of a product with objectness."""
         operation, shape = kind(node), shape_of(node.output(0))
         if len(known) == 1 and len(view.data_inputs(node)) - (operation == "Select") == 1:
@@ -155,21 +155,21 @@ class Numbers:
             return self._product(known[0], known[1], shape)
         return None
 
-    def _or_unknown(self, numbers: IntArray | None, output: ov.Output) -> IntArray:
+    def _or_unknown(self, numbers: ElementNumbers | None, output: ov.Output) -> ElementNumbers:
         return np.full(shape_of(output), -1, np.int32) if numbers is None else numbers
 
-    def _product(self, first: IntArray, second: IntArray, shape: tuple[int, ...]) -> IntArray:
+    def _product(self, first: ElementNumbers, second: ElementNumbers, shape: tuple[int, ...]) -> ElementNumbers:
         """Numbers of the class scores in a product with objectness, which has one value for all classes."""
         scores, factor = (first, second) if first.size >= second.size else (second, first)
         scores, factor = np.broadcast_to(scores, shape), np.broadcast_to(factor, shape)
         self.products.append((scores, factor))
         return scores
 
-    def heads_in(self, numbers: IntArray) -> set[int]:
+    def heads_in(self, numbers: ElementNumbers) -> set[int]:
         """Which raw heads have elements here."""
         return set(np.flatnonzero(np.bincount(self.head[numbers].reshape(-1) + 1, minlength=1)[1:]).tolist())
 
-    def rows(self, numbers: IntArray) -> IntArray | None:
+    def rows(self, numbers: ElementNumbers) -> ElementNumbers | None:
         """Return the predictions in a tensor, ``(…, L)``: what shares a place along one axis; ``None`` for no axis.
 
         Where anchors and classes are two axes, classes are the one along which channels vary faster.
@@ -185,7 +185,7 @@ class Numbers:
         rows = np.moveaxis(numbers, best[1], -1)
         return rows.reshape(-1, rows.shape[-1])
 
-    def _step(self, rows: IntArray) -> int | None:
+    def _step(self, rows: ElementNumbers) -> int | None:
         """Return the smallest step of channels along rows that stay at one place; ``None`` for rows that do not.
 
         A place is the same in all heads of one size: boxes, objectness and classes of a level.
@@ -201,14 +201,14 @@ class Numbers:
         jumps = np.abs(np.diff(channels, axis=1))[pairs]
         return int(jumps.min()) if jumps.size else 2**30
 
-    def first_rows(self, rows: IntArray, head: int) -> IntArray:
+    def first_rows(self, rows: ElementNumbers, head: int) -> ElementNumbers:
         """Return the rows ``(A, L)`` of the first place of a head, one an anchor."""
         mine = (self.head[rows] == head) & (self.place[rows] == 0)
-        found: IntArray = rows[mine.any(axis=1)]
+        found: ElementNumbers = rows[mine.any(axis=1)]
         return found
 
 
-def _moved(node: ov.Node, numbers: IntArray) -> Iterator[tuple[ov.Output, IntArray]]:
+def _moved(node: ov.Node, numbers: ElementNumbers) -> Iterator[tuple[ov.Output, ElementNumbers]]:
     """Yield the outputs of an operation on one tensor with their numbers."""
     operation, output = kind(node), node.output(0)
     if operation in _ELEMENT_WISE:
@@ -225,7 +225,7 @@ def _moved(node: ov.Node, numbers: IntArray) -> Iterator[tuple[ov.Output, IntArr
         yield from _cut(node, numbers)
 
 
-def _cut(node: ov.Node, numbers: IntArray) -> Iterator[tuple[ov.Output, IntArray]]:
+def _cut(node: ov.Node, numbers: ElementNumbers) -> Iterator[tuple[ov.Output, ElementNumbers]]:
     cut = cut_of(node)
     if cut is not None:
         bounds = [slice(None)] * numbers.ndim
@@ -237,7 +237,7 @@ def _cut(node: ov.Node, numbers: IntArray) -> Iterator[tuple[ov.Output, IntArray
             yield node.output(0), np.take(numbers, indices, axis=axes[0]).reshape(shape_of(node.output(0)))
 
 
-def _split(node: ov.Node, numbers: IntArray) -> Iterator[tuple[ov.Output, IntArray]]:
+def _split(node: ov.Node, numbers: ElementNumbers) -> Iterator[tuple[ov.Output, ElementNumbers]]:
     axes, begin = constant_ints(node.input_value(1)), 0
     if axes is None:
         return

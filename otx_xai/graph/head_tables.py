@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 
 from otx_xai.graph.class_heads import ClassHead, ClassHeads, Objectness
-from otx_xai.graph.elements import IntArray, Numbers, Way
+from otx_xai.graph.elements import ElementNumbers, Numbers, Way
 from otx_xai.graph.view import kind, port_of
 
-Tables = dict[int, IntArray]
+Tables = dict[int, ElementNumbers]
 """For each raw head the numbers ``(A, L)`` at its first place, by anchor and class."""
 
 Activation = Literal["sigmoid", "softmax"]
@@ -22,7 +22,7 @@ def heads_of(
     numbers: Numbers,
     tables: Tables,
     activation: Activation,
-    factors: Mapping[int, IntArray],
+    factors: Mapping[int, ElementNumbers],
     background: int | None = None,
 ) -> ClassHeads:
     """Make records of number tables.
@@ -44,7 +44,7 @@ def heads_of(
     return ClassHeads(tuple(levels), activation, background)
 
 
-def _objectness(way: Way, numbers: Numbers, factor: IntArray | None) -> Objectness | None:
+def _objectness(way: Way, numbers: Numbers, factor: ElementNumbers | None) -> Objectness | None:
     if factor is None:
         return None
     source = int(numbers.head[factor[0]])
@@ -58,7 +58,7 @@ def multiplied(numbers: Numbers, tables: Tables) -> Tables:
     return {head: factor for head, factor in found if factor is not None}
 
 
-def _factor(numbers: Numbers, table: IntArray) -> IntArray | None:
+def _factor(numbers: Numbers, table: ElementNumbers) -> ElementNumbers | None:
     for scores, factor in numbers.products:
         flat, wanted = scores.reshape(-1), table[:, -1]
         positions = np.flatnonzero(np.isin(flat, wanted))
@@ -79,7 +79,7 @@ def activation_of(way: Way, numbers: Numbers, scored: Iterable[int]) -> Activati
     return "sigmoid"
 
 
-def only_of(numbers: Numbers, rows: IntArray, head: int) -> IntArray:
+def only_of(numbers: Numbers, rows: ElementNumbers, head: int) -> ElementNumbers:
     """Return the numbers ``(A, L)`` at the first place of a head."""
     table = numbers.first_rows(rows, head)
     return table[:, (numbers.head[table] == head).all(axis=0)]

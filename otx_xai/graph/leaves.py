@@ -8,13 +8,11 @@ from math import prod
 
 import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 
 from otx_xai.graph.cuts import cut_of
 from otx_xai.graph.traits import RESHAPES
 from otx_xai.graph.view import Port, View, constant_ints, kind, port_of
-
-IntArray = NDArray[np.int64]
+from otx_xai.records import IntArray
 
 _NOWHERE = -1
 

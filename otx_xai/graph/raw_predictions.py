@@ -14,7 +14,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from otx_xai.graph.class_heads import ClassHeads
-from otx_xai.graph.elements import IntArray, Numbers, Way, way_back
+from otx_xai.graph.elements import ElementNumbers, Numbers, Way, way_back
 from otx_xai.graph.head_search import HeadSearch, unreadable
 from otx_xai.graph.head_tables import Tables, activation_of, heads_of, only_of
 from otx_xai.graph.labels import is_map
@@ -32,7 +32,7 @@ class _Group:
         activated: whether they pass a sigmoid or a soft-max.
     """
 
-    rows: IntArray
+    rows: ElementNumbers
     heads: frozenset[int]
     activated: bool
 
@@ -114,7 +114,7 @@ def _passing(way: Way, numbers: Numbers, operations: Set[str]) -> NDArray[np.boo
 
 
 def _groups(
-    numbers: Numbers, rows: IntArray, activated: NDArray[np.bool_], computed: NDArray[np.bool_]
+    numbers: Numbers, rows: ElementNumbers, activated: NDArray[np.bool_], computed: NDArray[np.bool_]
 ) -> list[_Group]:
     """Divide predictions ``(R, L)`` into runs of the same origin and treatment."""
     signs = []

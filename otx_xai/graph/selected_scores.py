@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from otx_xai.graph.class_heads import ClassHeads, ScoreColumns
 from otx_xai.graph.columns import pieces_of, within
-from otx_xai.graph.elements import IntArray, Numbers, Way, passed_on, way_back
+from otx_xai.graph.elements import ElementNumbers, Numbers, Way, passed_on, way_back
 from otx_xai.graph.head_search import HeadSearch, unreadable, why_not
 from otx_xai.graph.head_tables import Tables, activation_of, heads_of, multiplied
 from otx_xai.graph.traits import CUTS, PICKS, RESHAPES, SCORE_PORTS
@@ -63,7 +63,7 @@ def _tables_of_classes(search: HeadSearch, tables: Tables, num_classes: int | No
     return kept
 
 
-def _used_columns(numbers: Numbers, read: Sequence[IntArray], tables: Tables) -> NDArray[np.bool_]:
+def _used_columns(numbers: Numbers, read: Sequence[ElementNumbers], tables: Tables) -> NDArray[np.bool_]:
     """Return which columns of tables selection reads, ``(L,)``."""
     used = np.zeros(len(numbers.head), bool)
     for part in read:
@@ -151,7 +151,7 @@ def _own_operation(view: View, output: ov.Output, told: ScoreColumns) -> ov.Outp
 # --- what selection reads ---------------------------------------------------------------------------------------------
 
 
-def _read_elements(search: HeadSearch, way: Way, numbers: Numbers) -> list[IntArray]:
+def _read_elements(search: HeadSearch, way: Way, numbers: Numbers) -> list[ElementNumbers]:
     """Return the numbers of what selection reads: tensors that go on by something else than moves."""
     passed = {node.get_name() for node in way.nodes}
     ends = {port_of(start) for start in way.starts}

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otx_xai.graph.class_heads import ClassHeads, ScoreColumns
-from otx_xai.graph.elements import IntArray, Numbers, way_back
+from otx_xai.graph.elements import ElementNumbers, Numbers, way_back
 from otx_xai.graph.head_search import HeadSearch
 from otx_xai.graph.head_tables import activation_of, heads_of, multiplied
 from otx_xai.graph.view import port_of
@@ -43,6 +43,6 @@ def from_told_columns(search: HeadSearch, told: ScoreColumns) -> ClassHeads | No
     return heads_of(way, numbers, tables, "sigmoid", factors)
 
 
-def _first(numbers: Numbers, scores: IntArray, head: int) -> NDArray[np.intp]:
+def _first(numbers: Numbers, scores: ElementNumbers, head: int) -> NDArray[np.intp]:
     """Return which predictions come from the first place of a head, one an anchor."""
     return np.flatnonzero(((numbers.head[scores] == head) & (numbers.place[scores] == 0)).any(axis=1))

@@ -16,19 +16,10 @@ from otx_xai.methods.drise import ReadProposals, box_scorer
 from otx_xai.methods.spec import BOX_FINDERS, CLASSIFIERS, BoxJob, ClassJob, Fit, MethodSpec
 from otx_xai.model.opened import Model
 from otx_xai.perturb.direct import DirectSearch
-from otx_xai.perturb.passes import (
-    Doubles,
-    PerturbationMaps,
-    Progress,
-    Scorer,
-    Watch,
-    chosen_targets,
-    examined,
-    scores_of,
-)
+from otx_xai.perturb.passes import PerturbationMaps, Progress, Scorer, Watch, chosen_targets, examined, scores_of
 from otx_xai.perturb.subject import Subject, masking
 from otx_xai.process import one_thread_each
-from otx_xai.records import FloatArray, IntArray, Preset, Size
+from otx_xai.records import Doubles, FloatArray, IntArray, Preset, Size
 from otx_xai.runtime import Session
 
 _CLASSES = {

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from otx_xai.records import FloatArray, Size
 
-BoolArray = NDArray[np.bool_]
-
 
 def pointing_game(
     maps: FloatArray, boxes: Sequence[FloatArray], tolerance: float = 15, frame: Size | None = None

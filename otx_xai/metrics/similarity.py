@@ -12,9 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from otx_xai.records import FloatArray
-
-Doubles = NDArray[np.float64]
+from otx_xai.records import Doubles, FloatArray
 
 _WINDOW = 11
 _SIGMA = 1.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Doubles = NDArray[np.float64]
+from otx_xai.records import Doubles
 
 _NOWHERE = 99
 """So many thirds that nothing is left."""

@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from otx_xai.perturb.basis import Basis, boxes, cosines, waves
-from otx_xai.records import FloatArray, Size
-
-Doubles = NDArray[np.float64]
+from otx_xai.records import Doubles, FloatArray, Size
 
 RATIOS = np.geomspace(1e-4, 1e2, 25)
 """Noise over signal: the evidence decides between them."""

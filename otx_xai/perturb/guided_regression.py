@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from otx_xai.perturb.basis import Basis, boxes
-from otx_xai.perturb.estimates import RATIOS, Doubles, Estimate, relative_error
-from otx_xai.records import FloatArray, Size
+from otx_xai.perturb.estimates import RATIOS, Estimate, relative_error
+from otx_xai.records import Doubles, FloatArray, Size
 
 
 class GuidedRegression:

@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from otx_xai.errors import ConfigError
 from otx_xai.perturb.basis import Basis
-from otx_xai.records import FloatArray, Size
-
-Doubles = NDArray[np.float64]
+from otx_xai.records import Doubles, FloatArray, Size
 
 _DRAWN_AT_ONCE = 32
 """Grids of one generator: to set one up takes longer than to draw them."""

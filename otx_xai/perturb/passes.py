@@ -19,11 +19,10 @@ from otx_xai.perturb.subject import Subject, masking
 from otx_xai.postprocess.maps import CONSTANT_RANGE
 from otx_xai.postprocess.scores import NO_SCORE
 from otx_xai.process import one_thread_each
-from otx_xai.records import FloatArray
+from otx_xai.records import Doubles, FloatArray
 from otx_xai.runtime import Arrays, Session
 
 ItemT = TypeVar("ItemT")
-Doubles = NDArray[np.float64]
 
 BLOCK = 32
 """Masks that enter the sums at once: fixed, so that results do not depend on batches and streams."""

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 UInt8Array = NDArray[np.uint8]
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+Doubles = NDArray[np.float64]
 Size = tuple[int, int]
 
 Target = int | np.integer[Any] | str
