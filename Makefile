@@ -52,7 +52,7 @@ models: .venv-models/.installed ## explain classifiers and detectors of other pa
 page: $(STAMP) .browser/.installed ## open the page of an audit in Chromium: every view, keyboard, phone, print, 10 000 images
 	OTX_XAI_BROWSER=1 PYTHONPATH=.browser $(BIN)/python -m pytest tests/page
 
-stores: $(STAMP) .stores/.installed ## read from S3 and write into it: a third of all requests refused, runs killed, the same bytes
+stores: $(STAMP) .stores/.installed ## read from S3, Google and the Hub and write there: requests refused, runs killed, the same bytes
 	OTX_XAI_STORES=1 PYTHONPATH=.stores $(BIN)/python -m pytest -s tests/object_stores
 
 ray: $(STAMP) .stores/.installed ## spread runs over a cluster of Ray on this machine, and kill what can be killed; alone, for some minutes
@@ -85,9 +85,9 @@ clean: ## remove what the targets made, except environments
 	$(BIN)/python -m pip install --quiet --target .browser playwright
 	@touch $@
 
-# A server that follows S3's protocol, and s3fs: 130 MB that nothing else needs.
+# Servers that follow the protocols of S3 and of Google, and what speaks to them: 210 MB that nothing else needs.
 .stores/.installed: $(STAMP)
-	$(BIN)/python -m pip install --quiet --target .stores s3fs 'moto[s3]' flask flask-cors
+	$(BIN)/python -m pip install --quiet --target .stores s3fs 'moto[s3]' flask flask-cors gcsfs gcp-storage-emulator huggingface-hub
 	@touch $@
 
 # What runs notebooks: 110 MB that nothing else needs.

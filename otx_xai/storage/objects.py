@@ -22,6 +22,10 @@ AnswerT = TypeVar("AnswerT")
 _AT_ONCE = 16
 """Calls that are made side by side: what takes long is the way to the store and back."""
 
+HUB = "hf"
+"""Protocol of the Hugging Face Hub, whose file system differs from those of other stores in some ways."""
+_NOT_FOUND = 404
+
 _TAGS = ("ETag", "etag", "md5Hash", "blob_id", "generation", "mtime", "LastModified", "last_modified", "created")
 """What stores call that which changes with the content of an object, the surest first."""
 
@@ -45,8 +49,7 @@ def read_object(url: Url) -> bytes:
     Raises:
         OSError: it is missing (FileNotFoundError), or cannot be read.
     """
-    data: bytes = _ask(url, "reading", lambda store, path: bytes(store.cat_file(path)))
-    return data
+    return _ask(url, "reading", _streamed if url.protocol == HUB else _content)
 
 
 def read_head(url: Url, size: int) -> bytes:
@@ -55,8 +58,18 @@ def read_head(url: Url, size: int) -> bytes:
     Raises:
         OSError: it is missing (FileNotFoundError), or cannot be read.
     """
-    data: bytes = _ask(url, "reading", lambda store, path: bytes(store.cat_file(path, start=0, end=size)))
-    return data
+    read = _streamed if url.protocol == HUB else _content
+    return _ask(url, "reading", lambda store, path: read(store, path, size))
+
+
+def _content(store: Any, path: str, size: int | None = None) -> bytes:
+    return bytes(store.cat_file(path) if size is None else store.cat_file(path, start=0, end=size))
+
+
+def _streamed(store: Any, path: str, size: int | None = None) -> bytes:
+    """Read an object of the Hub as it comes: its ``cat_file`` asks several times how large it is."""
+    with store.open(path, "rb", block_size=0, size=0) as file:
+        return bytes(file.read(-1 if size is None else size))
 
 
 def write_object(url: Url, data: bytes, *, only_new: bool = False) -> None:
@@ -123,13 +136,19 @@ def fetch_file(url: Url, target: Path, size: int = 0) -> None:
 
 
 def remove_object(url: Url) -> bool:
-    """Remove an object; return whether it was there.
+    """Remove an object; return whether it was there, as far as the store tells.
 
     Raises:
         OSError: it cannot be removed.
     """
+
+    def drop(store: Any, path: str) -> None:
+        if url.protocol == HUB:
+            store.info(path)  # it refuses to remove what is not there, in words of its own
+        store.rm_file(path)
+
     try:
-        _ask(url, "removing", lambda store, path: store.rm_file(path))
+        _ask(url, "removing", drop)
     except FileNotFoundError:
         return False
     return True
@@ -171,7 +190,7 @@ def objects_below(url: Url) -> dict[str, Entry]:
     """
 
     def list_all(store: Any, path: str) -> dict[str, Any]:
-        found: dict[str, Any] = store.find(path, detail=True)
+        found: dict[str, Any] = store.find(path, detail=True, **_brief(url))
         return found
 
     with suppress(FileNotFoundError):
@@ -186,7 +205,7 @@ def objects_in(url: Url) -> dict[str, Entry]:
     """List the objects right in a folder, not those in folders below it; see :func:`objects_below`."""
 
     def list_these(store: Any, path: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = store.ls(path, detail=True)
+        found: list[dict[str, Any]] = store.ls(path, detail=True, **_brief(url))
         return found
 
     with suppress(FileNotFoundError):
@@ -194,6 +213,11 @@ def objects_in(url: Url) -> dict[str, Entry]:
         found = {str(info["name"]).rpartition("/")[2]: _entry(info) for info in infos}
         return {name: found[name] for name in sorted(found) if name}
     return {}
+
+
+def _brief(url: Url) -> dict[str, bool]:
+    """Return what keeps a listing of the Hub from telling who has changed each file, and when."""
+    return {"expand_info": False} if url.protocol == HUB else {}
 
 
 def _entry(info: Mapping[str, Any]) -> Entry:
@@ -213,7 +237,12 @@ def _ask(url: Url, doing: str, call: Callable[[Any, str], AnswerT], size: int = 
 
     def ask() -> AnswerT:
         store, path = _opened(url)
-        return call(store, path)
+        try:
+            return call(store, path)
+        except Exception as error:
+            if getattr(getattr(error, "response", None), "status_code", None) == _NOT_FOUND:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(url)) from error
+            raise
 
     try:
         return patiently(ask, f"{doing} {url}", size)
@@ -239,10 +268,15 @@ def _opened(url: Url) -> tuple[Any, str]:
         from fsspec import filesystem
 
         options = {} if protocol == "memory" else {"use_listings_cache": False}
+        if protocol == HUB:  # or it lists a whole folder to tell of one file in it
+            options["expand_info"] = True
         store = filesystem(protocol, **options)
     except ImportError as error:
         package = f"'otx-xai[{EXTRAS[protocol]}]'" if EXTRAS[protocol] else "fsspec"
         raise ConfigError(
             f"{protocol}:// needs a package that is not installed ({error.name or error}): pip install {package}"
         ) from error
-    return store, store._strip_protocol(str(url))
+    path = store._strip_protocol(str(url))
+    if protocol == HUB:  # it keeps listings whatever it is told
+        store.invalidate_cache(path)
+    return store, path
