@@ -125,10 +125,6 @@ def annotation_errors(evidence: Evidence) -> AnnotationErrors:
 def annotation_findings(evidence: Evidence, errors: AnnotationErrors) -> list[Finding]:
     """Tell of wrong annotations where there are more than the errors of a right detector would be (Poisson).
 
-    Args:
-        evidence: of a detector.
-        errors: of its annotated boxes.
-
     Returns:
         Findings ``label_error``, suspected, of at least five boxes each. None of right annotations and a good detector,
         and none where there are more errors than right boxes: then the detector is wrong.

@@ -147,10 +147,6 @@ def right_images(evidence: Evidence, errors: BoxErrors) -> BoolArray:
 def box_findings(evidence: Evidence, errors: BoxErrors) -> list[Finding]:
     """Count the errors of each kind, over all classes.
 
-    Args:
-        evidence: of a detector.
-        errors: of its boxes.
-
     Returns:
         Findings ``missed``, ``badly_placed``, ``duplicate``, ``background_box``, and ``look_alike`` of boxes of a wrong
         class; all measured, for what occurs.

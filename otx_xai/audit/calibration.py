@@ -140,11 +140,6 @@ def calibration(made: Predictions, bins: int = BINS) -> Calibration:
 def calibration_findings(evidence: Evidence, made: Predictions, found: Calibration) -> list[Finding]:
     """Say whether scores are off by at least 0.05, and more than chance makes of true probabilities.
 
-    Args:
-        evidence: of a classifier.
-        made: its predictions.
-        found: how far they are off.
-
     Returns:
         At most one finding ``calibration``, measured, with the p-value of true probabilities.
     """

@@ -127,10 +127,6 @@ def error_causes(evidence: Evidence) -> ErrorCauses:
 def cause_findings(evidence: Evidence, causes: ErrorCauses) -> list[Finding]:
     """Tell of causes that at least five wrong images share, over all and for each pair of classes.
 
-    Args:
-        evidence: of a classifier.
-        causes: of its errors.
-
     Returns:
         Findings ``other_object``, ``look_alike`` and ``background_focus``, all suspected. A pair of classes is named
         where five of its errors have the cause, and most of those whose maps say anything.

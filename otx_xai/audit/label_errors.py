@@ -108,10 +108,6 @@ def label_errors(evidence: Evidence) -> LabelErrors:
 def label_findings(evidence: Evidence, errors: LabelErrors) -> list[Finding]:
     """Tell of wrong labels where the temperature of the scores does not explain the candidates.
 
-    Args:
-        evidence: of a classifier.
-        errors: its candidates.
-
     Returns:
         Findings ``label_error``, suspected: one of all labels together with the fitted rate, and one for each given and
         suggested class with at least five candidates, if these are more than the rate, spread over all classes, would

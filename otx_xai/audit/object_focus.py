@@ -133,10 +133,6 @@ def class_focus(focus: ObjectFocus, count: int) -> list[ClassFocus]:
 def focus_findings(evidence: Evidence, focus: ObjectFocus) -> list[Finding]:
     """Name the classes whose maps lie on their objects no more than chance would have it.
 
-    Args:
-        evidence: that maps are of.
-        focus: of its maps.
-
     Returns:
         Findings ``background_focus``, suspected, a class each: with at least ten maps for which shifts matter, and
         their energy not above its null (p > 0.05, one-sided). They have no p-value to correct, since what speaks for

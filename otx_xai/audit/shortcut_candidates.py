@@ -77,9 +77,6 @@ def explained_images(evidence: Evidence) -> tuple[IntArray, IntArray]:
 def fixed_places(evidence: Evidence) -> list[Candidate]:
     """Find places that are hot in many images of one predicted class, and in few of the others.
 
-    Args:
-        evidence: of a classifier.
-
     Returns:
         One a class at most: the rectangle of cells around the place that stands out most.
     """

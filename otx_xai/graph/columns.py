@@ -119,12 +119,7 @@ def pieces_of(view: View, output: ov.Output, axis: int) -> tuple[Piece, ...]:
 
 
 def origin_of(view: View, output: ov.Output) -> Piece:
-    """Return where a tensor as a whole comes from; of joined parts, the first that carries image content.
-
-    Args:
-        view: the graph.
-        output: the tensor.
-    """
+    """Return where a tensor as a whole comes from; of joined parts, the first that carries image content."""
     return next(_walk(view, _Place(output, None, 0, 1), (), 0))
 
 

@@ -15,11 +15,7 @@ from otx_xai.graph.view import Port, computed_before, constant_value, kind, port
 
 
 def split_before_gathers(model: ov.Model) -> None:
-    """Replace slices in front of GatherElements by splits, in place.
-
-    Args:
-        model: as it was read.
-    """
+    """Replace slices in front of GatherElements by splits, in place."""
     for node in model.get_ordered_ops():
         if kind(node) == "GatherElements":
             axis = int(node.get_attributes()["axis"])

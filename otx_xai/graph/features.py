@@ -86,11 +86,6 @@ class Anatomy:
 def find_features(view: View, labels: dict[Port, Labels], logits: Logits) -> Anatomy:
     """Find the features of a classifier whose graph has been looked at.
 
-    Args:
-        view: the model.
-        labels: meaning of its axes.
-        logits: its class scores.
-
     Raises:
         GraphError: nothing with places lies on every path to the class scores.
     """

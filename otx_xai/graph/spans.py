@@ -28,10 +28,6 @@ def span_of(view: View, piece: Piece) -> Span:
     """Return the least and the largest value of columns where the layers behind them give zeros.
 
     Offsets of boxes are learned around zero, so that what grids, strides and anchors make of it tells their unit.
-
-    Args:
-        view: the graph.
-        piece: the columns.
     """
     span: Span = (0.0, 0.0)
     for node in reversed(piece.passed):

@@ -16,9 +16,6 @@ def stages(anatomy: Anatomy) -> Iterator[Features]:
 
     A stage is all layers of one stride that every path to the class scores runs through. Its layer is the last one
     where a shortcut joins, the stream that its blocks add to; where none joins, the last one.
-
-    Args:
-        anatomy: the classifier.
     """
     view, features, grids = anatomy.view, anatomy.features, anatomy.grids
     if port_of(features.output) not in grids:

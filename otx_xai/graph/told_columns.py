@@ -15,10 +15,6 @@ from otx_xai.graph.view import port_of
 def from_told_columns(search: HeadSearch, told: ScoreColumns) -> ClassHeads | None:
     """Read the heads off the columns that are told.
 
-    Args:
-        search: the model.
-        told: which columns hold class scores.
-
     Returns:
         The heads; ``None`` where the columns are no mere moves of what convolutions give, or where a soft-max may score
         a class beside them.

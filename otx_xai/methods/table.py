@@ -189,13 +189,7 @@ def candidates(
 
 
 def fit_of(spec: MethodSpec, model: Model, target_layers: Sequence[str]) -> Fit:
-    """Tell whether a method fits a model; each is asked once.
-
-    Args:
-        spec: the method.
-        model: the model.
-        target_layers: that the user names.
-    """
+    """Tell whether a method fits a model; each is asked once."""
     layers = tuple(target_layers)
     return model.structure.once((spec.name, "fits", layers), lambda: spec.fits(model, layers))
 

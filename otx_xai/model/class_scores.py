@@ -48,10 +48,6 @@ def find_class_scores(model: ov.Model, output: str | None = None, *, boxes: tupl
 def class_scores_at(model: ov.Model, index: int) -> Logits:
     """Return the class scores that lead to an output, which is known to hold them.
 
-    Args:
-        model: the classifier.
-        index: number of the output.
-
     Raises:
         ModelError: the number of classes is not fixed.
     """

@@ -66,11 +66,7 @@ def _read_file(path: Path) -> ov.Model:
 
 
 def model_files(path: Path) -> tuple[Path, ...]:
-    """Return all files that a model is read from: the model itself, and the weights beside it.
-
-    Args:
-        path: the model file.
-    """
+    """Return all files that a model is read from: the model itself, and the weights beside it."""
     suffix = path.suffix.lower()
     if suffix == ".xml":
         weights = [path.with_suffix(".bin")]

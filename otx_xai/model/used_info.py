@@ -22,11 +22,6 @@ def tell_of_use(model: ov.Model, facts: ModelFacts, box_format: str | None = Non
 
     Options of the user, files beside the model and the data of a run name classes, thresholds, and how images are
     fitted in and normalised: opened alone, the model then is read as in this run. What is not known is not written.
-
-    Args:
-        model: to write into.
-        facts: that the run used.
-        box_format: that the user named.
     """
     info = model_info(model)
     entries = {

@@ -117,10 +117,6 @@ def architectures(task: Task) -> tuple[str, ...]:
 def input_defaults(task: Task, architecture: str) -> InputDefaults:
     """Return what the published weights of an architecture expect; nothing is downloaded.
 
-    Args:
-        task: what the network does.
-        architecture: its name.
-
     Raises:
         ConfigError: the architecture is unknown, or is one of timm's and timm is not installed.
     """

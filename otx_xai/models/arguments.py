@@ -57,10 +57,6 @@ def read_pad_value(value: int) -> int:
 def read_channels(name: str, value: float | Sequence[float]) -> tuple[float, ...]:
     """Return one number for each of three channels, from these, or one number for all.
 
-    Args:
-        name: of the argument.
-        value: what was given.
-
     Raises:
         ConfigError: there are more or fewer, or one is not finite.
     """

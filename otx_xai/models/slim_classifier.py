@@ -70,11 +70,7 @@ def resnet_slim(num_classes: int, widths: Sequence[int] = BODY_WIDTHS[:3]) -> nn
 
 
 def conv_slim(num_classes: int) -> nn.Sequential:
-    """Build a network of stride 4, one cell of which sees about 28 pixels: it learns marks and textures in seconds.
-
-    Args:
-        num_classes: number of classes.
-    """
+    """Build a network of stride 4, one cell of which sees about 28 pixels: it learns marks and textures in seconds."""
     return nn.Sequential(
         *_normalised(nn.Conv2d(3, 12, 4, 2, padding=1, bias=False)),
         *_normalised(nn.Conv2d(12, 24, 2, 2, bias=False)),

@@ -63,10 +63,6 @@ class _Fit:
 def processor_hints(processor: Mapping[str, Any], path: Path) -> Hints:
     """Say what an image processor does.
 
-    Args:
-        processor: its configuration.
-        path: where this was read.
-
     Raises:
         ModelError: a value is of the wrong kind.
     """

@@ -36,9 +36,6 @@ _PAD = 114
 def from_model_metadata(model: ov.Model) -> Hints:
     """Say what a model tells of itself in the metadata of ONNX, or in the ``model_info`` of their own IRs.
 
-    Args:
-        model: as it was read.
-
     Raises:
         ModelError: the metadata is theirs, and broken.
     """

@@ -72,10 +72,6 @@ def write_file(path: str | Path, data: bytes) -> None:
 
     Folders are created as needed. An existing file is replaced.
 
-    Args:
-        path: where to.
-        data: the content.
-
     Raises:
         OutputError: the file cannot be written.
     """

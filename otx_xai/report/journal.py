@@ -82,9 +82,6 @@ class Journal:
 def read_journal(path: str | Path | Url) -> list[dict[str, Any]]:
     """Read the records of a journal; a torn last line, as a killed run leaves it, is left out.
 
-    Args:
-        path: the file.
-
     Returns:
         One record a whole line, in order; none where there is no file.
 

@@ -37,9 +37,6 @@ class NumbersWriter:
 def numbers_of(explained: ExplainedImage) -> dict[str, Any]:
     """Return all numbers of one image.
 
-    Args:
-        explained: the image.
-
     Returns:
         Name → array: ``maps`` ``(M, h, w)`` ``float32``; of each map ``targets`` ``int64``, ``labels`` text, ``scores``
         ``float32``, ``boxes`` ``float32`` ``(M, 4)`` (NaN of a class), ``numbers`` ``int64`` (-1 of a class); and the

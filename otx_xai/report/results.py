@@ -147,10 +147,6 @@ class Results:
     def write(self, explained: ExplainedImage, method: str) -> Line:
         """Write the files of one image, which wait until its line is added; to be called from any thread.
 
-        Args:
-            explained: the image and its results.
-            method: what explained it.
-
         Returns:
             Its line.
 

@@ -25,11 +25,7 @@ def clear_staging(work_dir: Path) -> None:
 
 
 def clear_torn(folder: Path) -> None:
-    """Remove the files of a folder that a killed run was writing, whatever they were to become.
-
-    Args:
-        folder: that nobody else writes to.
-    """
+    """Remove what a killed run was writing into a folder that nobody else writes to, whatever it was to become."""
     with suppress(OSError):  # they harm nobody
         for path in [entry.path for entry in os.scandir(folder) if _TORN.fullmatch(entry.name)]:
             os.unlink(path)

@@ -11,9 +11,6 @@ from otx_xai.storage.urls import Url, is_url, place_of
 def read_bytes(place: str | Path | Url) -> bytes:
     """Read a file.
 
-    Args:
-        place: path or URL.
-
     Raises:
         OSError: it is missing (FileNotFoundError), or cannot be read.
         ConfigError: a URL that is not supported, or whose package is missing.
@@ -44,10 +41,6 @@ def write_whole(place: str | Path | Url, data: bytes) -> None:
     """Write a file so that it is there as a whole or not at all, over what is there.
 
     On this machine it is renamed into its place; in a store it is put as one object.
-
-    Args:
-        place: path or URL.
-        data: the content.
 
     Raises:
         OSError: it cannot be written.

@@ -179,9 +179,6 @@ def look(url: Url) -> Entry | None:
 def objects_below(url: Url) -> dict[str, Entry]:
     """List all objects whose names begin with that of a folder.
 
-    Args:
-        url: the folder.
-
     Returns:
         Name relative to it → what the store says, sorted by name; empty where there is no such folder.
 

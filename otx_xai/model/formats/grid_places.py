@@ -63,13 +63,7 @@ def places_of(size: Size, strides: Sequence[int]) -> int:
 
 
 def level_sizes(view: View, output: ov.Output, axis: int) -> tuple[int, ...]:
-    """Return how many places levels have in an output that joins them, in its order; one where it joins none.
-
-    Args:
-        view: the graph.
-        output: predictions of all places.
-        axis: the axis of places.
-    """
+    """Return how many places levels have in an output that joins them, in its order; one where it joins none."""
     return tuple(piece.width for piece in pieces_of(view, output, axis))
 
 
