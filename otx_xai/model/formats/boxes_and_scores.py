@@ -10,12 +10,11 @@ import numpy as np
 
 from otx_xai.graph.columns import Piece, origin_of, pieces_of
 from otx_xai.graph.spans import span_of
-from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match, OutputPort
-from otx_xai.model.formats.dense import Chosen, Dense, candidates_of, proposals_of, require_shares
+from otx_xai.model.formats.box_format import Arrays, DetectorOutputs, Match, OutputPort
+from otx_xai.model.formats.dense import Chosen, Dense, dense_format, require_shares
 from otx_xai.model.formats.grid_places import boxes_around, grid, level_sizes, may_be_places, sides_of, strides_of
 from otx_xai.model.formats.queries import FORMATS as QUERIES
 from otx_xai.postprocess.box_coding import BoxCoding, decoded
-from otx_xai.postprocess.proposals import Proposals
 from otx_xai.postprocess.scores import sigmoid
 from otx_xai.records import FloatArray, IntArray, ScoreOrigin, Size
 
@@ -211,29 +210,19 @@ def _origins(outputs: Arrays, pair: Pair, chosen: Chosen, labels: IntArray) -> t
     return tuple(found)
 
 
-def _decode(outputs: Arrays, match: Match, size: Size, threshold: float) -> Candidates:
-    return candidates_of(_dense(outputs, match, size), threshold)
-
-
-def _proposals(outputs: Arrays, match: Match, size: Size, threshold: float) -> Proposals:
-    return proposals_of(_dense(outputs, match, size), threshold)
-
-
 FORMATS = (
-    BoxFormat(
+    dense_format(
         "boxes_and_scores",
         "boxes [1,P,4] with x1, y1, x2, y2 in pixels of the network's input or in 0 to 1, and class scores [1,P,K] or "
         "[1,K,P] of all places, not suppressed yet",
         _match_decoded,
-        _decode,
-        _proposals,
+        _dense,
     ),
-    BoxFormat(
+    dense_format(
         "distances_and_scores",
         "for P places of all levels, distances to the four sides of a box in strides [1,P,4], or distributions over "
         "them [1,P,4*n], and class scores [1,P,K] or [1,K,P] (PP-YOLOE, PicoDet)",
         _match_distances,
-        _decode,
-        _proposals,
+        _dense,
     ),
 )

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otx_xai.errors import ModelError
-from otx_xai.model.formats.box_format import Candidates
+from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match
 from otx_xai.postprocess.proposals import Proposals
-from otx_xai.records import FloatArray, IntArray, ScoreOrigin
+from otx_xai.records import FloatArray, IntArray, ScoreOrigin, Size
 
 _LEAST = 1e-6
 """Shares that are divided by count as this at least."""
@@ -105,3 +105,27 @@ def require_shares(values: FloatArray, what: str) -> None:
             f"The output of the detector was read as raw predictions, but what should be its {what} is from "
             f"{np.nanmin(values):.3g} to {np.nanmax(values):.3g}; expected 0 to 1. {NOT_RAW}"
         )
+
+
+def dense_format(
+    name: str,
+    meaning: str,
+    matches: Callable[[DetectorOutputs], Match | None],
+    read: Callable[[Arrays, Match, Size], Dense],
+) -> BoxFormat:
+    """Return the row of a format that gives predictions for every place.
+
+    Args:
+        name: as of :class:`~otx_xai.model.formats.box_format.BoxFormat`, and the next two.
+        meaning: see there.
+        matches: see there.
+        read: makes them of the outputs of one image, given the match and the size of the network's input.
+    """
+
+    def decode(outputs: Arrays, match: Match, size: Size, threshold: float) -> Candidates:
+        return candidates_of(read(outputs, match, size), threshold)
+
+    def proposals(outputs: Arrays, match: Match, size: Size, threshold: float) -> Proposals:
+        return proposals_of(read(outputs, match, size), threshold)
+
+    return BoxFormat(name, meaning, matches, decode, proposals)

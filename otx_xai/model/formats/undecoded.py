@@ -9,12 +9,11 @@ import numpy as np
 
 from otx_xai.graph.class_heads import ScoreColumns
 from otx_xai.graph.columns import Piece, pieces_of, within
-from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match, OutputPort
-from otx_xai.model.formats.dense import Chosen, Dense, candidates_of, proposals_of, require_shares
+from otx_xai.model.formats.box_format import Arrays, DetectorOutputs, Match, OutputPort
+from otx_xai.model.formats.dense import Chosen, Dense, dense_format, require_shares
 from otx_xai.model.formats.grid_places import boxes_around, grid, level_sizes, may_be_places, sides_of, strides_of
 from otx_xai.model.formats.yolo import SIDES, Layout, origins_in, possible_layouts, rows_of, scores_in, told_layouts
 from otx_xai.postprocess.box_coding import corners
-from otx_xai.postprocess.proposals import Proposals
 from otx_xai.postprocess.scores import sigmoid
 from otx_xai.records import FloatArray, Size
 
@@ -155,40 +154,19 @@ def _dense_nanodet(outputs: Arrays, match: Match, size: Size) -> Dense:
     )
 
 
-# --- reading ----------------------------------------------------------------------------------------------------------
-
-
-def _decode_yolox(outputs: Arrays, match: Match, size: Size, threshold: float) -> Candidates:
-    return candidates_of(_dense_yolox(outputs, match, size), threshold)
-
-
-def _propose_yolox(outputs: Arrays, match: Match, size: Size, threshold: float) -> Proposals:
-    return proposals_of(_dense_yolox(outputs, match, size), threshold)
-
-
-def _decode_nanodet(outputs: Arrays, match: Match, size: Size, threshold: float) -> Candidates:
-    return candidates_of(_dense_nanodet(outputs, match, size), threshold)
-
-
-def _propose_nanodet(outputs: Arrays, match: Match, size: Size, threshold: float) -> Proposals:
-    return proposals_of(_dense_nanodet(outputs, match, size), threshold)
-
-
 FORMATS = (
-    BoxFormat(
+    dense_format(
         "yolox_undecoded",
         "one output [1,P,5+K] for the P places of all levels: offset and logarithm of the size of a box in strides, "
         "objectness, K class scores",
         _match_yolox,
-        _decode_yolox,
-        _propose_yolox,
+        _dense_yolox,
     ),
-    BoxFormat(
+    dense_format(
         "nanodet",
         "one output [1,P,K+4*n] for the P places of all levels: K class scores, distributions over the distances to "
         "the four sides of a box",
         _match_nanodet,
-        _decode_nanodet,
-        _propose_nanodet,
+        _dense_nanodet,
     ),
 )

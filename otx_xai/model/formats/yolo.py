@@ -11,11 +11,10 @@ from otx_xai.graph.class_heads import ScoreColumns
 from otx_xai.graph.columns import Piece, pieces_of, within
 from otx_xai.graph.spans import span_of
 from otx_xai.graph.view import port_of
-from otx_xai.model.formats.box_format import Arrays, BoxFormat, Candidates, DetectorOutputs, Match, OutputPort
-from otx_xai.model.formats.dense import Chosen, Dense, candidates_of, factor, proposals_of, require_shares
+from otx_xai.model.formats.box_format import Arrays, BoxFormat, DetectorOutputs, Match, OutputPort
+from otx_xai.model.formats.dense import Chosen, Dense, dense_format, factor, require_shares
 from otx_xai.model.formats.prototypes import masks_of, prototypes_beside
 from otx_xai.postprocess.box_coding import BoxCoding, decoded
-from otx_xai.postprocess.proposals import Proposals
 from otx_xai.postprocess.scores import sigmoid
 from otx_xai.postprocess.turned_boxes import upright
 from otx_xai.records import FloatArray, IntArray, ScoreOrigin, Size, Task
@@ -257,14 +256,6 @@ def _are_shares(outputs: DetectorOutputs, boxes: Sequence[Piece]) -> bool:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _decode(outputs: Arrays, match: Match, size: Size, threshold: float) -> Candidates:
-    return candidates_of(_dense(outputs, match, size), threshold)
-
-
-def _proposals(outputs: Arrays, match: Match, size: Size, threshold: float) -> Proposals:
-    return proposals_of(_dense(outputs, match, size), threshold)
-
-
 def _dense(outputs: Arrays, match: Match, size: Size) -> Dense:
     layout: Layout = match.details["layout"]
     rows = rows_of(outputs, match)
@@ -326,7 +317,7 @@ def rows_of(outputs: Arrays, match: Match) -> FloatArray:
 
 
 def _format(name: str, meaning: str, kind: Kind) -> BoxFormat:
-    return BoxFormat(name, meaning, lambda outputs: _match(outputs, kind), _decode, _proposals)
+    return dense_format(name, meaning, lambda outputs: _match(outputs, kind), _dense)
 
 
 _BOX = "centre, width and height of a box in pixels of the network's input"
