@@ -113,8 +113,8 @@ class RunSettings:
         None,
         "WORD",
         f"effort: {words(Preset)}; a classifier takes one pass, multistridecam (the default, of up to 5 classes an "
-        "image), or guidedrise, a detector one pass, odam (the default where a box costs a fraction of a pass), or "
-        "guideddrise; RISE, D-RISE and AISE balance by default",
+        "image), or guidedrise, a detector one pass, odam (the default, of single boxes where one costs a fraction of "
+        "a pass), or guideddrise; RISE, D-RISE and AISE balance by default",
         _BLACK_BOX,
     )
     num_masks: int | None = option(

@@ -34,7 +34,6 @@ class _Plan:
         epochs: passes over them.
         side: typical side of a picture in pixels.
         looks_for: what a map should peak on, in words.
-        method: that explains; ``None``: the one that the product would choose.
         options: what is said otherwise than in the recipe.
     """
 
@@ -45,7 +44,6 @@ class _Plan:
     epochs: int
     side: int
     looks_for: str
-    method: str | None = None
     options: tuple[tuple[str, Any], ...] = ()
 
 
@@ -63,7 +61,6 @@ _PLANS = {
         looks_for="inside the outline of the shape",
         options=(("data.augment", False), ("data.batch_size", 16), ("model.init_args.learning_rate", 4e-3)),
     ),
-    # maps of boxes light nothing that is not found
     Task.DETECTION: _Plan(
         "fcos_slim",
         "FCOS on its body",
@@ -72,7 +69,6 @@ _PLANS = {
         epochs=6,
         side=96,
         looks_for="in the box of a shape of that class",
-        method="odam",
         options=(("data.augment", False), ("model.init_args.input_size", 96)),
     ),
     Task.INSTANCE_SEGMENTATION: _Plan(
@@ -140,7 +136,7 @@ def demonstrate_task(
     _tell(task, 3, "exporting it to OpenVINO, as `otx export` does, and comparing what it says with torch.")
     checkpoint = engine.export().path
     _tell(task, 4, f"explaining the {test_images} new pictures, as `otx explain --checkpoint {checkpoint}` does.")
-    entries = _explained(work_dir, checkpoint, test[0].path.parents[task is Task.CLASSIFICATION], plan.method)
+    entries = _explained(work_dir, checkpoint, test[0].path.parents[task is Task.CLASSIFICATION])
     findings = [finding for file in test for finding in judge_picture(work_dir, task, file, entries[file.path.name])]
     sheet = write_contact_sheet(work_dir / "contact_sheet.png", findings, test[0].path)
     _tell(task, 5, f"look at {sheet}: the ring, which marks the peak of each map, should lie {plan.looks_for}.")
@@ -151,12 +147,11 @@ def _tell(task: Task, step: int, what: str) -> None:
     logger.info("%s %d/5: %s", task.value.replace("_", " ").capitalize(), step, what)
 
 
-def _explained(work_dir: Path, checkpoint: Path, pictures: Path, method: str | None) -> dict[str, dict[str, Any]]:
+def _explained(work_dir: Path, checkpoint: Path, pictures: Path) -> dict[str, dict[str, Any]]:
     """Explain a folder of pictures, and return what the journal tells of each, by its file name."""
     run = Engine(work_dir=work_dir).explain(
         checkpoint=checkpoint,
         data_root=pictures,
-        explain_method=method,
         dump=True,
         explain_config=ExplainConfig(content=DumpContent.BOTH),
     )

@@ -126,9 +126,9 @@ class ExplainingJobs(EngineState):
                 ``explain_config.target_explain_group``.
             preset: ``speed``, ``balance`` or ``quality``. In auto mode classifiers are explained by a method of one
                 pass, by ``multistridecam`` in about two (the default, where an image has up to five targets), or by
-                ``guidedrise`` in about 60, where the graph allows it; detectors in one pass, by ``odam``, a map of each
-                box (the default where a box costs a fraction of a pass), or ``guideddrise``. Of other black-box methods
-                it decides how many passes they take.
+                ``guidedrise`` in about 60, where the graph allows it; detectors in one pass, by ``odam`` (the default,
+                of single boxes where one costs a fraction of a pass), or ``guideddrise``. Of other black-box methods it
+                decides how many passes they take.
             num_masks: forward passes at most an image of RISE and D-RISE; the preset decides by default.
             tolerance: standard error of a map, as a part of its range, from which RISE and D-RISE end before.
             precision: numbers that the device computes with: ``f32``, ``bf16`` or ``f16``; ``auto`` explains the first

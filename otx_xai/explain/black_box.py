@@ -15,15 +15,14 @@ from tqdm import tqdm
 
 from otx_xai.errors import ImageError
 from otx_xai.explain.box_choice import classes_without_map, doubts, find_boxes, predictions_of
-from otx_xai.explain.box_gradients import merged_by_class, numbers_of, some_boxes, wanted_classes
+from otx_xai.explain.box_gradients import boxes_asked, merged_by_class, numbers_of, wanted_classes
 from otx_xai.explain.targets import Choice, Wanted, map_names, not_finite, require_finite
-from otx_xai.methods.spec import BoxJob, Branch, ClassJob, MethodSpec, SecondPass
+from otx_xai.methods.spec import BoxesAsked, BoxJob, Branch, ClassJob, MethodSpec, SecondPass
 from otx_xai.model.formats.box_format import Found
 from otx_xai.model.formats.box_reading import read_proposals
 from otx_xai.perturb import PerturbationMaps, Progress, Scorer, Subject, Watch
 from otx_xai.perturb.passes import scores_of
 from otx_xai.postprocess import min_max, predict
-from otx_xai.postprocess.detections import boxes_on_input
 from otx_xai.records import (
     SALIENCY_MAP,
     SALIENCY_TARGETS,
@@ -204,18 +203,17 @@ def explain_boxes(
         count, first_label = len(facts.labels), facts.first_label
         return read_proposals(read(outputs), format, facts.geometry.size, count, first_label=first_label)
 
-    boxes = boxes_on_input(detections.boxes[numbers], image_size, facts.geometry)
-    labels = detections.labels[numbers]
     assert box.spec.explain_boxes is not None
-    guides = _guides_of_boxes(session.guide, subject, box.guide_boxes, detections, numbers)
-    job = BoxJob(session, proposals, subject, boxes, labels, guides)
+    asked = boxes_asked(detections, numbers, (image_size, facts.geometry))
+    guides = _guides_of_boxes(session.guide, subject, box.guide_boxes, asked)
+    job = BoxJob(session, proposals, subject, asked.boxes, asked.found.labels, guides)
     result = box.spec.explain_boxes(job, box.options, watch)
     choice = _choice(predictions, tuple(predictions[i] for i in numbers), result, detections, missing)
     return choice if box.guide_boxes is None or wanted.per_box else merged_by_class(choice, classes)
 
 
 def _guides_of_boxes(
-    guide: Session | None, subject: Subject, second: SecondPass | None, found: Detections, numbers: Sequence[int]
+    guide: Session | None, subject: Subject, second: SecondPass | None, asked: BoxesAsked
 ) -> FloatArray | None:
     """Return the maps of some boxes that guide a method, ``(T, h, w)``; ``None`` where nothing does.
 
@@ -228,7 +226,7 @@ def _guides_of_boxes(
     starts = {name: outputs[name] for name in second.starts}
     if guide.batch > 1:  # else they may be of anything: of the boxes of all classes that suppression has chosen
         starts = {name: values[:1] for name, values in starts.items()}
-    maps = second.maps(guide, starts, some_boxes(found, numbers))
+    maps = second.maps(guide, starts, asked)
     require_finite(maps, "gradients")
     return maps
 

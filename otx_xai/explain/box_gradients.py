@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otx_xai.explain.box_choice import classes_without_map, doubts, predictions_of
+from otx_xai.explain.box_choice import Placed, classes_without_map, doubts, predictions_of
 from otx_xai.explain.targets import Choice, Wanted, map_warning, require_finite
-from otx_xai.methods.spec import SecondPass
+from otx_xai.methods.spec import BoxesAsked, SecondPass
 from otx_xai.postprocess import min_max
-from otx_xai.records import Detections, FloatArray, Prediction
+from otx_xai.postprocess.detections import boxes_on_input
+from otx_xai.records import Detections, Prediction
 from otx_xai.runtime import Session
 
 
 def choose_with_gradients(
     starts: Mapping[str, NDArray[Any]],
     found: Detections,
+    placed: Placed,
     labels: Sequence[str],
     wanted: Wanted,
     second_pass: SecondPass,
@@ -32,6 +34,7 @@ def choose_with_gradients(
     Args:
         starts: what the second pass starts from, by name.
         found: what the model has found in the image.
+        placed: size of the image, and how it was fitted into the network's input.
         labels: class names.
         wanted: what to explain. The predicted classes are those of boxes from its threshold, the class of the best box
             where none reaches it. Of classes that are chosen, those without a box get no map.
@@ -47,11 +50,13 @@ def choose_with_gradients(
     numbers = numbers_of(predictions, classes, wanted)
     if not numbers:
         return Choice(predictions, (), np.zeros((0, 1, 1), np.float32), found, missing)
-    maps = second_pass.maps(session, dict(starts), some_boxes(found, numbers))
+    asked = boxes_asked(found, numbers, placed, of_classes=not wanted.per_box)
+    maps = second_pass.maps(session, dict(starts), asked)
     require_finite(maps, "gradients")
-    boxes = [predictions[i] for i in numbers]
-    choice = Choice(predictions, tuple(boxes), min_max(maps), found, missing + _without_gradient(boxes, maps))
-    return choice if wanted.per_box else merged_by_class(choice, classes)
+    choice = Choice(predictions, tuple(predictions[i] for i in numbers), min_max(maps), found, missing)
+    if not wanted.per_box:
+        choice = merged_by_class(choice, classes)
+    return replace(choice, warnings=missing + _without_gradient(choice))
 
 
 def merged_by_class(choice: Choice, classes: Sequence[int]) -> Choice:
@@ -82,15 +87,23 @@ def wanted_classes(predictions: Sequence[Prediction], wanted: Wanted) -> list[in
     return [target for target in present if target in sure] or present[:1]
 
 
-def some_boxes(found: Detections, numbers: Sequence[int]) -> Detections:
-    """Return some boxes, without their masks."""
+def boxes_asked(found: Detections, numbers: Sequence[int], placed: Placed, *, of_classes: bool = False) -> BoxesAsked:
+    """Return what a second pass is to explain: some boxes, without their masks.
+
+    Args:
+        found: all boxes of an image.
+        numbers: of those to be explained.
+        placed: size of the image, and how it was fitted into the network's input.
+        of_classes: their maps become maps of classes.
+    """
     kept = np.array(numbers, np.intp)
     origins = tuple(origin.of(kept) for origin in found.origins)
-    return Detections(found.boxes[kept], found.labels[kept], found.scores[kept], origins=origins)
+    some = Detections(found.boxes[kept], found.labels[kept], found.scores[kept], origins=origins)
+    return BoxesAsked(some, boxes_on_input(some.boxes, *placed), of_classes)
 
 
-def _without_gradient(boxes: Sequence[Prediction], maps: FloatArray) -> tuple[str, ...]:
-    """Return a warning of boxes whose maps are all zeros; mostly nothing."""
-    dead = [box for box, one in zip(boxes, maps, strict=True) if not one.any()]
+def _without_gradient(choice: Choice) -> tuple[str, ...]:
+    """Return a warning of targets whose maps are all zeros; mostly nothing."""
+    dead = [target for target, one in zip(choice.targets, choice.maps, strict=True) if not one.any()]
     why = "no place of the features raises the score: it is saturated, or lies behind an activation that gives 0"
     return map_warning(dead, f"the map is empty, since {why}", f"the maps are empty, since {why}")

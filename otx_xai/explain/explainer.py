@@ -24,7 +24,7 @@ from otx_xai.explain.plan import How, Plan, each_class_costs, plan, refuse_misfi
 from otx_xai.explain.precision import PrecisionTrial
 from otx_xai.explain.recent import Recent
 from otx_xai.explain.showing import explanation
-from otx_xai.explain.targets import PREDICTED, THRESHOLD, Choice, Wanted, resolve_wanted
+from otx_xai.explain.targets import BOXES, PREDICTED, THRESHOLD, Choice, Wanted, resolve_wanted
 from otx_xai.explain.tiled import TiledImage
 from otx_xai.methods.table import find_method, method_name, method_options
 from otx_xai.model import Model, ModelOptions, open_model
@@ -96,8 +96,8 @@ class Explainer:
             ``quality`` about sixty; of a named black-box method its own preset. By default a classifier is explained
             with ``balance`` where an image has up to five targets, else in one pass. Each set of targets that is asked
             for is compiled anew then, and the last eight are kept: a loop over many classes is faster with ``speed``.
-            A detector is explained with ``balance`` where ``targets`` are ``"predicted"`` or ``"boxes"`` and a box
-            costs a fraction of a pass, else in one pass.
+            A detector is explained with ``balance`` where ``targets`` are ``"predicted"``, or ``"boxes"`` and a box
+            costs a fraction of a pass; else in one pass.
         precision: numbers that the device computes with: ``f32``, ``bf16`` or ``f16``; ``auto`` explains the first 16
             images both ways, gives their maps in ``f32``, and takes fewer bits afterwards where every map correlates to
             0.99, every best class is the same, and it is faster. The log says what was measured.
@@ -260,7 +260,7 @@ class Explainer:
     def _key(self, how: How, wanted: Wanted) -> _Key:
         """Return what tells plans apart: how, and the targets that it has maps of."""
         if not self._model().facts.task.is_classification:
-            return how, PREDICTED if wanted.indices is None else -1
+            return how, -1 if wanted.indices is not None else BOXES if wanted.per_box else PREDICTED
         if not each_class_costs(self._model(), how, wanted):
             return how, -1
         return how, PREDICTED if wanted.indices is None else wanted.indices

@@ -128,6 +128,7 @@ def first_that_works(
     branches_only: bool = False,
     preset: Preset | None = None,
     told: bool = False,
+    per_box: bool = False,
 ) -> tuple[Chosen, Branch | None]:
     """Return the first method of the table that gets to work, and its branch; ``None`` where it has none.
 
@@ -141,6 +142,7 @@ def first_that_works(
         branches_only: nothing but a branch will do.
         preset: the effort, where the user says so.
         told: the user names classes.
+        per_box: each box is to have a map of its own.
 
     Raises:
         GraphError: the graph gives no place for the method that is named, or for any.
@@ -156,6 +158,7 @@ def first_that_works(
         preset=preset,
         classes=class_count(order.classes, len(model.facts.labels)),
         told=told,
+        per_box=per_box,
     )
     for chosen in found:
         if branches_only and chosen.spec.insert is None:

@@ -128,7 +128,8 @@ class Plan:
             starts = {name: outputs[name] for name in self.second_pass.starts}
             own = {name: value for name, value in outputs.items() if name not in starts}
             found = find_boxes(own, image_size, facts, self.boxes)
-            return choose_with_gradients(starts, found, facts.labels, self.wanted, self.second_pass, session)
+            placed = (image_size, facts.geometry)
+            return choose_with_gradients(starts, found, placed, facts.labels, self.wanted, self.second_pass, session)
         return choose_boxes(
             outputs,
             find_boxes(outputs, image_size, facts, self.boxes),
@@ -308,7 +309,7 @@ def _planned(model: Model, how: How, wanted: Wanted) -> Plan:
     if named is not None:
         order = replace(order, options=method_options(named, how.options, named=True))
     effort, told = how.options.get("preset"), wanted.indices is not None
-    chosen, branch = first_that_works(model, named, how.mode, order, preset=effort, told=told)
+    chosen, branch = first_that_works(model, named, how.mode, order, preset=effort, told=told, per_box=wanted.per_box)
     options = method_options(chosen.spec, how.options, named=named is not None)
     if branch is not None and chosen.spec.is_white_box:
         return _with_branch(model, chosen, branch, wanted, scaled=order.embed_scaling)

@@ -18,9 +18,6 @@ from otx_xai.records import FloatArray
 NOISE = 1e-4
 """Part of the contribution of another level below which a level is left out."""
 
-_FACTORS = 2
-"""Numbers of one output at most that a score is a product of."""
-
 
 @dataclass(frozen=True)
 class Seed:
@@ -38,15 +35,17 @@ class Seed:
 
 
 def seed_parameters() -> tuple[ov.Node, ov.Node]:
-    """Return the inputs that tell of seeds: elements ``int64`` ``(S, 2)``, and their slopes ``float32`` ``(S, 2)``."""
-    return ops.parameter([-1, _FACTORS], np.int64), ops.parameter([-1, _FACTORS], np.float32)
+    """Return the inputs that tell of seeds: elements ``int64`` ``(S, n)``, and their slopes ``float32`` ``(S, n)``."""
+    return ops.parameter([-1, -1], np.int64), ops.parameter([-1, -1], np.float32)
 
 
 def seed_inputs(boxes: Sequence[Sequence[Seed]], leaf: int) -> tuple[NDArray[np.int64], FloatArray]:
     """Return what these inputs are given for one leaf."""
-    elements, slopes = np.zeros((len(boxes), _FACTORS), np.int64), np.zeros((len(boxes), _FACTORS), np.float32)
-    for row, seeds in enumerate(boxes):
-        for column, seed in enumerate(seed for seed in seeds if seed.leaf == leaf):
+    own = [[seed for seed in seeds if seed.leaf == leaf] for seeds in boxes]
+    most = max([1, *map(len, own)])
+    elements, slopes = np.zeros((len(boxes), most), np.int64), np.zeros((len(boxes), most), np.float32)
+    for row, seeds in enumerate(own):
+        for column, seed in enumerate(seeds):
             elements[row, column], slopes[row, column] = seed.element, seed.slope
     return elements, slopes
 

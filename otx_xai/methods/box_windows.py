@@ -6,7 +6,7 @@ it gets the whole image.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
@@ -133,29 +133,41 @@ class BoxWindows:
             return False
         return True
 
-    def fill(self, asked: Asked, groups: Mapping[tuple[int, ...], Sequence[int]]) -> set[tuple[int, ...]]:
+    def serve(self, leaves: Set[int]) -> bool:
+        """Tell whether maps of boxes whose scores come from some leaves can be made within windows."""
+        return bool(leaves) and self._local.issuperset(leaves)
+
+    def fill(
+        self, asked: Asked, groups: Mapping[tuple[int, ...], Sequence[int]], *, windows: bool
+    ) -> set[tuple[int, ...]]:
         """Make maps of boxes.
 
         Args:
             asked: the boxes.
             groups: their numbers by the leaves that their scores come from.
+            windows: each has its scores from one place; else they are made over the whole image.
 
         Returns:
             The groups that windows can serve: their maps are made.
         """
-        served = {leaves for leaves in groups if leaves and self._local.issuperset(leaves)}
+        served = {leaves for leaves in groups if self.serve(set(leaves))}
         if served:
             forward, starts = self._forward_model()
             with asked.session.beside(forward).lent([asked.starts[name] for name in starts]) as read:
                 for leaves in served:
-                    self._fill_group(asked, read, leaves, np.array(groups[leaves]))
+                    self._fill_group(asked, read, leaves, np.array(groups[leaves]), (_SIDE, 1.0) if windows else (1.0,))
         return served
 
     def _fill_group(
-        self, asked: Asked, read: Mapping[str, ov.Tensor], leaves: tuple[int, ...], boxes: NDArray[np.int64]
+        self,
+        asked: Asked,
+        read: Mapping[str, ov.Tensor],
+        leaves: tuple[int, ...],
+        boxes: NDArray[np.int64],
+        sides: Sequence[float],
     ) -> None:
-        """Make maps of boxes of one group: in windows, and of the whole image where these do not hold them."""
-        for side in (_SIDE, 1.0):
+        """Make maps of boxes of one group: in windows, and in the next larger ones where these do not hold them."""
+        for side in sides:
             if len(boxes):
                 second = self._second(leaves, side)
                 size = int(1 / second.share)  # windows of a run cover the area of an image

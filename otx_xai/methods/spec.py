@@ -39,6 +39,7 @@ class Fit:
         passed_over: why auto mode does not choose a method that it might expect; empty: nobody would expect it.
         dear: why it takes more than the effort that it stands for; empty: it does not. By default auto mode then asks
             others first.
+        dear_alone: the same where each box is to have a map of its own.
     """
 
     fits: bool
@@ -46,6 +47,7 @@ class Fit:
     automatic: bool = True
     passed_over: str = ""
     dear: str = ""
+    dear_alone: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,21 @@ class BoxJob:
 
 
 @dataclass(frozen=True)
+class BoxesAsked:
+    """Boxes of one image that a second pass explains.
+
+    Args:
+        found: what was found, as far as it is to be explained.
+        boxes: the same boxes, ``float32`` ``(M, 4)``, xyxy in pixels of the network's input.
+        of_classes: maps of classes are made of theirs, so that those of one class need not be told apart.
+    """
+
+    found: Detections
+    boxes: FloatArray
+    of_classes: bool = False
+
+
+@dataclass(frozen=True)
 class SecondPass:
     """What explains the boxes of an image once they have been read: second models behind the first.
 
@@ -137,7 +154,7 @@ class SecondPass:
 
     first: ov.Model
     starts: tuple[str, ...]
-    maps: Callable[[Session, Arrays, Detections], FloatArray]
+    maps: Callable[[Session, Arrays, BoxesAsked], FloatArray]
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,7 @@ def candidates(
     preset: Preset | None = None,
     classes: int = 1,
     told: bool = False,
+    per_box: bool = False,
 ) -> Iterator[Chosen]:
     """Yield the methods that may explain a model, the best first; the caller takes the first that it gets to work.
 
@@ -154,6 +155,7 @@ def candidates(
             wanted would take more than the effort it stands for.
         classes: how many classes of an image are wanted.
         told: the user names classes, whether they are found or not.
+        per_box: each box is to have a map of its own.
 
     Raises:
         GraphError: the named method does not fit, or none does.
@@ -171,7 +173,7 @@ def candidates(
         fit = fit_of(spec, model, target_layers)
         if not fit.fits:
             refusals.append(f"{spec.name}: {fit.reason}")
-        elif preset is None and (reason := _put_off(spec, fit, classes, target_layers, told=told)):
+        elif preset is None and (reason := _put_off(spec, fit, classes, target_layers, told=told, per_box=per_box)):
             refusals.append(f"{spec.name}: {reason}{ASK_FOR_IT}")
             put_off.add(spec.name)
         else:
@@ -194,7 +196,9 @@ def fit_of(spec: MethodSpec, model: Model, target_layers: Sequence[str]) -> Fit:
     return model.structure.once((spec.name, "fits", layers), lambda: spec.fits(model, layers))
 
 
-def _put_off(spec: MethodSpec, fit: Fit, classes: int, target_layers: Sequence[str], *, told: bool) -> str:
+def _put_off(
+    spec: MethodSpec, fit: Fit, classes: int, target_layers: Sequence[str], *, told: bool, per_box: bool
+) -> str:
     """Say why a method is not what its effort means where the user does not ask for it; mostly nothing."""
     if spec.each_class_costs and classes > CLASSES_BY_DEFAULT:
         return f"each of {classes} classes would take a backward pass"
@@ -202,7 +206,7 @@ def _put_off(spec: MethodSpec, fit: Fit, classes: int, target_layers: Sequence[s
         return "it explains what is found, and a class that is named may have no box"
     if spec.second_pass is not None and target_layers:
         return "layers that are named are class heads where they can be"
-    return fit.dear
+    return fit.dear or (fit.dear_alone if per_box else "")
 
 
 def effort_of(preset: Preset | None, mode: ExplainMode) -> Preset | None:

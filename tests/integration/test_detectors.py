@@ -132,7 +132,7 @@ def test_a_run_writes_boxes_and_a_sheet_of_maps(name: str, photos: Path, tmp_pat
         assert [t["label"] for t in entry["targets"]] == list(dict.fromkeys(p["label"] for p in entry["predictions"]))
         endings = [file.rsplit("_", 1)[1] for file in entry["files"]]
         assert sorted(endings) == ["map.png"] * len(entry["targets"]) + ["sheet.png"]
-        assert entry["method"] == "detclassprobabilitymap"
+        assert entry["method"] == "odam"
 
 
 def test_an_image_without_boxes_gets_an_entry_and_a_sheet_of_the_image_alone(photos: Path, tmp_path: Path) -> None:

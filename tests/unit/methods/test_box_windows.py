@@ -14,6 +14,7 @@ from otx_xai.explain.plan import Plan
 from otx_xai.explain.targets import BOXES
 from otx_xai.methods import box_windows
 from otx_xai.methods.box_windows import BoxWindows
+from otx_xai.methods.spec import BoxesAsked
 from otx_xai.records import Detections, FloatArray, ScoreOrigin
 from otx_xai.runtime import Session
 
@@ -61,14 +62,16 @@ class Explained:
         image = np.random.default_rng(0).random((1, 3, SIDE, SIDE), np.float32)
         self.outputs = self.session.infer(image)
 
-    def maps(self, cells: Sequence[int], label: int = 0) -> FloatArray:
+    def maps(self, cells: Sequence[int], label: int = 0, *, of_classes: bool = False) -> FloatArray:
         """The maps of boxes that have their scores from some cells."""
         count, second = len(cells), self.plan.second_pass
         assert second is not None
         origin = ScoreOrigin("output0", np.array(cells, np.int64) + 100 * (4 + label))
-        boxes, labels = np.zeros((count, 4), np.float32), np.full(count, label)
+        middles = np.array(np.unravel_index(np.array(cells, np.int64), (CELLS, CELLS))[::-1]).T * 16.0 + 8
+        boxes, labels = np.concatenate([middles - 30, middles + 30], 1, dtype=np.float32), np.full(count, label)
         found = Detections(boxes, labels, np.ones(count, np.float32), origins=(origin,))
-        return second.maps(self.session, {name: self.outputs[name] for name in second.starts}, found)
+        starts = {name: self.outputs[name] for name in second.starts}
+        return second.maps(self.session, starts, BoxesAsked(found, boxes, of_classes=of_classes))
 
 
 @pytest.fixture

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -24,10 +25,15 @@ from otx_xai.errors import ConfigError, GraphError, ImageError
 from otx_xai.explain.box_gradients import choose_with_gradients
 from otx_xai.explain.plan import How, Plan, plan
 from otx_xai.explain.targets import BOXES, Choice
+from otx_xai.methods import box_passes
+from otx_xai.methods.box_passes import BoxPasses
+from otx_xai.methods.box_seeds import seed_inputs
+from otx_xai.methods.box_windows import BoxWindows
 from otx_xai.methods.level_sums import combined
+from otx_xai.methods.spec import BoxesAsked
 from otx_xai.model import ModelOptions, open_model
 from otx_xai.postprocess import min_max
-from otx_xai.records import InputOptions, MapGrid, Preset, ScoreOrigin
+from otx_xai.records import Detections, InputOptions, MapGrid, Preset, ScoreOrigin
 from otx_xai.runtime import Session
 
 FAMILY_NAMES = tuple(FAMILIES)
@@ -143,19 +149,66 @@ def test_maps_do_not_depend_on_other_boxes() -> None:
         origins=tuple(origin.of(order) for origin in found.origins),
     )
     starts = {name: outputs[name] for name in made.second_pass.starts}
-    again = choose_with_gradients(starts, turned, made.facts.labels, made.wanted, made.second_pass, session)
+    placed = (SIZE, made.facts.geometry)
+    again = choose_with_gradients(starts, turned, placed, made.facts.labels, made.wanted, made.second_pass, session)
     np.testing.assert_allclose(again.maps[order], choice.maps, atol=1e-5)
+
+
+def few_boxes(name: str, targets: str, count: int) -> Choice:
+    """What is explained of an image in which so many boxes are found."""
+    built, made, session = ready(name, targets)
+    outputs = session.infer(built.image.numpy())
+    least = explained(name)[2].targets[count - 1].score
+    return replace(made, facts=replace(made.facts, confidence_threshold=least)).choose(outputs, SIZE, session)
 
 
 def test_classes_are_lit_where_their_boxes_are() -> None:
     """The map of a class is the largest of those of its boxes, place by place; best classes first."""
-    _, _, boxes = explained("yolov8")
-    _, _, classes = explained("yolov8", "predicted")
+    boxes, classes = (few_boxes("yolov8", targets, 3) for targets in (BOXES, "predicted"))
     sure = list(dict.fromkeys(target.target for target in boxes.targets if target.score >= 0.3))
+    assert len(boxes.targets) == 3
     assert [target.target for target in classes.targets] == (sure or [boxes.targets[0].target])
     for target, one in zip(classes.targets, classes.maps, strict=True):
         own = [i for i, box in enumerate(boxes.targets) if box.target == target.target]
         np.testing.assert_allclose(one, boxes.maps[own].max(axis=0), atol=1e-5)
+
+
+def test_boxes_of_a_class_share_a_way_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two red squares and a green one, far from each other, take one way back, and have the maps of each alone."""
+    monkeypatch.setattr(BoxWindows, "_local", frozenset())  # as if scores looked at the whole image
+    image = np.full((1, 3, 64, 128), 0.1, np.float32)
+    image[0, 0, 16:32, 16:32] = 1
+    image[0, 0, 16:32, 112:128] = 0.7  # a fainter one counts as much
+    image[0, 1, 48:64, 64:80] = 1
+    seeds = list[int]()
+
+    def counted(boxes: Sequence[object], leaf: int) -> object:
+        seeds.append(len(boxes))
+        return seed_inputs(boxes, leaf)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(box_passes, "seed_inputs", counted)
+    made = {one: prepare(two_stages(), labels="red,green", targets=one, method="odam") for one in (BOXES, "predicted")}
+    choices = []
+    for one in made.values():
+        session = Session(one.model)
+        choices.append(one.choose(session.infer(image), (64, 128), session))
+    boxes, classes = choices
+    assert seeds == [3, 1]
+    assert sorted(target.label for target in boxes.targets) == ["green", "red", "red"]
+    for target, one in zip(classes.targets, classes.maps, strict=True):
+        own = [i for i, box in enumerate(boxes.targets) if box.target == target.target]
+        np.testing.assert_allclose(one, boxes.maps[own].max(axis=0), atol=0.01)
+
+
+def test_many_ways_back_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """An image of hundreds of boxes is explained, and the log says beforehand what that takes."""
+    found = Detections(np.zeros((31, 4)), np.arange(31), np.ones(31))
+    passes = BoxPasses.__new__(BoxPasses)
+    passes._lock, passes._told = Lock(), False
+    for _ in range(2):
+        assert len(passes._groups(BoxesAsked(found, found.boxes), [])) == 31
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "take 31 ways back" in told
 
 
 def test_chosen_classes_without_a_box_are_told() -> None:
@@ -422,13 +475,16 @@ def test_queries_are_explained_by_default() -> None:
         insert_xai(model, "detection", labels=LABELS)
 
 
+@pytest.mark.parametrize("name", ["yolov8", "yolox_selected"])
 @pytest.mark.parametrize(
     ("preset", "method"), [(None, "odam"), ("speed", "detclassprobabilitymap"), ("balance", "odam")]
 )
-def test_effort_gives_each_box_a_map(preset: str | None, method: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_effort_gives_classes_the_maps_of_their_boxes(
+    name: str, preset: str | None, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     effort = {"preset": preset and Preset(preset)}
-    made = prepare(case("yolov8").model, labels=LABELS, targets="predicted", method_options=effort)
+    made = prepare(case(name).model, labels=LABELS, targets="predicted", method_options=effort)
     assert made.method == method
     assert "--preset balance" not in caplog.text
 
@@ -436,7 +492,7 @@ def test_effort_gives_each_box_a_map(preset: str | None, method: str, caplog: py
 @pytest.mark.parametrize(
     ("name", "targets", "reason"),
     [
-        ("yolox_selected", "predicted", "each box would take about a forward pass"),
+        ("yolox_selected", BOXES, "each box would take about a forward pass"),
         ("yolov8", ["a", "b"], "a class that is named may have no box"),
     ],
 )
