@@ -135,7 +135,7 @@ class Run:
         # Evidence is passed on, and does not tell where files lie
         self._places = {image.name: image.file for image in images} if recorder is not None else {}
         self._suspicion = Suspicion(plan.facts)
-        self._doubted = False
+        self._doubted = self._claims = False
         self._explained = self._files = self._warned = self._found = 0
         self._failures: dict[str, str] = {}
         longest = needed_side(config) if dump else 0 if recorder is not None else None
@@ -159,16 +159,22 @@ class Run:
         is_black_box = self._plan.black_box is not None
         with interruptible(_GIVING_UP if is_black_box else _STOPPING) as stop:
             start = time.monotonic()
-            done = self._take_up() if resume and self._manifest.continues() else set()
+            self._claims = resume and self._manifest.continues()
+            done = self._take_up() if self._claims else set()
             todo = [image for image in self._images if image.name not in done and (only is None or image.name in only)]
             try:
                 self._stream(session, todo, stop, resumed=len(done))
                 return self._conclude(time.monotonic() - start, resumed=len(done))
             except BaseException as error:
-                with suppress(OutputError):  # the disk may be what failed
-                    status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-                    self._manifest.write(status, self._explained, self._failures, error=str(error))
+                self._tell_failure(error)
                 raise
+
+    def _tell_failure(self, error: BaseException) -> None:
+        """Let the manifest say how the run ended, unless the journal in the folder may still be that of another run."""
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        with suppress(OutputError):  # the disk may be what failed
+            if self._claims:
+                self._manifest.write(status, self._explained, self._failures, error=str(error))
 
     def _conclude(self, seconds: float, *, resumed: int) -> ExplainRun:
         """Say what is remarkable about the run, write its manifest, and return what it did."""
@@ -210,6 +216,7 @@ class Run:
             one_thread_each(),
             progress(len(self._images), resumed) as bar,
         ):
+            self._claims = True
             self._manifest.write("running", self._explained, self._failures)
             outputs, whole = self._plan.outputs, not self._plan.facts.task.is_classification
             with closing(self._sources.of(todo)) as sources:

@@ -184,6 +184,26 @@ def test_a_run_that_is_cut_short_anywhere_leaves_nothing_behind_in_the_end(
     assert len(listed(out)) == COUNT - 1
 
 
+def test_a_run_that_fails_before_it_begins_takes_no_lines_of_another_for_its_own(
+    model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full when the journal of the run before it is to be put aside."""
+    out = tmp_path / "out"
+    explain(model, photos, out)
+
+    def full(_: Path) -> None:
+        raise OutputError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "set_journal_aside", full)
+        with pytest.raises(OutputError, match="No space left"):
+            explain(model, photos, out, targets="blue")
+    run = explain(model, photos, out, targets="blue")
+    assert (run.resumed, run.explained) == (0, COUNT)
+    assert pictures(out) == listed(out)
+    assert all("class_blue" in name for name in listed(out))
+
+
 def test_boxes_that_seem_to_be_misread_are_told_once(
     photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
