@@ -297,7 +297,7 @@ def _finding(evidence: Evidence, candidate: Candidate, check: ShortcutCheck, tes
         f"{counted(len(candidate.images), 'image')} ({candidate.frequency.value:.0%} of them; of other classes "
         f"{candidate.elsewhere.value:.0%}): covering it costs log-odds of {check.covered.value:.2f} "
         f"({check.covered_controls.value:.2f} {_control(evidence, candidate)}), pasting it onto other classes adds "
-        f"{check.paste.value:.2f}.",
+        f"{check.paste.value:.2f}, and wins {check.won.value:.0%} of them.",
         check.cover if state is FindingState.REFUTED else check.paste,
         state,
         len(candidate.images) / max(1, len(evidence)),
