@@ -57,7 +57,12 @@ class ShortcutCheck:
             or the same pixels in images without annotated objects, fall of other classes where the same places are
             covered in their images.
         cover: how much more the first is.
-        paste: rise of the class's log-odds in images of other classes with it, more than with pixels of other images.
+        pasted: rise of the class's log-odds in images of other classes with it.
+        pasted_controls: rise with pixels of other images.
+        paste: how much more the first is.
+        covered_probability: as ``cover``, of the score.
+        pasted_probability: as ``paste``, of the score.
+        won: part of the images of other classes that the class wins with it.
         cover_p: of ``cover`` being above 0 (Wilcoxon).
         paste_p: of ``paste`` being above 0.
     """
@@ -65,7 +70,12 @@ class ShortcutCheck:
     covered: Effect
     covered_controls: Effect
     cover: Effect
+    pasted: Effect
+    pasted_controls: Effect
     paste: Effect
+    covered_probability: Effect
+    pasted_probability: Effect
+    won: Effect
     cover_p: float
     paste_p: float
 
@@ -257,11 +267,17 @@ def _check(covered: Outcome, pasted: Outcome) -> ShortcutCheck:
     fall, rise = -covered.margin.astype(np.float64), pasted.margin.astype(np.float64)
     cover_effect, cover_p = paired(fall[:, _DONE] - fall[:, _CONTROL], alternative="greater")
     paste_effect, paste_p = paired(rise[:, _DONE] - rise[:, _CONTROL], alternative="greater")
+    less, more = -covered.probability.astype(np.float64), pasted.probability.astype(np.float64)
     return ShortcutCheck(
         mean_effect(fall[:, _DONE], Unit.LOG_ODDS),
         mean_effect(fall[:, _CONTROL], Unit.LOG_ODDS),
         cover_effect,
+        mean_effect(rise[:, _DONE], Unit.LOG_ODDS),
+        mean_effect(rise[:, _CONTROL], Unit.LOG_ODDS),
         paste_effect,
+        mean_effect(less[:, _DONE] - less[:, _CONTROL], Unit.PROBABILITY),
+        mean_effect(more[:, _DONE] - more[:, _CONTROL], Unit.PROBABILITY),
+        mean_effect(pasted.decided[:, _DONE].astype(np.float64)),
         cover_p,
         paste_p,
     )
@@ -274,10 +290,12 @@ def _against_others(check: ShortcutCheck, covered: Outcome, there: Outcome) -> S
     first, difference = check.covered, check.covered.value - control.value
     low = difference - math.hypot(first.value - first.low, control.high - control.value)
     high = difference + math.hypot(first.high - first.value, control.value - control.low)
+    less, own = there.probability[:, _DONE].astype(np.float64), covered.probability[:, _DONE].astype(np.float64)
     return replace(
         check,
         covered_controls=control,
         cover=Effect(difference, low, high, first.n, Unit.LOG_ODDS),
+        covered_probability=mean_effect(less.mean() - own, Unit.PROBABILITY),
         cover_p=float(stats.mannwhitneyu(mine, theirs, alternative="greater").pvalue),
     )
 

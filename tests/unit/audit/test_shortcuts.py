@@ -51,6 +51,12 @@ def test_a_fixed_mark_is_verified(boxes: bool) -> None:
     assert "The model decides for 'circle' by the same place (lower left), in" in finding.statement
     assert finding.check["covered"]["value"] > finding.check["covered_controls"]["value"] + 1
     assert ("in other classes)" in finding.statement) is not boxes
+    told = {name: finding.check[name] for name in ("covered_probability", "pasted_probability", "won")}
+    assert {name: effect["unit"] for name, effect in told.items()} == {
+        "covered_probability": "probability", "pasted_probability": "probability", "won": "share"
+    }  # fmt: skip
+    assert 0 < told["covered_probability"]["value"] < 1
+    assert f"and wins {told['won']['value']:.0%} of them." in finding.statement
     assert ("No objects are annotated" in finding.suggestion) is not boxes
     marked = {audit.evidence.names[row] for row in np.flatnonzero(audit.data.faulty)}
     assert set(finding.images) <= marked
