@@ -2,9 +2,11 @@
 
 Objects of a class differ: in size, in pose, in light. What was put onto images by a program (a logo, a stamp, a
 ruler) is the same to a few grey levels each time. So without annotations, of all that repeats itself under the peaks of
-the maps, only what repeats itself *exactly*, and with corners in it, is told from the object. Small patches around the
-strongest corners under a peak (Shi and Tomasi, *Good Features to Track*, CVPR 1994) are looked for around the peaks of
-other images. Marks that shine through, turn, or change their size are not found so.
+the maps, only what repeats itself *exactly*, and is more intricate than a plain shape, is told from the object. Small
+patches around the strongest corners under a peak (Shi and Tomasi, *Good Features to Track*, CVPR 1994) are looked for
+around the peaks of other images, and what is the same around them must have several corners, for the corner of a box
+of one colour repeats itself, too. Marks that shine through, turn, or change their size are not found so; and of things
+that a program has drawn, all alike, nobody can tell by pixels whether they are the object.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import cv2
 import numpy as np
 
 from otx_xai.audit.evidence_table import Evidence
+from otx_xai.audit.findings import Effect
 from otx_xai.audit.hot_places import Cell, hottest_window, other_windows, window_region
 from otx_xai.audit.interventions import Fetch
 from otx_xai.audit.shortcut_candidates import LEAST, Candidate, explained_images, least_window, map_cells, stands_out
@@ -32,6 +35,9 @@ _SIDE = 8
 _OFTEN = 0.3
 _ALIKE = 0.25
 _CONTRAST = 20.0
+_STABLE = 20
+_AREAS = 8
+_INTRICATE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +81,11 @@ def repeated_pixels(evidence: Evidence, fetch: Fetch, *, seed: int = 0) -> list[
         patch = _most_repeated(looked)
         if patch is None:
             continue
-        candidate = _candidate(evidence, target, patch, looked, _looked(evidence, fetch, images, rows, others[:most]))
+        shown = [(one, place) for one in looked if (place := _place_of(patch, one)) is not None]
+        if not _is_intricate([(fetch(one.image), place) for one, place in shown], patch.shape[0]):
+            continue
+        unlike = _looked(evidence, fetch, images, rows, others[:most])
+        candidate = _candidate(evidence, target, patch, shown, share(len(shown), len(looked)), unlike)
         if candidate is not None:
             found.append(candidate)
     return found
@@ -151,17 +161,42 @@ def _place_of(patch: UInt8Array, looked: _Looked) -> tuple[int, int] | None:
     return None
 
 
+def _is_intricate(shown: list[tuple[UInt8Array, tuple[int, int]]], reach: int) -> bool:
+    """Whether what is the same around a place in several images has as many corners as marks have.
+
+    Args:
+        shown: images, and the middle of the patch in each.
+        reach: rows and columns on each side that are looked at, where they lie in the image.
+    """
+    areas = [
+        image[row - reach : row + reach, column - reach : column + reach].mean(axis=2)
+        for image, (row, column) in shown
+        if min(row, column, image.shape[0] - row, image.shape[1] - column) >= reach
+    ]
+    if len(areas) < _AREAS:
+        return False
+    usual = np.median(areas, axis=0)
+    same = np.median(np.abs(np.stack(areas) - usual), axis=0) <= _STABLE
+    corners = cv2.goodFeaturesToTrack(
+        usual.astype(np.uint8), 4 * _INTRICATE, 0.2, 2, mask=same.astype(np.uint8), blockSize=3
+    )
+    return corners is not None and len(corners) >= _INTRICATE
+
+
 def _candidate(
-    evidence: Evidence, target: int, patch: UInt8Array, looked: list[_Looked], others: list[_Looked]
+    evidence: Evidence,
+    target: int,
+    patch: UInt8Array,
+    shown: list[tuple[_Looked, tuple[int, int]]],
+    frequency: Effect,
+    others: list[_Looked],
 ) -> Candidate | None:
     size = least_window(map_cells(evidence))
-    places = [(one, _place_of(patch, one)) for one in looked]
-    shown = [(one, _window(evidence, one, place, size)) for one, place in places if place is not None]
-    frequency = share(len(shown), len(looked))
     elsewhere = share(sum(_place_of(patch, one) is not None for one in others), len(others))
-    if not shown or not stands_out(frequency, elsewhere):
+    if not stands_out(frequency, elsewhere):
         return None
-    images, windows = tuple(one.image for one, _ in shown), tuple(window for _, window in shown)
+    images = tuple(one.image for one, _ in shown)
+    windows = tuple(_window(evidence, one, place, size) for one, place in shown)
     return Candidate(target, False, size, images, windows, frequency, elsewhere, is_copy=True)
 
 

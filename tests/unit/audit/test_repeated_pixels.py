@@ -40,6 +40,18 @@ def test_equal_places_without_a_corner_are_no_mark() -> None:
     assert repeated_pixels(without_boxes(audit.evidence), lambda _: image) == []
 
 
+def test_a_plain_square_may_be_an_object() -> None:
+    """The same square of one colour in place of the mark: things that are drawn look like that."""
+    audit = planted_audit(Fault.ROAMING)
+
+    def fetch(image: int) -> np.ndarray:
+        pixels = audit.fetch(image).copy()
+        pixels[(pixels == (40, 0, 90)).all(axis=2)] = (255, 235, 40)
+        return pixels
+
+    assert repeated_pixels(without_boxes(audit.evidence), fetch) == []
+
+
 def test_a_mark_that_was_compressed_is_the_same() -> None:
     audit = planted_audit(Fault.ROAMING)
 
