@@ -13,7 +13,8 @@ the share of maps that peak inside of the box; the mean part of the map's energy
 insertion less deletion of how well the box is found again, from a blurred image and from one colour; and forward passes
 an image (of `odam` and `whole` processor time behind the first pass, in passes of the plain network). Each ± is the
 standard error of the difference to `odam`. A line below tells how well maps of windows correlate with those of the
-whole image.
+whole image; another of the maps of classes, whose boxes share ways back, how well they correlate with the maximum of
+those of single boxes, how bright both are outside of the boxes, and what they take.
 """
 
 from __future__ import annotations
@@ -83,6 +84,11 @@ def main() -> None:
         told = [f"{figures[i]:10.3f} ± {apart[i]:.3f}" for i in (0, 3, 4)]
         passes = f"{passes_of(name):8.1f}"
         print(f"{name:10}{told[0]:>18}{figures[1]:6.2f}{figures[2]:8.2f}{told[1]:>18}{told[2]:>18}{passes}")
+    alike, shared, alone = np.mean(_classes, axis=0)
+    print(
+        f"{len(_classes)} classes: {alike:.3f}, at least {np.min(_classes, axis=0)[0]:.3f}; outside {shared:.3f}, of "
+        f"single boxes {alone:.3f}; {passes_of('classes'):.1f} passes"
+    )
     print(f"windows and whole image: {np.mean(_alike):.4f}, at least {np.min(_alike):.4f}")
 
 
@@ -95,6 +101,7 @@ def planned_roads(
     assert roads["whole"].second_pass is not None
     windows = roads["whole"].second_pass.maps.__self__._windows  # type: ignore[attr-defined]
     vars(windows)["_local"] = frozenset()  # nothing is served by windows
+    roads["classes"] = planned(checkpoint, **common, targets="predicted", method="odam")
     try:
         roads["votes"] = planned(checkpoint, **boxes, **votes)
         roads["class"] = planned(checkpoint, **common, targets=-1, **votes)
@@ -145,11 +152,12 @@ def judged(roads: Mapping[str, Plan], judge: Judge, path: Path, rows: dict[str, 
     """Add for every box of an image and every map correlation, hit, energy inside of the box, and both areas."""
     picture = read_image(path)
     size, geometry = (picture.shape[0], picture.shape[1]), roads["odam"].facts.geometry
-    choices = {name: explained(name, road, picture, size) for name, road in roads.items()}
+    choices = {name: explained(name, road, picture, size) for name, road in roads.items() if name != "classes"}
     detections = choices["odam"].detections
     if detections is None or not len(detections):
         return
     boxes, fitted = boxes_on_input(detections.boxes, size, geometry), fit(picture, geometry)
+    compare_classes(explained("classes", roads["classes"], picture, size), choices["odam"], boxes, geometry.size)
     for number, box in enumerate(boxes):
         maps = {}
         for name, choice in choices.items():
@@ -167,6 +175,17 @@ def judged(roads: Mapping[str, Plan], judge: Judge, path: Path, rows: dict[str, 
             hit = float(pointing_game(own[None], [box[None]], tolerance=0)[0])
             energy = float(energy_in_box(own[None], [box[None]])[0])
             rows.setdefault(name, []).append((float(correlation), hit, energy, *area))
+
+
+def compare_classes(classes: Choice, single: Choice, boxes: FloatArray, size: Size) -> None:
+    """Note of every class how its map compares with the largest of those of its boxes."""
+    for target, one in zip(classes.targets, classes.maps, strict=True):
+        own = [i for i, box in enumerate(single.targets) if box.target == target.target]
+        largest, outside = single.maps[own].max(axis=0), np.ones(size, bool)
+        for x1, y1, x2, y2 in np.round(boxes[own]).astype(int):
+            outside[max(y1, 0) : y2, max(x1, 0) : x2] = False
+        faint = [float(enlarged(saliency_map, size, None)[outside].mean()) for saliency_map in (one, largest)]
+        _classes.append((float(np.corrcoef(one.ravel(), largest.ravel())[0, 1]), *faint))
 
 
 def explained(name: str, road: Plan, picture: np.ndarray, size: Size) -> Choice:
@@ -193,11 +212,12 @@ def explained(name: str, road: Plan, picture: np.ndarray, size: Size) -> Choice:
 _sessions: dict[str, Session] = {}
 _times: dict[str, list[float]] = {}
 _alike: list[float] = []
+_classes: list[tuple[float, float, float]] = []
 
 
 def passes_of(name: str) -> float:
     """Return what a map costs, in forward passes an image."""
-    if name in ("odam", "whole"):
+    if name in ("odam", "whole", "classes"):
         return float(np.mean(_times[name])) / float(np.median(_times["pass"])) - 1
     masks = int(re.sub(r"\D", "", name) or 0)
     own = passes_of("odam") + 1 if name.startswith(("prior", "guided", "mean")) else 0
