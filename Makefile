@@ -17,7 +17,7 @@ test: $(STAMP) ## run all tests, doctests and documented examples
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 torture: $(STAMP) ## kill, starve and mislead runs at every point, and feed in broken files: tables, in some ten minutes
-	$(BIN)/python tests/torture/matrix.py
+	$(BIN)/python tests/torture/matrix.py --errors 3
 	$(BIN)/python tests/torture/fuzzing.py --count 300
 	$(BIN)/python tests/torture/memory.py
 

@@ -1,6 +1,7 @@
 """The kill matrix: everything that is done to jobs of ``otx``, and what comes out; a table of it.
 
-Run it with ``python tests/torture/matrix.py``, or in a short form as a part of the tests.
+Run it with ``python tests/torture/matrix.py``, which takes some twenty minutes of two cores; with ``--errors 3`` as
+``make torture`` does; or in a short form as a part of the tests.
 """
 
 from __future__ import annotations
@@ -45,10 +46,11 @@ class Matrix:
         place: the folder.
         step: of the cases of each kind only every so manieth is tried.
         jobs: trials at once.
+        errors: of the errors that a disk tells only every so manieth, beside that.
     """
 
-    def __init__(self, place: Path, step: int = 1, jobs: int = 1) -> None:
-        self._place, self._step, self._jobs = place, step, jobs
+    def __init__(self, place: Path, step: int = 1, jobs: int = 1, errors: int = 1) -> None:
+        self._place, self._step, self._jobs, self._errors = place, step, jobs, errors
         self._model = classifiers.save_colour_classifier(place / "colours.xml", "red green blue deep_purple")
         self._photos = place / "photos"
         _save_images(self._photos)
@@ -58,7 +60,7 @@ class Matrix:
         job, folder = self.explain("explain"), self._place / "explain" / "undisturbed"
         points = job.points(folder)
         expected = content(folder)
-        for what, faults in _faults(points):
+        for what, faults in self._faults(points):
             yield self._tally(Row(what, "explain"), disturbed(job, expected), faults)
 
         def stopped(folder: Path) -> None:
@@ -84,7 +86,7 @@ class Matrix:
         points = job.points(again, more=less)
         trial = disturbed(job, expected, before=full, more=less)
         yield self._tally(Row("SIGKILL", "over other settings"), trial, kills(points))
-        yield self._tally(Row("EIO", "over other settings"), trial, errors(points, errno.EIO))
+        yield self._tally(Row("EIO", "over other settings"), trial, errors(points, errno.EIO)[:: self._errors])
 
     def _meddled(self, job: Job, points: Sequence[Point], expected: dict[str, bytes]) -> Iterator[Row]:
         stopped = job.folder()
@@ -126,7 +128,7 @@ class Matrix:
         for name, job in jobs.items():
             points = job.points(folder := job.folder())
             expected = content(folder)
-            for what, faults in _faults(points):
+            for what, faults in self._faults(points):
                 yield self._tally(Row(what, name), disturbed(job, expected), faults)
 
     def auditing(self) -> Iterator[Row]:
@@ -134,7 +136,7 @@ class Matrix:
         job = Job(self._place / "audit", self._audit())
         points = job.points(folder := job.folder())
         expected = content(folder)
-        for what, faults in _faults(points):
+        for what, faults in self._faults(points):
             yield self._tally(Row(what, "audit"), disturbed(job, expected), faults)
         yield self._torn_evidence(job, expected)
 
@@ -144,7 +146,7 @@ class Matrix:
         job = Job(self._place / "gathered", *([*argv, "--shard", f"{number}/2"] for number in (1, 2)), argv)
         points = job.points(folder := job.folder())
         expected = content(folder)
-        for what, faults in _faults(points):
+        for what, faults in self._faults(points):
             yield self._tally(Row(what, "two shards and their audit"), disturbed(job, expected), faults[::5])
 
     def _torn_evidence(self, job: Job, expected: dict[str, bytes]) -> Row:
@@ -172,20 +174,19 @@ class Matrix:
     def _tally(self, row: Row, trial: Any, cases: Sequence[Any]) -> Row:
         return tally(row, trial, cases[len(cases) // 2 % self._step :: self._step], self._jobs)
 
+    def _faults(self, points: Sequence[Point]) -> Iterator[tuple[str, list[Fault]]]:
+        yield "SIGKILL", kills(points)
+        yield "ENOSPC once", errors(points, errno.ENOSPC)[:: self._errors]
+        yield "ENOSPC from then on", errors(points, errno.ENOSPC, stays=True)[:: self._errors]
+        yield "EIO", errors(points, errno.EIO)[:: self._errors]
+        yield "EACCES", errors(points, errno.EACCES)[:: self._errors]
+
 
 class _Case(tuple[str, bytes]):
     """A file and its content, of which little is shown."""
 
     def __repr__(self) -> str:
         return f"{self[0]} = {self[1][-60:]!r} ({len(self[1])} bytes)"
-
-
-def _faults(points: Sequence[Point]) -> Iterator[tuple[str, list[Fault]]]:
-    yield "SIGKILL", kills(points)
-    yield "ENOSPC once", errors(points, errno.ENOSPC)
-    yield "ENOSPC from then on", errors(points, errno.ENOSPC, stays=True)
-    yield "EIO", errors(points, errno.EIO)
-    yield "EACCES", errors(points, errno.EACCES)
 
 
 _EXPLAIN = ("explain", "--dump", "True", "--explain_config.content", "maps,overlays,npz", "--work_dir", "{work_dir}")
@@ -203,13 +204,16 @@ def _save_images(folder: Path, colour: str = "red", count: int = 4) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--step", type=int, default=1, help="try every so manieth case only")
+    parser.add_argument(
+        "--errors", type=int, default=1, help="of errors of the disk every so manieth only, beside that"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--only", choices=_PARTS)
     options = parser.parse_args()
     prepare()
     wrong = []
     with tempfile.TemporaryDirectory() as place:
-        matrix = Matrix(Path(place), options.step, options.jobs)
+        matrix = Matrix(Path(place), options.step, options.jobs, options.errors)
         print(HEAD, flush=True)
         for part in _PARTS:
             for row in getattr(matrix, part)() if options.only in (None, part) else ():

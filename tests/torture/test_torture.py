@@ -1,6 +1,6 @@
 """The short form of the torture suite: some of the kills, errors and meddling, and some dozens of broken files a kind.
 
-``make torture`` tries them all.
+``make torture`` tries every kill, and more of the others.
 """
 
 from __future__ import annotations
