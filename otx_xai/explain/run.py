@@ -214,6 +214,7 @@ class Run:
             # The journal is emptied before the manifest claims it: a kill in between mixes no two runs
             self._results.opened(),
             one_thread_each(),
+            self._sources.watched(),
             progress(len(self._images), resumed) as bar,
         ):
             self._claims = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from otx_xai.data.arrays import as_channels
 from otx_xai.data.loaders import LoadedImage, loaded_images, recover_image
 from otx_xai.data.reduced import read_for_network
+from otx_xai.data.slow_reads import SlowReads
 from otx_xai.errors import ImageError, OtxXaiError
 from otx_xai.explain.look import as_picture
 from otx_xai.explain.plan import Plan
@@ -87,6 +88,11 @@ class Sources:
         self._longest = longest
         self._decode = decode
         self._least = longest if least is None else least
+        self._slow_reads = SlowReads()
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Let the log name files that take long to be read, for as long as this context lasts."""
+        return self._slow_reads.watched()
 
     def of(self, todo: Sequence[ImageInfo]) -> Generator[Source | Tile, None, None]:
         """Yield the images; the tiles of each where the model wants tiles, until one fails."""
@@ -123,7 +129,8 @@ class Sources:
             if isinstance(source, LoadedImage):
                 tensor, image = self._fed(source)
             else:
-                image, reduced = read_for_network(info.file, self._plan.facts, self._decode, self._least)
+                with self._slow_reads.reading(info.file):
+                    image, reduced = read_for_network(info.file, self._plan.facts, self._decode, self._least)
                 tensor = fit(image, self._plan.facts.geometry, reduced)
             size = image.shape[0] * reduced, image.shape[1] * reduced
             return tensor, ReadImage(info, self._kept(image, size), size, began)

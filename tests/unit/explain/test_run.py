@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import pytest
 from openvino import opset13 as ops
 
 from otx_xai import Engine, ExplainConfig, InputOptions
+from otx_xai.data import slow_reads
 from otx_xai.errors import OutputError
+from otx_xai.explain import run_sources
 from otx_xai.explain.run import ExplainRun
 from otx_xai.report import Journal, locked, read_journal, results
 from otx_xai.report.shelves import PlainShelf
@@ -202,6 +205,25 @@ def test_a_run_that_fails_before_it_begins_takes_no_lines_of_another_for_its_own
     assert (run.resumed, run.explained) == (0, COUNT)
     assert pictures(out) == listed(out)
     assert all("class_blue" in name for name in listed(out))
+
+
+def test_an_image_that_takes_long_to_be_read_is_named_once(
+    model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A drive hangs under one image, until the log has named it."""
+    monkeypatch.setattr(slow_reads, "LONG", 0.05)
+    monkeypatch.setattr(slow_reads, "LOOKED_EVERY", 0.01)
+    read, named = run_sources.read_for_network, "3.png has been read for "
+
+    def hanging(file: str, *more: Any) -> Any:
+        end = time.monotonic() + 20
+        while file.endswith("3.png") and named not in caplog.text and time.monotonic() < end:
+            time.sleep(0.01)
+        return read(file, *more)
+
+    monkeypatch.setattr(run_sources, "read_for_network", hanging)
+    assert explain(model, photos, tmp_path / "out").explained == COUNT
+    assert caplog.text.count(named) == 1
 
 
 def test_boxes_that_seem_to_be_misread_are_told_once(
