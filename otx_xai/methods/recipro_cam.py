@@ -3,7 +3,8 @@
 ``S_k(i, j) = head_k(F ⊙ 1_ij)``; Byun & Lee, *Recipro-CAM: Fast gradient-free visual explanations for convolutional
 neural networks*, 2022 (arXiv:2209.14074). Where the head begins with a global pooling, the pooled vector of a single
 place is known without any mask (``GAP(F ⊙ 1_ij) = F[:, i, j] / (h·w)``), and the head runs once on ``N·h·w`` vectors.
-Any other head is run on masked features.
+So is what a linear layer of flattened places makes of it (:mod:`otx_xai.methods.flattened`). Any other head is run on
+masked features.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from otx_xai.methods.class_branch import (
     reads_class_tokens_only,
     title,
 )
+from otx_xai.methods.flattened import Flattened, flattened_layer, terms_of_places
 from otx_xai.methods.heads import Site, class_scores, masked_scores
 from otx_xai.methods.places import SINGLE, place_count, rows_of_places
 from otx_xai.methods.spec import CLASSIFIERS, Branch, Fit, MethodSpec, Order
@@ -41,7 +43,8 @@ def recipro_cam(site: Site) -> ov.Output:
     features = site.anatomy.features
     pools = _exact_pools(site.anatomy)
     if pools is None:
-        return masked_scores(site, [features], SINGLE)
+        layer = flattened_layer(site.anatomy)
+        return masked_scores(site, [features], SINGLE) if layer is None else _flattened_scores(site, layer)
     starts = [pool.node.output(0) for pool in pools]
     linear = site.linear(starts)
     end = linear.features if linear is not None else site.anatomy.logits.port
@@ -49,6 +52,18 @@ def recipro_cam(site: Site) -> ov.Output:
     (rows,) = graft(site.view, pooled, [end], outside=site.main.output, prefix=site.prefix, free_batch=True)
     images = size_of(site.main.output(features.output), features.batch_axis)
     return class_scores(site, linear, rows, images, place_count(site.main, features))
+
+
+def _flattened_scores(site: Site, layer: Flattened) -> ov.Output:
+    """Run what lies behind a linear layer of flattened places on what each of them gives alone."""
+    start = layer.node.output(0)
+    linear = site.linear([start])
+    end = linear.features if linear is not None else site.anatomy.logits.port
+    terms = terms_of_places(site, layer)
+    images, places = (size_of(terms, axis) for axis in (0, 1))
+    starts = {port_of(start): reshape(terms, (-1, (dimensions(start) or [1])[-1] or 1))}
+    (rows,) = graft(site.view, starts, [end], outside=site.main.output, prefix=site.prefix, free_batch=True)
+    return class_scores(site, linear, rows, images, places)
 
 
 def _exact_pools(anatomy: Anatomy) -> list[Pool] | None:
@@ -69,7 +84,10 @@ def too_dear(anatomy: Anatomy) -> str | None:
     if _exact_pools(anatomy) is not None or rows is None or columns is None:
         return None
     view = anatomy.view
-    head, whole = cost(view.ordered(anatomy.head)), cost(node for node in view.nodes if node.get_name() in view.data)
+    layer = flattened_layer(anatomy)
+    once = set() if layer is None else {layer.node.get_name()}
+    head = cost(view.ordered(anatomy.head - once))
+    whole = cost(node for node in view.nodes if node.get_name() in view.data)
     if head is None or not whole or rows * columns * head <= MOST_PASSES * whole:
         return None
     return (
