@@ -22,6 +22,7 @@ from otx_xai.report.depots import Depot, FolderDepot
 from otx_xai.report.files import MAP_FOLDER, unwritable_text
 from otx_xai.report.shelves import Line
 from otx_xai.report.staging import move
+from otx_xai.storage.local import replace_whole
 
 PACKING = ".packing"
 """Folder in that of a run where files wait until those of all images of their tar file are there."""
@@ -128,7 +129,7 @@ class TarShelf:
         return self._packing / f"{number:05d}"
 
     def _waits(self, number: int, entries: Sequence[str]) -> bool:
-        return all(os.path.isfile(self._waiting(number) / entry) for entry in entries)
+        return all(_is_whole(self._waiting(number) / entry) for entry in entries)
 
     def _is_packed(self, number: int, entries: Sequence[str]) -> bool:
         """Whether a tar file holds entries; in a store it does where it exists, as it is put before their lines."""
@@ -163,17 +164,22 @@ class TarShelf:
 
     def _unpack(self, number: int, entries: Sequence[str]) -> None:
         """Take those entries that do not wait out of the tar file that an earlier run has left."""
-        missing = {entry for entry in entries if not os.path.isfile(self._waiting(number) / entry)}
+        missing = {entry for entry in entries if not _is_whole(self._waiting(number) / entry)}
         if not missing:
             return
         with tarfile.open(self._depot.open_here(pack_name(number), self._packing), "r:") as pack:
             for entry in pack:
                 content = pack.extractfile(entry) if entry.name in missing else None
                 if content is not None:
-                    target = self._waiting(number) / entry.name
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with open(target, "wb") as file:
-                        shutil.copyfileobj(content, file)
+                    replace_whole(self._waiting(number) / entry.name, content.read())  # a kill may leave no half of it
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is there; an empty one is what a power failure has left."""
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def clear_packing(folder: Path) -> None:

@@ -90,9 +90,7 @@ def fetch_folder(folder: Url, files: Mapping[str, Entry]) -> Path:
 
 def _make_room(states: Path, most: float) -> None:
     """Remove what was not asked for lately, the oldest first, until the rest fits; what cannot be removed stays."""
-    sizes = {
-        state: sum(file.stat().st_size for file in state.rglob("*") if file.is_file()) for state in _by_age(states)
-    }
+    sizes = {state: _size(state) for state in _by_age(states)}
     total, now = sum(sizes.values()), time.time()
     for state, size in sizes.items():
         if total <= most or now - state.stat().st_mtime < _IN_USE:

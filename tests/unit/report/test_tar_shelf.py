@@ -61,6 +61,35 @@ def whole(tmp_path: Path) -> dict[str, bytes]:
     return packed(tmp_path / "whole")
 
 
+def test_a_kill_while_a_tar_file_is_taken_apart_costs_no_entry(
+    whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was stopped has packed a part of a group; the next is killed as it unpacks that, the third goes on."""
+    first = shelf_in(tmp_path)
+    lines = put(first, tmp_path, (0, 1))
+    first.settle()
+    clear_packing(tmp_path)
+    extract, calls = tarfile.TarFile.extractfile, iter(range(100))
+
+    class Killed:
+        def read(self, size: int = -1) -> bytes:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tarfile.TarFile, "extractfile", lambda *args: Killed() if next(calls) == 2 else extract(*args))
+        second = shelf_in(tmp_path)
+        second.take_up(lines)
+        lines += put(second, tmp_path, (2,))
+        with pytest.raises(KeyboardInterrupt):
+            second.settle()
+    third = shelf_in(tmp_path)
+    assert all(third.has(line) for line in lines)
+    third.take_up(lines)
+    put(third, tmp_path, range(3, len(IMAGES)))
+    third.settle()
+    assert packed(tmp_path) == whole
+
+
 def test_entries_are_samples_of_webdataset(whole: dict[str, bytes], tmp_path: Path) -> None:
     assert sorted(whole) == ["00000.tar", "00001.tar", "00002.tar"]
     samples = []
