@@ -14,7 +14,7 @@ from otx_xai.model.image_layout import declared_layout, is_layout, layout_of_cha
 from otx_xai.model.model_info import malformed, read_flag, read_share
 from otx_xai.model.zero_input import graph_zero
 from otx_xai.neighbours.hints import NO_HINTS, Hints, source_of, told_by
-from otx_xai.neighbours.image_processor import BORDERED, KEEPS_RATIO
+from otx_xai.neighbours.image_processor import BORDERED, KEEPS_RATIO, UNLIKE
 from otx_xai.neighbours.ultralytics import ULTRALYTICS
 from otx_xai.records import InputGeometry, InputOptions, Interpolation, ResizeType, Size, parse_numbers
 
@@ -106,6 +106,12 @@ def _follows(hints: Hints, options: InputOptions, resize_source: str) -> bool:
 
 def _unlike_training(hints: Hints, size: Size) -> str:
     """Say that images are stretched, where the model was trained on images of any ratio of sides, or lack a border."""
+    if hints.said.get(UNLIKE):
+        return (
+            f"The model was trained on images that are {hints.said[UNLIKE]} ({hints.source}), which is not done here, "
+            "and scores may differ. Pass --input.resize_type and --input.crop to say how else they are fitted in, or "
+            "prepare images that way before."
+        )
     if hints.said.get(BORDERED):
         return (
             f"The model was trained on images with a black border ({hints.source}: {hints.said[BORDERED]}); here they "

@@ -14,6 +14,8 @@ from otx_xai.records import Interpolation, ResizeType, Size
 
 KEEPS_RATIO = "keeps_ratio"
 """What is said where images of any ratio are fed as they are, which an input of one size cannot do."""
+UNLIKE = "unlike"
+"""What is said of steps that images went through in training, and do not go through here."""
 BORDERED = "bordered"
 """What is said where an image is resized to less than the crop, which then has a black border."""
 

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from otx_xai.neighbours.hints import Hints
+from otx_xai.neighbours.image_processor import UNLIKE
 from otx_xai.neighbours.small_files import broken, names_by_index, numbers_of, shown, sides_of
 from otx_xai.records import Interpolation, ResizeType, Size, Task
 
 _CROP_SHARE = 0.875  # where the configuration has none
 _INTERPOLATIONS = [word.value for word in Interpolation if word is not Interpolation.LINEAR]
+_NEARLY_GREY = 4.0
+"""Levels that the channels of a colour may be apart."""
 _AT_RANDOM = "random"
 """An interpolation that only training has."""
 _RESIZES = {
@@ -57,13 +60,28 @@ def timm_hints(config: Mapping[str, Any], path: Path, fed: tuple[int, ...] = ())
         pad_value=round(sum(mean) / len(mean)) if mean and resize_type not in _WITHOUT_PADDING else None,
         crop=crop,
         interpolation=_interpolation(own, path),
-        said={"exporter": "timm", "architecture": str(config.get("architecture") or own.get("architecture") or "")},
+        said={
+            "exporter": "timm",
+            "architecture": str(config.get("architecture") or own.get("architecture") or ""),
+            **_unlike(resize_type, crop, mean),
+        },
         source=path.name,
         files=(str(path),),
     )
 
 
 _WITHOUT_PADDING = (ResizeType.CROP, ResizeType.STANDARD)
+
+
+def _unlike(resize_type: ResizeType, crop: float, mean: tuple[float, ...] | None) -> dict[str, str]:
+    """Say what of a border cannot be had here: a colour of its own, and a cut of the longer side alone."""
+    if resize_type in _WITHOUT_PADDING:
+        return {}
+    if crop < 1:
+        return {UNLIKE: f"cut to {crop:.4g} of their longer side alone, and padded on the other (crop_mode border)"}
+    if mean and max(mean) - min(mean) > _NEARLY_GREY:
+        return {UNLIKE: f"padded with the colour {','.join(str(round(level)) for level in mean)} (crop_mode border)"}
+    return {}
 
 
 def _on_255(own: Mapping[str, Any], key: str, path: Path) -> tuple[float, ...] | None:
@@ -114,4 +132,11 @@ def _crop(stated: Any, size: Size | None, path: Path) -> float:
     (share, *others) = numbers_of(stated or _CROP_SHARE, f"crop_pct of {path}")
     if share <= 0 or others:
         raise broken(f"crop_pct of {path}", f"is {shown(stated)}", "a share from 0 to 1")
-    return min(1.0, size[0] / math.floor(size[0] / share) if size else share)
+    if size is None:
+        return min(1.0, share)
+    wanted = [math.floor(side / share) for side in size]
+    # any factor between these gives both sides their whole pixels
+    least = max((whole - 0.5) / side for whole, side in zip(wanted, size, strict=True))
+    most = min((whole + 0.5) / side for whole, side in zip(wanted, size, strict=True))
+    own = wanted[0] / size[0]
+    return min(1.0, 1 / (own if least <= own < most or least >= most else (least + most) / 2))

@@ -65,7 +65,10 @@ def cropped_box(image_size: Size, geometry: InputGeometry) -> Box | None:
     match geometry.resize_type:
         case ResizeType.CROP:
             scale = max(new / side for new, side in zip(wanted, image_size, strict=True))
-            whole = tuple(max(least, int(scale * side + 1e-6)) for least, side in zip(wanted, image_size, strict=True))
+            scaled = [scale * side for side in image_size]
+            # torchvision cuts the longer side to whole pixels; timm, whose inputs may be oblong, rounds it there
+            fitted = [int(side + 1e-6) if geometry.size[0] == geometry.size[1] else round(side) for side in scaled]
+            whole = tuple(max(least, side) for least, side in zip(wanted, fitted, strict=True))
         case ResizeType.STANDARD if geometry.crop < 1:
             whole = wanted
         case _:

@@ -14,9 +14,10 @@ from timm.data import create_transform, resolve_data_config
 from timm.models._hub import save_config_for_hf
 
 from otx_xai.errors import ModelError
+from otx_xai.model.image_input import describe_input
 from otx_xai.neighbours import read_hints
 from otx_xai.postprocess import fit
-from otx_xai.records import InputGeometry, ResizeType, Task
+from otx_xai.records import InputGeometry, InputOptions, ResizeType, Task
 
 NO_MODEL = ov.Model([], [], "empty")
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
@@ -313,7 +314,10 @@ TIMM = {
 def test_timm(tmp_path):
     hints = hints_of(tmp_path, config=TIMM)
     assert (hints.labels, hints.size, hints.resize_type) == (("a", "b", "c"), (224, 288), ResizeType.CROP)
-    assert hints.crop == pytest.approx(224 / 235)
+    assert [round(side / hints.crop) for side in hints.size] == [
+        235,
+        303,
+    ]  # both sides as timm cuts them to whole pixels
     assert (hints.mean, hints.scale) == IMAGENET_255
     assert (hints.said["architecture"], hints.source) == ("convnext_tiny", "config.json")
     alone = hints_of(tmp_path, config=TIMM["pretrained_cfg"] | {"label_names": {"0": "a", "2": "c"}})
@@ -333,6 +337,38 @@ def test_images_are_fed_as_timm_does(tmp_path, name):
     geometry = InputGeometry(hints.size, hints.resize_type, crop=hints.crop, interpolation=hints.interpolation)
     fitted = fit(image, geometry).astype(np.float64)
     assert np.abs((fitted - hints.mean) / hints.scale - expected).max() < 0.1
+
+
+@pytest.mark.parametrize("crop_mode", ["center", "squash"])
+@pytest.mark.parametrize("size", [(96, 128), (131, 75)])
+@pytest.mark.parametrize("shape", [(301, 199), (75, 260)])
+def test_oblong_inputs_and_odd_images_are_fed_as_timm_does(tmp_path, crop_mode, size, shape):
+    config = TIMM["pretrained_cfg"] | {"input_size": [3, *size], "crop_mode": crop_mode, "crop_pct": 0.95}
+    hints = hints_of(tmp_path, config={"pretrained_cfg": config})
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    steps = create_transform(**resolve_data_config(pretrained_cfg=config), is_training=False, normalize=False)
+    expected = steps(Image.fromarray(image)).numpy().transpose(1, 2, 0)
+    geometry = InputGeometry(hints.size, hints.resize_type, crop=hints.crop, interpolation=hints.interpolation)
+    assert np.abs(fit(image, geometry).astype(int) - expected).mean() < 1  # noise: half a pixel off gives some 20
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"crop_pct": 0.9}, "cut to 0.9009 of their longer side alone"),
+        ({"crop_pct": 1.0}, "padded with the colour 124,116,104"),
+        ({"crop_pct": 1.0, "mean": [0.5, 0.5, 0.5]}, ""),
+        ({"crop_mode": "center"}, ""),
+    ],
+)
+def test_a_border_of_timm_that_cannot_be_had_is_said(tmp_path, change, words, caplog):
+    own = {"input_size": [3, 100, 100], "mean": IMAGENET["image_mean"], "std": IMAGENET["image_std"]}
+    config = own | {"crop_mode": "border"} | change
+    hints = hints_of(tmp_path, config={"pretrained_cfg": config})
+    assert hints.said.get("unlike", "").startswith(words)
+    assert bool(hints.said.get("unlike")) is bool(words)
+    image = describe_input(one_input(1, 3, 100, 100), {}, InputOptions(layout="NCHW"), hints)
+    assert (hints.said.get("unlike", "nothing") in image.warning) is bool(words)
 
 
 @pytest.mark.parametrize("number", range(6))
