@@ -47,6 +47,7 @@ clients: $(STAMP) .venv-clients/.installed .peers/.installed ## Intel's Model AP
 	PYTHONPATH=.peers $(BIN)/python tests/clients/compare_gradients.py
 
 models: .venv-models/.installed ## explain classifiers and detectors of other packages, and compare: out/models/table.md
+	.venv-models/bin/python tests/models_zoo/processors.py
 	.venv-models/bin/python tests/models_zoo/run.py out/models
 
 page: $(STAMP) .browser/.installed ## open the page of an audit in Chromium: every view, keyboard, phone, print, 10 000 images

@@ -19,6 +19,7 @@ from otx_xai.neighbours.ultralytics import ULTRALYTICS
 from otx_xai.records import InputGeometry, InputOptions, Interpolation, ResizeType, Size, parse_numbers
 
 NONE_GIVEN = "none given"
+_DEFAULT = "default"
 _LEAST_MEAN = 0.05
 """Means of real pictures are far from black and white."""
 
@@ -101,7 +102,8 @@ def describe_input(
 
 def _follows(hints: Hints, options: InputOptions, resize_source: str) -> bool:
     """Whether images are fitted in as ``hints`` say, and the user has not chosen the size for them."""
-    return options.size is None and resize_source == source_of(hints, "resize_type")
+    told = hints.resize_type is not None
+    return options.size is None and resize_source == (source_of(hints, "resize_type") if told else _DEFAULT)
 
 
 def _unlike_training(hints: Hints, size: Size) -> str:
@@ -223,7 +225,7 @@ def _resize_type(info: dict[str, str], options: InputOptions, hints: Hints) -> t
     if not info.get("resize_type"):
         if hints.resize_type is not None:
             return hints.resize_type, source_of(hints, "resize_type")
-        return ResizeType.STANDARD, "default"
+        return ResizeType.STANDARD, _DEFAULT
     try:
         return ResizeType(info["resize_type"]), told_by(hints, "resize_type")
     except ValueError as error:

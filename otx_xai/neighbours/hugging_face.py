@@ -12,6 +12,7 @@ import openvino as ov
 
 from otx_xai.neighbours.hints import Hints, merged
 from otx_xai.neighbours.image_processor import processor_hints
+from otx_xai.neighbours.processor_defaults import with_kind
 from otx_xai.neighbours.small_files import broken, names_by_index, read_json_object, shown, sides_of
 from otx_xai.neighbours.timm_config import is_timm, timm_hints
 from otx_xai.records import Size, Task
@@ -78,7 +79,8 @@ def _from_processor(folder: Path, model: ov.Model | None) -> Hints:
             raise broken(f"image_processor of {path}", f"is {shown(processor)}", "named values")
         if is_timm(processor):
             return timm_hints(processor, path, _fed(model))
-        return processor_hints(processor, path)
+        config = read_json_object(folder / _CONFIG) or {}
+        return processor_hints(with_kind(processor, config.get("model_type")), path)
     return Hints()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from otx_xai.neighbours.hints import Hints
+from otx_xai.neighbours.processor_defaults import kind_of, with_defaults
 from otx_xai.neighbours.small_files import broken, numbers_of, shown, sides_of
 from otx_xai.postprocess.resizing import by_number
 from otx_xai.records import Interpolation, ResizeType, Size
@@ -38,8 +39,13 @@ _REVERSED = ("pplcnet",)
 """Processors that turn channels round, to BGR, without saying so; they do it after normalisation."""
 _UNNORMALISED = ("mobilevit", "rtdetr")
 """Processors that may write mean and std, and use neither where nothing else is said."""
-_UNCROPPED = ("beit", "efficientnet", "owlvit", "textnet")
+_UNCROPPED = ("beit", "efficientnet", "owlvit", "sapiens", "textnet")
 """Processors that may write a size of crops, and cut nothing where nothing else is said."""
+_OTHERWISE = (
+    *("aria", "chameleon", "deepseek", "donut", "janus", "kimi"),
+    *("minicpm", "nougat", "owlv2", "ppformulanet", "ppocr", "slanext", "unlimitedocr", "zoedepth"),
+)
+"""Processors of language models, readers of text and the like, which pad, tile or align images in ways of their own."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ def processor_hints(processor: Mapping[str, Any], path: Path) -> Hints:
         return Hints()  # a processor of something else than images
     mean, scale = _normalisation(processor, path)
     turned = _is(processor, *_REVERSED)
+    processor = with_defaults(processor)
     fit = _fit(processor, path)
     return Hints(
         mean=mean[::-1] if mean and turned else mean,
@@ -82,7 +89,7 @@ def processor_hints(processor: Mapping[str, Any], path: Path) -> Hints:
         crop=fit.crop if fit else None,
         interpolation=_interpolation(processor, path),
         pad_value=_pad_value(mean) if fit and fit.resize_type is ResizeType.FIT_TO_WINDOW else None,
-        said=fit.said if fit else {},
+        said={**(fit.said if fit else {}), **_unlike(processor)},
         source=path.name,
         files=(str(path),),
     )
@@ -136,13 +143,24 @@ def _top(processor: Mapping[str, Any]) -> bool:
 
 
 def _is(processor: Mapping[str, Any], *kinds: str) -> bool:
-    name = processor.get("image_processor_type") or processor.get("feature_extractor_type") or ""
-    return str(name).lower().startswith(kinds)
+    return kind_of(processor).startswith(kinds)
 
 
 def _rounded(number: float) -> float:
     """Return a number without the last digits, which only tell that 1 / 255 is no decimal number."""
     return float(f"{number:.7g}")
+
+
+def _unlike(processor: Mapping[str, Any]) -> dict[str, str]:
+    """Say what a processor does that is not done here."""
+    kind = kind_of(processor)
+    if _is(processor, *_OTHERWISE):
+        return {UNLIKE: f"padded, tiled or aligned by {kind}"}
+    if not processor.get("do_resize", True):
+        return {UNLIKE: "cut out without being resized"} if _crops(processor) else {}
+    if kind and not {"size", "resize_short", "crop_size"} & processor.keys():
+        return {UNLIKE: f"resized to the size of {kind}'s class, which its configuration does not name"}
+    return {}
 
 
 def _pad_value(mean: tuple[float, ...] | None) -> int:
@@ -217,9 +235,13 @@ def _share(processor: Mapping[str, Any], path: Path) -> float | None:
 def _crop_size(processor: Mapping[str, Any], path: Path) -> Size | None:
     """Size of a central crop; ``None`` where there is none."""
     value = processor.get("crop_size")
-    if value is None or not processor.get("do_center_crop", not _is(processor, *_UNCROPPED)):
+    if value is None or not _crops(processor):
         return None
     return _rectangle(value, f"crop_size of {path}")
+
+
+def _crops(processor: Mapping[str, Any]) -> bool:
+    return bool(processor.get("crop_size") and processor.get("do_center_crop", not _is(processor, *_UNCROPPED)))
 
 
 def _rectangle(value: Any, where: str) -> Size:

@@ -186,6 +186,41 @@ def test_a_crop_counts_where_its_processor_cuts(tmp_path, kind, crop):
     assert (cut.crop, cut.size) == (0.75, (24, 24))
 
 
+@pytest.mark.parametrize(
+    ("kind", "said", "expected"),
+    [
+        ("DeiTImageProcessor", {}, ((224, 224), ResizeType.STANDARD, 0.875)),
+        ("MobileNetV2ImageProcessor", {"crop_size": 160}, ((160, 160), ResizeType.CROP, 0.625)),
+        ("ViTFeatureExtractor", {}, ((224, 224), ResizeType.STANDARD, 1)),
+        ("OwlViTImageProcessor", {}, ((768, 768), ResizeType.STANDARD, 1)),
+        ("RTDetrImageProcessor", {}, ((640, 640), ResizeType.STANDARD, 1)),
+    ],
+)
+def test_what_a_processor_does_not_say_is_the_default_of_its_class(tmp_path, kind, said, expected):
+    hints = hints_of(tmp_path, preprocessor_config={"image_processor_type": kind, **said, **IMAGENET})
+    assert (hints.size, hints.resize_type, hints.crop) == expected
+    assert "unlike" not in hints.said
+
+
+def test_the_type_of_the_model_tells_the_processor_that_does_not_say_itself(tmp_path):
+    processor = {"size": 224, **IMAGENET}
+    assert hints_of(tmp_path, preprocessor_config=processor).resize_type is ResizeType.STANDARD
+    hints = hints_of(tmp_path, preprocessor_config=processor, config={"model_type": "resnet", "id2label": {"0": "a"}})
+    assert (hints.resize_type, hints.crop) == (ResizeType.CROP, 224 / 256)
+
+
+@pytest.mark.parametrize(
+    ("processor", "words"),
+    [
+        ({"image_processor_type": "DonutImageProcessor", "size": [32, 32]}, "padded, tiled or aligned by donutimage"),
+        ({"image_processor_type": "NewImageProcessor"}, "resized to the size of newimageprocessor's class"),
+        ({"image_processor_type": "CLIPImageProcessor", "do_resize": False}, "cut out without being resized"),
+    ],
+)
+def test_steps_of_a_processor_that_are_not_done_here_are_said(tmp_path, processor, words):
+    assert hints_of(tmp_path, preprocessor_config=processor | IMAGENET).said["unlike"].startswith(words)
+
+
 @pytest.mark.parametrize("size", [{"shortest_edge": 28}, {"height": 28, "width": 40}])
 def test_crops_with_a_border_are_said(tmp_path, size):
     hints = hints_of(tmp_path, preprocessor_config={"size": size, "crop_size": 32, **IMAGENET})
