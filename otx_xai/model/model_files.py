@@ -14,6 +14,7 @@ import openvino as ov
 from otx_xai.errors import ModelError
 from otx_xai.graph.compiler_faults import split_before_gathers
 from otx_xai.graph.rt_info import read_through, write, written
+from otx_xai.graph.single_precision import compute_in_single
 from otx_xai.model.onnx_nodes import unreadable_operation
 from otx_xai.model.tflite_detections import read_detections_of_tflite
 from otx_xai.model.tflite_operations import unreadable_tflite
@@ -45,6 +46,7 @@ def read_model(checkpoint: str | Path | ov.Model) -> ov.Model:
     """
     model = checkpoint.clone() if isinstance(checkpoint, ov.Model) else _read_file(Path(checkpoint).expanduser())
     split_before_gathers(model)
+    compute_in_single(model)
     return model
 
 
