@@ -44,6 +44,11 @@ _BROKEN = (
 
 _GLOBAL = re.compile(r"(?:GLOBAL|class) ([\w.]+)")
 _HOW_TO_SAVE = "torch.save(model.state_dict(), 'model.pth')"
+_HOW_TO_CONVERT = (
+    "openvino.save_model(openvino.convert_model(torch.jit.load(path), input=[1, 3, height, width]), 'model.xml')"
+)
+_ULTRALYTICS = ("ultralytics.", "models.yolo", "models.common")
+"""Modules that pickles of Ultralytics name, those of YOLOv5 too."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,8 @@ def _load(path: Path) -> Any:
         if "TorchScript" in str(error):
             raise CheckpointError(
                 f"The checkpoint {path} is a TorchScript archive, which carries code. Expected a state dict. Save one "
-                f"from the model itself: {_HOW_TO_SAVE}."
+                f"from the model itself: {_HOW_TO_SAVE}; or, where you trust the file, convert it and pass the .xml: "
+                f"{_HOW_TO_CONVERT}."
             ) from error
         raise CheckpointError(_broken_text(path, error)) from error
     except _BROKEN as error:
@@ -169,8 +175,15 @@ def _refused_text(path: Path, reason: str) -> str:
     return (
         f"The checkpoint {path} wants to run {wanted.group(1)} when it is loaded, which is refused: a pickle can run "
         f"anything, and nothing in this one was run. Expected a state dict of tensors. If you trust where the file "
-        f"comes from, load it there and save the state dict alone: {_HOW_TO_SAVE}."
+        f"comes from, {_way_out(path, wanted.group(1))}."
     )
+
+
+def _way_out(path: Path, wanted: str) -> str:
+    """Say what to do with a pickle: those of Ultralytics are of no use as state dicts."""
+    if wanted.startswith(_ULTRALYTICS):
+        return f"export it, and pass what that writes: yolo export model={path} format=openvino (or onnx)"
+    return f"load it there and save the state dict alone: {_HOW_TO_SAVE}"
 
 
 def _broken_text(path: Path, error: Exception) -> str:

@@ -253,9 +253,23 @@ def _recognised(
             return fit, beside
         logger.warning("%s beside %s is of another model: it names %s, and %s.", beside.source, path, named, fit)
         beside = Hints()
-    fit = recognise(shapes, task, hint=path.name)
+    try:
+        fit = recognise(shapes, task, hint=path.name)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}{_of_transformers(path, beside)}") from error
     logger.info("The checkpoint %s is a %s with %s classes.", path, fit.architecture, fit.num_classes)
     return fit, beside
+
+
+def _of_transformers(path: Path, beside: Hints) -> str:
+    """Say how weights of transformers are explained, which are of no use without its code; empty of any others."""
+    if beside.said.get("exporter") != "hugging face":
+        return ""
+    names, folder = beside.said.get("architectures") or "a model", path.parent
+    return (
+        f" {beside.source} beside it says that it is {names} of transformers: optimum-cli export openvino --model "
+        f"{folder} exported writes a folder to pass, and Python takes the network itself, Explainer(network)."
+    )
 
 
 def _task_of(architecture: str) -> Task:

@@ -18,6 +18,7 @@ from otx_xai.graph.single_precision import compute_in_single
 from otx_xai.model.onnx_nodes import unreadable_operation
 from otx_xai.model.tflite_detections import read_detections_of_tflite
 from otx_xai.model.tflite_operations import unreadable_tflite
+from otx_xai.neighbours import how_to_convert
 from otx_xai.openvino_core import core, first_line
 from otx_xai.options import meant
 
@@ -157,7 +158,7 @@ def _check_file(path: Path) -> None:
             "to OpenVINO IR first (`otx export`); `otx explain` and Engine.explain do so themselves."
         )
     if suffix not in _SUFFIXES:
-        hint = f" Pass {path.with_suffix('.xml')} instead." if suffix == ".bin" else ""
+        hint = f" Pass {path.with_suffix('.xml')} instead." if suffix == ".bin" else how_to_convert(path)
         raise ModelError(f"The checkpoint {path} has the suffix '{suffix}'; expected {_wanted()}.{hint}")
     _check_beginning(path, suffix)
 

@@ -11,7 +11,16 @@
 from otx_xai.neighbours.all_hints import read_hints
 from otx_xai.neighbours.hints import Hints, merged, source_of
 from otx_xai.neighbours.hugging_face import from_config_files
-from otx_xai.neighbours.model_folder import find_model_file
+from otx_xai.neighbours.model_folder import find_model_file, how_to_convert
 from otx_xai.neighbours.torchvision_weights import assumed_hints
 
-__all__ = ["Hints", "assumed_hints", "find_model_file", "from_config_files", "merged", "read_hints", "source_of"]
+__all__ = [
+    "Hints",
+    "assumed_hints",
+    "find_model_file",
+    "from_config_files",
+    "how_to_convert",
+    "merged",
+    "read_hints",
+    "source_of",
+]

@@ -11,6 +11,8 @@ _USUAL = ("openvino_model.xml", "model.onnx", "openvino/openvino_model.xml", "on
 _READABLE = (".xml", ".onnx", ".tflite")
 _TORCH = (".safetensors", ".ckpt", ".pth", ".pt")
 _SHOWN = 8
+_BY_OPENVINO = (".pb", ".pdmodel")
+_BY_KERAS = (".keras", ".h5", ".hdf5")
 
 
 def find_model_file(folder: Path) -> Path:
@@ -35,7 +37,9 @@ def find_model_file(folder: Path) -> Path:
         return found[0]
     wanted = "expected a folder with one " + ", ".join((*_READABLE, *_TORCH))
     if not found:
-        raise ModelError(f"The checkpoint {folder} is a folder without a model{_alone(files)}; {wanted}.")
+        other = next((path for path in files if how_to_convert(path)), None)
+        way_out = how_to_convert(other) if other is not None else ""
+        raise ModelError(f"The checkpoint {folder} is a folder without a model{_alone(files)}; {wanted}.{way_out}")
     names = ", ".join(path.name for path in found[:_SHOWN]) + (", …" if len(found) > _SHOWN else "")
     raise ModelError(f"The checkpoint {folder} is a folder with {len(found)} models: {names}; {wanted}. Name the file.")
 
@@ -51,3 +55,16 @@ def _has(path: Path, suffixes: tuple[str, ...]) -> bool:
 def _alone(files: list[Path]) -> str:
     alone = next((path.name for path in files if _has(path, (".xml",))), None)
     return f" ({alone} has no .bin beside it)" if alone else ""
+
+
+def how_to_convert(path: Path) -> str:
+    """Say how a model of a kind that is not read becomes one that is, as a sentence to append; empty of any other."""
+    suffix, source = path.suffix.lower(), path.parent if path.name == "saved_model.pb" else path
+    if suffix in _BY_OPENVINO:
+        return f" OpenVINO converts it: ovc {source} --output_model model.xml."
+    if suffix in _BY_KERAS:
+        return f" Keras exports it: keras.saving.load_model({str(path)!r}).export('model.onnx', format='onnx')."
+    if suffix == ".pt2":
+        program = f"openvino.convert_model(torch.export.load({str(path)!r}))"
+        return f" OpenVINO converts it: openvino.save_model({program}, 'model.xml')."
+    return ""

@@ -4,9 +4,11 @@ import json
 import logging
 import os
 import pickle
+import sys
 import warnings
 import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import openvino as ov
@@ -78,6 +80,26 @@ def test_a_pickled_network_is_refused_with_its_class(tmp_path, network):
         load_checkpoint(path)
     assert "weights_only" not in str(caught.value)  # torch's own advice is to switch the protection off
     assert isinstance(caught.value, ModelError)
+
+
+def test_a_pickle_of_ultralytics_is_refused_with_its_export(tmp_path, monkeypatch):
+    tasks = ModuleType("ultralytics.nn.tasks")
+    tasks.DetectionModel = type("DetectionModel", (torch.nn.Module,), {"__module__": tasks.__name__})
+    for name in ("ultralytics", "ultralytics.nn", tasks.__name__):
+        monkeypatch.setitem(sys.modules, name, tasks)
+    path = save(tmp_path / "best.pt", {"model": tasks.DetectionModel()})
+    with pytest.raises(CheckpointError, match=r"refused.*yolo export model=.*best\.pt format=openvino"):
+        load_checkpoint(path)
+
+
+def test_weights_of_transformers_are_refused_with_their_export(tmp_path):
+    path = save(tmp_path / "model.pth", {"vit.embeddings.cls_token": torch.zeros(1, 1, 8)})
+    config = {"model_type": "vit", "architectures": ["ViTForImageClassification"], "id2label": {"0": "a"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        CheckpointError, match=r"ViTForImageClassification of transformers: optimum-cli export openvino"
+    ):
+        load_checkpoint(path)
 
 
 def test_a_plain_pickle_is_refused(tmp_path):
@@ -156,7 +178,7 @@ def test_other_archives(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(tmp_path / "script.pt")
-    with pytest.raises(CheckpointError, match=r"TorchScript archive.*state_dict"):
+    with pytest.raises(CheckpointError, match=r"TorchScript archive.*state_dict.*convert_model"):
         load_checkpoint(tmp_path / "script.pt")
 
 

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from otx_xai.errors import ModelError
+from otx_xai.model import read_model
 from otx_xai.neighbours import find_model_file
 
 
@@ -53,3 +54,21 @@ def test_no_model(tmp_path):
         find_model_file(tmp_path)
     with pytest.raises(ModelError, match="cannot be read: No such file"):
         find_model_file(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("saved_model.pb", r"OpenVINO converts it: ovc {folder} --output_model model\.xml\."),
+        ("frozen.pb", r"ovc {folder}/frozen\.pb --output_model model\.xml\."),
+        ("net.keras", r"Keras exports it: keras\.saving\.load_model\('{folder}/net\.keras'\)\.export\("),
+        ("net.pt2", r"openvino\.convert_model\(torch\.export\.load\('{folder}/net\.pt2'\)\)"),
+    ],
+)
+def test_models_of_other_kinds_are_refused_with_what_converts_them(tmp_path, name, words):
+    (tmp_path / name).write_bytes(b"something")
+    words = words.format(folder=tmp_path)
+    with pytest.raises(ModelError, match=f"has the suffix .*{words}"):
+        read_model(tmp_path / name)
+    with pytest.raises(ModelError, match=f"a folder without a model.*{words}"):
+        find_model_file(tmp_path)
