@@ -139,4 +139,6 @@ def _crop(stated: Any, size: Size | None, path: Path) -> float:
     least = max((whole - 0.5) / side for whole, side in zip(wanted, size, strict=True))
     most = min((whole + 0.5) / side for whole, side in zip(wanted, size, strict=True))
     own = wanted[0] / size[0]
-    return min(1.0, 1 / (own if least <= own < most or least >= most else (least + most) / 2))
+    if least <= own < most or least >= most:
+        return min(1.0, size[0] / wanted[0])
+    return min(1.0, 2 / (least + most))
