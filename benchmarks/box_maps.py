@@ -196,10 +196,10 @@ def explained(name: str, road: Plan, picture: np.ndarray, size: Size) -> Choice:
     if road.black_box is None:
         for _ in range(2):  # the first time compiles
             start = time.process_time()
-            choice = road.choose(session.infer(fitted[None]), size, session)
+            choice = road.choose(session.run(fitted[None]), size, session)
         _times.setdefault(name, []).append(time.process_time() - start)
         start = time.process_time()
-        session.infer(fitted[None])
+        session.run(fitted[None])
         _times.setdefault("pass", []).append(time.process_time() - start)
         return choice
     boxes, subject = replace(road, wanted=replace(road.wanted, indices=None)), image_subject(fitted, road.facts)

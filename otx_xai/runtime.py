@@ -98,20 +98,13 @@ class Session:
         """Run another model that works with this one a single time, and let go of it."""
         return Session(model, **self._told).run(inputs)
 
-    def infer(self, tensor: NDArray[Any]) -> Arrays:
-        """Run one batch; safe to call from several threads at once.
-
-        Args:
-            tensor: the model's input.
+    def run(self, tensor: NDArray[Any] | Sequence[NDArray[Any] | ov.Tensor]) -> Arrays:
+        """Run one batch, or a model of several inputs, given in their order; safe in several threads at once.
 
         Returns:
             Copies of all outputs by name.
         """
         return self.by_name(self.raw(tensor))
-
-    def run(self, inputs: Sequence[NDArray[Any] | ov.Tensor]) -> Arrays:
-        """Run a model of several inputs, given in their order, likewise."""
-        return self.by_name(self.raw(inputs))
 
     @contextmanager
     def lent(self, inputs: Sequence[NDArray[Any]]) -> Iterator[Mapping[str, ov.Tensor]]:

@@ -141,7 +141,7 @@ def _guiding_maps(guide: Session | None, subject: Subject, wanted: Wanted, count
     """
     if guide is None:
         return {}
-    outputs = guide.by_name(guide.raw(np.repeat(subject.image[None], guide.batch, axis=0)))
+    outputs = guide.run(np.repeat(subject.image[None], guide.batch, axis=0))
     maps = outputs[SALIENCY_MAP][0]
     require_finite(maps, "saliency maps")
     if SALIENCY_TARGETS in outputs:
@@ -222,7 +222,7 @@ def _guides_of_boxes(
     """
     if guide is None or second is None:
         return None
-    outputs = guide.by_name(guide.raw(np.repeat(subject.image[None], guide.batch, axis=0)))
+    outputs = guide.run(np.repeat(subject.image[None], guide.batch, axis=0))
     starts = {name: outputs[name] for name in second.starts}
     if guide.batch > 1:  # else they may be of anything: of the boxes of all classes that suppression has chosen
         starts = {name: values[:1] for name, values in starts.items()}

@@ -160,7 +160,7 @@ class MapMaker:
     def _outputs(self, case: Case, made: Plan) -> Arrays:
         assert self._session is not None
         batch = np.repeat(case.image[None], self._session.batch, axis=0)
-        outputs = self._session.by_name(self._session.raw(batch))
+        outputs = self._session.run(batch)
         if made.facts.task.is_classification:
             return {name: values[0] for name, values in outputs.items() if name in made.outputs}
         return outputs if len(batch) == 1 else {name: values[:1] for name, values in outputs.items()}

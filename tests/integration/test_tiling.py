@@ -232,7 +232,7 @@ def test_tiles_may_come_in_any_order(model_file: Path, images: dict[str, np.ndar
         tiled = TiledImage(prepared, prepared.facts.tiling, size)
         assert len(tiled.grid) == len(literal_tiles(size))
         last = [
-            tiled.add(number, session.infer(tiled.tensor(images["a"], number).transpose(2, 0, 1)[None]))
+            tiled.add(number, session.run(tiled.tensor(images["a"], number).transpose(2, 0, 1)[None]))
             for number in range(len(tiled.grid))[::step]
         ]
         assert last == [False] * (len(last) - 1) + [True]

@@ -94,7 +94,7 @@ def test_images_may_be_read_only(session: Session) -> None:
 
     results = list(session.stream(range(5), locked, finish))
     assert results == [(value, right(value)) for value in range(5)]
-    assert session.infer(locked(3)[0][None])["total"] == right(3)[1]
+    assert session.run(locked(3)[0][None])["total"] == right(3)[1]
 
 
 def test_a_light_stream_has_no_threads_of_its_own(session: Session) -> None:
@@ -297,7 +297,7 @@ def test_an_unknown_device_is_an_error_of_the_options() -> None:
 
 
 def test_infer_returns_copies_by_name(session: Session) -> None:
-    outputs = session.infer(picture(3)[None])
+    outputs = session.run(picture(3)[None])
     assert outputs["total"].tolist() == [3 * SIDE * SIDE * 3]
     assert outputs["total"].flags.owndata
 

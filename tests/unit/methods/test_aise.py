@@ -79,7 +79,7 @@ def test_the_map_is_that_of_plain_loops(network: Scorer) -> None:
 
     def score(mask: np.ndarray) -> float:
         hidden = reference.masked(image, mask.astype(np.float32), 110)
-        return float(softmax(network.session.infer(hidden[None])["logits"])[0, 0])
+        return float(softmax(network.session.run(hidden[None])["logits"])[0, 0])
 
     found = aise(network, subject(), [0], OPTIONS)
     wanted = reference.aise(score, SIZE, [0.15, 0.3], 13, 0.1)

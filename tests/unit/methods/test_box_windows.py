@@ -60,7 +60,7 @@ class Explained:
         self.plan: Plan = prepare(model, labels="a,b", targets=BOXES, method="odam")
         self.session = Session(self.plan.model, latency=True)
         image = np.random.default_rng(0).random((1, 3, SIDE, SIDE), np.float32)
-        self.outputs = self.session.infer(image)
+        self.outputs = self.session.run(image)
 
     def maps(self, cells: Sequence[int], label: int = 0, *, of_classes: bool = False) -> FloatArray:
         """The maps of boxes that have their scores from some cells."""

@@ -42,7 +42,7 @@ def explained(method: str, targets: str = BOXES, family: str = "yolov8", **optio
     made = prepare(case(family).model, labels=LABELS, targets=targets, **how)
     session = made.compiled()
     if made.black_box is None:
-        return made, made.choose(session.infer(picture()[None]), SIZE, session)
+        return made, made.choose(session.run(picture()[None]), SIZE, session)
     return made, made.perturb(session, image_subject(picture(), made.facts), SIZE)
 
 

@@ -53,7 +53,7 @@ def ready(name: str, targets: str = BOXES) -> tuple[Case, Plan, Session]:
 
 def explained(name: str, targets: str = BOXES) -> tuple[Case, Plan, Choice]:
     built, made, session = ready(name, targets)
-    return built, made, made.choose(session.infer(built.image.numpy()), SIZE, session)
+    return built, made, made.choose(session.run(built.image.numpy()), SIZE, session)
 
 
 @contextmanager
@@ -135,7 +135,7 @@ def test_boxes_of_a_weighted_product() -> None:
 def test_maps_do_not_depend_on_other_boxes() -> None:
     """A box has the same map alone, in another order, and in another run of the second model."""
     built, made, session = ready("yolov8")
-    outputs = session.infer(built.image.numpy())
+    outputs = session.run(built.image.numpy())
     choice = made.choose(outputs, SIZE, session)
     assert made.second_pass is not None
     assert choice.detections is not None
@@ -157,7 +157,7 @@ def test_maps_do_not_depend_on_other_boxes() -> None:
 def few_boxes(name: str, targets: str, count: int) -> Choice:
     """What is explained of an image in which so many boxes are found."""
     built, made, session = ready(name, targets)
-    outputs = session.infer(built.image.numpy())
+    outputs = session.run(built.image.numpy())
     least = explained(name)[2].targets[count - 1].score
     return replace(made, facts=replace(made.facts, confidence_threshold=least)).choose(outputs, SIZE, session)
 
@@ -191,7 +191,7 @@ def test_boxes_of_a_class_share_a_way_back(monkeypatch: pytest.MonkeyPatch) -> N
     choices = []
     for one in made.values():
         session = Session(one.model)
-        choices.append(one.choose(session.infer(image), (64, 128), session))
+        choices.append(one.choose(session.run(image), (64, 128), session))
     boxes, classes = choices
     assert seeds == [3, 1]
     assert sorted(target.label for target in boxes.targets) == ["green", "red", "red"]
@@ -216,7 +216,7 @@ def test_chosen_classes_without_a_box_are_told() -> None:
     best = explained("yolov8")[2].targets[0]
     facts = replace(plain.facts, confidence_threshold=best.score)
     wanted = replace(plain.wanted, indices=((best.target + 1) % 5,), per_box=False)
-    choice = replace(plain, facts=facts, wanted=wanted).choose(session.infer(built.image.numpy()), SIZE, session)
+    choice = replace(plain, facts=facts, wanted=wanted).choose(session.run(built.image.numpy()), SIZE, session)
     assert choice.targets == ()
     assert len(choice.maps) == 0
     assert "there is no map of it" in choice.warnings[0]
@@ -224,7 +224,7 @@ def test_chosen_classes_without_a_box_are_told() -> None:
 
 def test_no_box_no_map() -> None:
     built, made, session = ready("yolov8")
-    outputs = session.infer(built.image.numpy())
+    outputs = session.run(built.image.numpy())
     nothing = replace(made, facts=replace(made.facts, confidence_threshold=1.0))
     choice = nothing.choose(outputs, SIZE, session)
     assert choice.predictions == ()
@@ -240,7 +240,7 @@ def test_two_colours_apart_are_lit_apart() -> None:
     image[0, 1, 32:48, 96:112] = 1
     made = prepare(model, labels="red,green", targets=BOXES, method="odam")
     session = Session(made.model)
-    choice = made.choose(session.infer(image), (64, 128), session)
+    choice = made.choose(session.run(image), (64, 128), session)
     assert {target.label for target in choice.targets} == {"red", "green"}
     for target, one in zip(choice.targets, choice.maps, strict=True):
         row, column = np.unravel_index(one.argmax(), one.shape)
@@ -283,7 +283,7 @@ def test_a_dead_score_is_told() -> None:
     image[0, 0, 16:32, 16:32] = 1
     made = prepare(two_stages(dead=True), labels="red,green", targets=BOXES, method="odam")
     session = Session(made.model)
-    choice = made.choose(session.infer(image), (64, 128), session)
+    choice = made.choose(session.run(image), (64, 128), session)
     dead = [i for i, target in enumerate(choice.targets) if target.box == (16, 16, 32, 32)]
     assert len(dead) == 1
     assert not choice.maps[dead[0]].any()
@@ -294,7 +294,7 @@ def test_a_dead_score_is_told() -> None:
 
 def test_gradients_that_are_not_finite() -> None:
     built, made, session = ready("yolov8")
-    outputs = session.infer(built.image.numpy())
+    outputs = session.run(built.image.numpy())
     assert made.second_pass is not None
     broken = {name: np.full_like(outputs[name], np.inf) for name in made.second_pass.starts}
     with pytest.raises(ImageError, match="gradients are NaN or infinite"):
@@ -306,7 +306,7 @@ def test_layers_can_be_named() -> None:
     names = [node.get_friendly_name() for node in built.model.get_ordered_ops() if node.get_type_name() == "Relu"]
     made = prepare(built.model, labels=LABELS, targets=BOXES, method="odam", target_layer=names[-1])
     session = Session(made.model)
-    choice = made.choose(session.infer(built.image.numpy()), SIZE, session)
+    choice = made.choose(session.run(built.image.numpy()), SIZE, session)
     assert choice.maps.shape[1:] == (3, 4)
     with pytest.raises(GraphError, match="'nowhere' is no layer or tensor"):
         prepare(built.model, labels=LABELS, method="odam", target_layer="nowhere")
@@ -465,7 +465,7 @@ def test_queries_are_explained_by_default() -> None:
     assert made.method == "odam"
     assert {reason.partition(":")[0] for reason in made.refusals} == {"detclassprobabilitymap", "activationmap"}
     session = Session(made.model)
-    choice = made.choose(session.infer(image.numpy()), SIZE, session)
+    choice = made.choose(session.run(image.numpy()), SIZE, session)
     assert choice.detections is not None
     (origin,) = choice.detections.origins
     built = Case(FAMILIES["yolov8"], module, model, image, np.zeros(0))

@@ -40,9 +40,7 @@ def network() -> Scorer:
 
 
 def literal_scores(network: Scorer, masks: np.ndarray, image: np.ndarray) -> np.ndarray:
-    return np.stack(
-        [probabilities(network.session.infer(reference.masked(image, mask, 110)[None]))[0] for mask in masks]
-    )
+    return np.stack([probabilities(network.session.run(reference.masked(image, mask, 110)[None]))[0] for mask in masks])
 
 
 def test_the_mean_is_the_published_formula(network: Scorer) -> None:

@@ -46,13 +46,13 @@ def some_cases(count: int, maps: int) -> Iterator[tuple[Case, list[np.ndarray]]]
 @pytest.mark.parametrize("kind", ["session", "batch", "function"])
 def test_curves_equal_the_slow_loop(session, kind):
     def score(image: np.ndarray) -> float:
-        return float(session.infer(image[None])["saliency_scores"][0, case.target])
+        return float(session.run(image[None])["saliency_scores"][0, case.target])
 
     forwards: dict[str, Forward] = {
         "session": session_scores(session),
         "batch": session_scores(Session(model(4))),
         "function": function_scores(
-            lambda images: np.concatenate([session.infer(one[None])["saliency_scores"] for one in images]), batch=5
+            lambda images: np.concatenate([session.run(one[None])["saliency_scores"] for one in images]), batch=5
         ),
     }
     found = list(trace(some_cases(3, 1), forwards[kind], steps=STEPS, zero=GREY))
