@@ -17,7 +17,7 @@ from otx_xai.errors import GraphError
 from otx_xai.graph.features import Anatomy, Features, as_features, prefix_picks
 from otx_xai.graph.input_layout import image_input
 from otx_xai.graph.surgery import Twin, graft
-from otx_xai.graph.view import kind, port_of
+from otx_xai.graph.view import constant_ints, kind, port_of
 from otx_xai.methods.class_branch import Drawn, finish_branch, only_layer
 from otx_xai.methods.class_gradients import Slope, class_gradients, class_seeds, gradient_obstacle
 from otx_xai.methods.gradient_branch import broken_with
@@ -92,6 +92,9 @@ def summed_gradient(site: Site, pixels: Features, versions: Versions) -> Slope:
     def inside(value: ov.Output) -> ov.Output:
         if kind(value.get_node()) == "Constant":
             return value
+        known = constant_ints(value) if value.get_element_type().is_integral() else None
+        if known is not None:  # axes that ONNX computes from a rank: rules want to read them
+            return ops.constant(np.reshape(known, value.get_shape()), value.get_element_type()).output(0)
         parameter = ops.parameter(value.get_partial_shape(), value.get_element_type())
         body.append((parameter, value))
         return parameter.output(0)

@@ -92,6 +92,20 @@ def test_integrated_gradients(net: Smooth, dynamic: ov.Model, images: torch.Tens
         torch.testing.assert_close(wanted.sum((1, 2)), gained, rtol=1e-2, atol=1e-3)
 
 
+@pytest.mark.parametrize("batch", [-1, 1])
+def test_axes_that_are_computed_from_a_rank(net: Smooth, dynamic: ov.Model, images: torch.Tensor, batch: int) -> None:
+    """As ONNX's GlobalAveragePool names them."""
+    model = networks.reshaped(dynamic, (batch, 3, *SIZE))
+    (pooling,) = (node for node in model.get_ordered_ops() if node.get_type_name() == "ReduceMean")
+    rank = ops.squeeze(ops.shape_of(ops.shape_of(pooling.input_value(0))), ops.constant([0]))
+    axes = ops.range(ops.constant(2), rank, ops.constant(1), output_type="i64")
+    pooling.input(1).replace_source_output(axes.output(0))
+    model.validate_nodes_and_infer_types()
+    given = explained(model, images[:1].numpy(), Method.INTEGRATEDGRADIENTS, IntegratedGradientsOptions(6))
+    wanted = integrated(net, images[:1], 3, 6)
+    np.testing.assert_allclose(given[:, 0], wanted.relu(), atol=1e-5 * wanted.abs().max())
+
+
 def test_the_empty_image_is_what_the_graph_subtracts(net: Smooth) -> None:
     """Where nobody says how the input is normalised, the graph does: the image is empty at its mean."""
     model = networks.convert(net, (1, 3, *SIZE))
