@@ -10,12 +10,12 @@ import openvino as ov
 from otx_xai.errors import ConfigError, ModelError
 from otx_xai.graph.input_layout import channels_of, image_input, layout_of
 from otx_xai.graph.view import View
+from otx_xai.model.channel_order import channel_order
 from otx_xai.model.image_layout import declared_layout, is_layout, layout_of_channels
 from otx_xai.model.model_info import malformed, read_flag, read_share
 from otx_xai.model.zero_input import graph_zero
 from otx_xai.neighbours.hints import NO_HINTS, Hints, source_of, told_by
 from otx_xai.neighbours.image_processor import BORDERED, KEEPS_RATIO, UNLIKE
-from otx_xai.neighbours.ultralytics import ULTRALYTICS
 from otx_xai.records import InputGeometry, InputOptions, Interpolation, ResizeType, Size, parse_numbers
 
 NONE_GIVEN = "none given"
@@ -84,19 +84,20 @@ def describe_input(
     crop, crop_source = _crop(info, options, hints)
     interpolation, filter_source = _interpolation(info, options, hints)
     mean, scale, normalisation_source = _normalisation(model, info, options, hints, channels)
-    reverse, reverse_source = _reverse(info, options, hints, channels)
+    zero = graph_zero(model, channels)
+    order = channel_order(zero, info, options, hints)
     return InputDescription(
         geometry=InputGeometry(size, resize_type, _pad_value(info, options, hints), crop, interpolation),
         layout=layout,
         mean=mean,
         scale=scale,
-        reverse_channels=reverse,
-        zero=graph_zero(model, channels),
+        reverse_channels=order.is_reversed,
+        zero=zero,
         channels=channels,
         source=f"size: {size_source}; layout: {layout_source}; resize: {resize_source}{crop_source}{filter_source}",
-        normalisation_source=normalisation_source + reverse_source,
+        normalisation_source=normalisation_source + order.source,
         normalisation_known=not normalisation_source.startswith(NONE_GIVEN),
-        warning=_unlike_training(hints, size) if _follows(hints, options, resize_source) else "",
+        warning=order.warning or (_unlike_training(hints, size) if _follows(hints, options, resize_source) else ""),
     )
 
 
@@ -371,22 +372,3 @@ def _expected_numbers(name: str, channels: int) -> str:
 def _words(numbers: tuple[float, ...]) -> str:
     shown = numbers[:1] if len(set(numbers)) == 1 else numbers
     return ",".join(f"{number:.6g}" for number in shown)
-
-
-def _reverse(info: dict[str, str], options: InputOptions, hints: Hints, channels: int) -> tuple[bool, str]:
-    """Whether the model wants BGR, and who said so, ready to be appended. One channel has no order.
-
-    Ultralytics writes ``reverse_input_channels`` for those who read images as BGR: their networks want RGB.
-    """
-    embedded = read_flag(info, "embedded_processing")
-    theirs = hints.said.get("exporter") == ULTRALYTICS
-    if options.reverse_input_channels is not None:
-        wanted, source = options.reverse_input_channels, "--input.reverse_input_channels"
-    elif info.get("reverse_input_channels") and not theirs:
-        wanted = read_flag(info, "reverse_input_channels") and not embedded
-        source = told_by(hints, "reverse_input_channels")
-    else:
-        wanted, source = bool(hints.reverse_input_channels) and not embedded, source_of(hints, "reverse_input_channels")
-    if not wanted or channels == 1:
-        return False, ""
-    return True, f"; channels reversed to BGR ({source})"
