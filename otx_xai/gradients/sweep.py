@@ -35,7 +35,8 @@ class Way:
 def find_way(outputs: Iterable[ov.Output], wrt: Iterable[ov.Output]) -> Way:
     """Return what lies on a path of gradients from ``outputs`` back to ``wrt``.
 
-    Sizes, comparisons, roundings and the numbers of what is chosen carry no gradient, so no path runs through them.
+    Sizes, comparisons, roundings, the numbers of what is chosen and empty tensors carry no gradient, so no path runs
+    through them.
     """
     asked = {port_of(tensor) for tensor in wrt}
     nodes, wanted = [], {}
@@ -53,18 +54,19 @@ def find_way(outputs: Iterable[ov.Output], wrt: Iterable[ov.Output]) -> Way:
 
 def _differentiable(node: ov.Node) -> list[int]:
     """Return the inputs of an operation that a gradient may flow into, as far as its kind and its types tell."""
-    if trait(kind(node)).adjoint == "none" or not any(map(_is_real, node.outputs())):
+    if trait(kind(node)).adjoint == "none" or not any(map(_carries, node.outputs())):
         return []
     inputs = _rule(node).inputs
-    return [i for i, value in enumerate(node.input_values()) if (inputs is None or i in inputs) and _is_real(value)]
+    return [i for i, value in enumerate(node.input_values()) if (inputs is None or i in inputs) and _carries(value)]
 
 
 def _flows_into(node: ov.Node) -> list[ov.Output]:
     return [node.input_value(i) for i in _differentiable(node)]
 
 
-def _is_real(output: ov.Output) -> bool:
-    return bool(output.get_element_type().is_real())
+def _carries(output: ov.Output) -> bool:
+    """Whether a tensor holds real numbers: exporters leave empty ones, such as the masks of a model without masks."""
+    return bool(output.get_element_type().is_real()) and 0 not in (dimensions(output) or ())
 
 
 def _rule(node: ov.Node) -> Rule:

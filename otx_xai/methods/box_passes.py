@@ -38,7 +38,7 @@ from otx_xai.methods.level_sums import combined
 from otx_xai.methods.scored_detector import Scored, outputs_of
 from otx_xai.methods.shared_seeds import Groups, alone, divided, sharing
 from otx_xai.methods.spec import BoxesAsked
-from otx_xai.records import Detections, FloatArray, Method, Size
+from otx_xai.records import Detections, FloatArray, IntArray, Method, Size
 from otx_xai.runtime import Arrays, Session
 
 logger = logging.getLogger("otx_xai")
@@ -121,13 +121,22 @@ class BoxPasses:
 
     def maps(self, session: Session, starts: Arrays, asked: BoxesAsked) -> FloatArray:
         """Return a map of each box, ``float32`` ``(M, h, w)``, not negative; see :class:`SecondPass`."""
-        seeds = self._seeds(asked.found)
+        seeds, scores = self._seeds(asked.found), asked.found.scores
         groups = self._groups(asked, seeds)
-        if any(len(group) > 1 for group in groups):
-            seeds = [self._joined(seeds, group, asked.found.scores) for group in groups]
-        levels = self._levels(session, starts, seeds, windows=len(groups) == len(asked.found))
+        shared = seeds if len(groups) == len(seeds) else [self._joined(seeds, group, scores) for group in groups]
+        maps = self._of_groups(session, starts, shared, groups, asked.boxes)
+        lost = _lost(maps, groups, asked.found.labels)
+        if lost:
+            maps[lost] = self._of_groups(session, starts, [seeds[b] for b in lost], alone(len(lost)), asked.boxes[lost])
+        return maps
+
+    def _of_groups(
+        self, session: Session, starts: Arrays, seeds: Sequence[Sequence[Seed]], groups: Groups, boxes: FloatArray
+    ) -> FloatArray:
+        """Return a map of each box, of those that seeds of groups give."""
+        levels = self._levels(session, starts, seeds, windows=len(groups) == len(boxes))
         size = self._scored.size
-        return combined([divided(level, groups, asked.boxes, size) for level in levels], size, self._scored.grids)
+        return combined([divided(level, groups, boxes, size) for level in levels], size, self._scored.grids)
 
     def _groups(self, asked: BoxesAsked, seeds: Sequence[Sequence[Seed]]) -> Groups:
         """Return which boxes share a seed."""
@@ -221,6 +230,12 @@ class BoxPasses:
                 for box in np.flatnonzero((elements >= 0) & (slopes != 0)):
                     seeds[box].append(Seed(i, int(elements[box]), float(slopes[box])))
         return seeds
+
+
+def _lost(maps: FloatArray, groups: Groups, labels: IntArray) -> list[int]:
+    """Return the boxes of classes without any map whose places, in groups, all went to boxes of other classes."""
+    lit = {int(label) for label, own in zip(labels, maps, strict=True) if own.any()}
+    return sorted(box for group in groups if len(group) > 1 for box in group if int(labels[box]) not in lit)
 
 
 def _slope_of_logit(score: np.float32) -> float:

@@ -10,6 +10,7 @@ from openvino import opset13 as ops
 from otx_xai.errors import GraphError
 from otx_xai.gradients.gradient import add_gradient, gradients, missing_rules
 from otx_xai.gradients.rule_table import RULES
+from otx_xai.gradients.sweep import find_way
 from otx_xai.graph.traits import TRAITS
 from otx_xai.openvino_core import core
 
@@ -72,6 +73,22 @@ def test_what_chooses_and_what_rounds_carries_no_gradient() -> None:
     assert missing_rules([end.output(0)], [image.output(0)]) == []
     with pytest.raises(GraphError, match="no gradient"):
         gradients([(end.output(0), end.output(0))], [image.output(0)])
+
+
+def test_empty_tensors_carry_no_gradient() -> None:
+    """Ultralytics joins the masks of a detector that has none, of shape (n, 0), to its rows."""
+    image = ops.parameter([4, 3], np.float32)
+    none = ops.relu(ops.slice(image, [0], [0], [1], [1]))
+    end = ops.concat([ops.exp(image), none], axis=1)
+    assert none.output(0).get_partial_shape() == ov.PartialShape([4, 0])
+    way = find_way([end.output(0)], [image.output(0)])
+    assert [node.get_type_name() for node in way.nodes] == ["Exp", "Concat"]
+    seed = ops.constant(np.ones((4, 3), np.float32)).output(0)
+    (found,) = gradients([(end.output(0), seed)], [image.output(0)])
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    model = ov.Model([ops.result(found)], [image])
+    result = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([x])
+    np.testing.assert_allclose(result[0], np.exp(x), rtol=1e-5)
 
 
 def test_only_what_lies_between_is_asked_for_rules() -> None:

@@ -30,10 +30,11 @@ from otx_xai.methods.box_passes import BoxPasses
 from otx_xai.methods.box_seeds import seed_inputs
 from otx_xai.methods.box_windows import BoxWindows
 from otx_xai.methods.level_sums import combined
+from otx_xai.methods.shared_seeds import Groups, divided
 from otx_xai.methods.spec import BoxesAsked
 from otx_xai.model import ModelOptions, open_model
 from otx_xai.postprocess import min_max
-from otx_xai.records import Detections, InputOptions, MapGrid, Preset, ScoreOrigin
+from otx_xai.records import Detections, InputOptions, MapGrid, Preset, ScoreOrigin, Size
 from otx_xai.runtime import Session
 
 FAMILY_NAMES = tuple(FAMILIES)
@@ -198,6 +199,27 @@ def test_boxes_of_a_class_share_a_way_back(monkeypatch: pytest.MonkeyPatch) -> N
     for target, one in zip(classes.targets, classes.maps, strict=True):
         own = [i for i, box in enumerate(boxes.targets) if box.target == target.target]
         np.testing.assert_allclose(one, boxes.maps[own].max(axis=0), atol=0.01)
+
+
+def test_a_class_whose_places_all_go_to_other_boxes_is_explained_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BoxWindows, "_local", frozenset())  # as if scores looked at the whole image
+    image = np.full((1, 3, 64, 128), 0.1, np.float32)
+    image[0, 0, 16:32, 16:32] = 1
+    image[0, 1, 48:64, 64:80] = 1
+    made = prepare(two_stages(), labels="red,green", targets="predicted", method="odam")
+    session = Session(made.model)
+    wanted = made.choose(session.run(image), (64, 128), session)
+
+    def first_takes_all(level: np.ndarray, groups: Groups, boxes: np.ndarray, size: Size) -> np.ndarray:
+        maps = divided(level, groups, boxes, size)
+        for group in groups:
+            maps[list(group[1:])] = 0
+        return maps
+
+    monkeypatch.setattr(box_passes, "divided", first_takes_all)
+    again = made.choose(session.run(image), (64, 128), session)
+    assert {target.label for target in again.targets} == {"red", "green"}
+    np.testing.assert_allclose(again.maps, wanted.maps, atol=0.01)
 
 
 def test_many_ways_back_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
