@@ -36,6 +36,12 @@ PRELOADED = (
 
 _context = multiprocessing.get_context("forkserver")
 
+_LOST = 255
+"""What ``multiprocessing`` says where the server that forks cannot say how a process ended, once in some hundreds."""
+
+_write = os.write
+"""As it is before a job takes place on a disk that fails."""
+
 
 def prepare(*more: str) -> None:
     """Say what else is loaded before processes are forked; counts before the first of them only."""
@@ -99,7 +105,16 @@ class Child:
         said = self._log.read_text(errors="replace") if self._log.exists() else ""
         code = self._process.exitcode
         self._process.close()
+        own = _code_file(str(self._log))
+        if code == _LOST:
+            code = int(own.read_text() or -9) if own.exists() else -9
+        own.unlink(missing_ok=True)
         return Ended(-99 if hangs else -1 if code is None else code, said)
+
+
+def _code_file(log: str) -> Path:
+    """Return where a process writes its exit code; it stays empty where the process is killed."""
+    return Path(f"{log}.code")
 
 
 def _live(function: Callable[..., int], arguments: tuple[Any, ...], log: str) -> None:
@@ -108,6 +123,7 @@ def _live(function: Callable[..., int], arguments: tuple[Any, ...], log: str) ->
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(target, 1)
     os.dup2(target, 2)
+    own = os.open(_code_file(log), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     code = 1
     try:
         code = function(*arguments)
@@ -115,4 +131,5 @@ def _live(function: Callable[..., int], arguments: tuple[Any, ...], log: str) ->
         traceback.print_exc()
     sys.stdout.flush()
     sys.stderr.flush()
+    _write(own, str(code).encode())
     os._exit(code)
