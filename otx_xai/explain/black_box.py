@@ -228,7 +228,7 @@ def _guides_of_boxes(
         starts = {name: values[:1] for name, values in starts.items()}
     maps = second.maps(guide, starts, asked)
     require_finite(maps, "gradients")
-    return maps
+    return np.abs(maps)
 
 
 def _wanted_boxes(detections: Detections, wanted: Wanted) -> list[int]:

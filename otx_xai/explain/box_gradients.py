@@ -53,10 +53,14 @@ def choose_with_gradients(
     asked = boxes_asked(found, numbers, placed, of_classes=not wanted.per_box)
     maps = second_pass.maps(session, dict(starts), asked)
     require_finite(maps, "gradients")
-    choice = Choice(predictions, tuple(predictions[i] for i in numbers), min_max(maps), found, missing)
+    targets = tuple(predictions[i] for i in numbers)
+    choice = Choice(predictions, targets, min_max(np.abs(maps)), found, missing)
+    lowered = [target for target, one in zip(targets, maps, strict=True) if (one < 0).any()]
     if not wanted.per_box:
+        raised = {target.target for target in targets if target not in lowered}
         choice = merged_by_class(choice, classes)
-    return replace(choice, warnings=missing + _without_gradient(choice))
+        lowered = [target for target in choice.targets if target.target not in raised]
+    return replace(choice, warnings=missing + _without_gradient(choice) + _only_lowered(lowered))
 
 
 def merged_by_class(choice: Choice, classes: Sequence[int]) -> Choice:
@@ -107,3 +111,9 @@ def _without_gradient(choice: Choice) -> tuple[str, ...]:
     dead = [target for target, one in zip(choice.targets, choice.maps, strict=True) if not one.any()]
     why = "no place of the features raises the score: it is saturated, or lies behind an activation that gives 0"
     return map_warning(dead, f"the map is empty, since {why}", f"the maps are empty, since {why}")
+
+
+def _only_lowered(targets: Sequence[Prediction]) -> tuple[str, ...]:
+    """Return a warning of targets whose scores nothing raises; mostly nothing."""
+    what = "no place of the features raises the score over that of an empty image; what is lit lowers it"
+    return map_warning(targets, what, what)

@@ -120,7 +120,7 @@ class BoxPasses:
         self._told = False
 
     def maps(self, session: Session, starts: Arrays, asked: BoxesAsked) -> FloatArray:
-        """Return a map of each box, ``float32`` ``(M, h, w)``, not negative; see :class:`SecondPass`."""
+        """Return a map of each box, ``float32`` ``(M, h, w)``; see :class:`SecondPass`."""
         seeds, scores = self._seeds(asked.found), asked.found.scores
         groups = self._groups(asked, seeds)
         shared = seeds if len(groups) == len(seeds) else [self._joined(seeds, group, scores) for group in groups]

@@ -19,17 +19,19 @@ def combined(levels: Sequence[FloatArray], size: Size, grids: Sequence[MapGrid |
     """Add up maps of several resolutions, each smoothed and scaled by its largest value.
 
     Args:
-        levels: ``float32`` ``(M, h, w)`` each, over the whole of the network's input; what is negative counts as 0.
-            Each is what its places contribute to a score, so that those of a box compare: one that is nothing but
-            rounding noise beside another is left out.
+        levels: ``float32`` ``(M, h, w)`` each, over the whole of the network's input; what is negative counts as 0,
+            but for boxes that have nothing else. Each is what its places contribute to a score, so that those of a box
+            compare: one that is nothing but rounding noise beside another is left out.
         size: ``(height, width)`` of the network's input in pixels.
         grids: where the places of each level look; ``None``: they divide the input evenly.
 
     Returns:
         ``float32`` ``(M, h, w)`` over the input, in the finest resolution of all; all zeros where a box has nothing but
-        zeros, and NaN where a level is not finite.
+        zeros, and NaN where a level is not finite. Of a box that has nothing positive, the map is of its negative
+        numbers, and not positive.
     """
-    levels = [np.maximum(level, 0) for level in levels]
+    signs = np.where(np.stack([(level > 0).any(axis=(1, 2)) for level in levels]).any(axis=0), 1, -1)[:, None, None]
+    levels = [np.maximum(signs * level, 0) for level in levels]
     weights = np.stack([level.sum(axis=(1, 2)) for level in levels])
     counts = weights > NOISE * weights.max(axis=0)
     rows, columns = max((level.shape[1:] for level in levels), key=lambda shape: shape[0] * shape[1])
@@ -42,4 +44,4 @@ def combined(levels: Sequence[FloatArray], size: Size, grids: Sequence[MapGrid |
         for number, one in zip(np.flatnonzero(used), enlarged, strict=True):
             smooth = cv2.GaussianBlur(one, (0, 0), borderType=cv2.BORDER_REPLICATE, **spread)
             total[number] += smooth / max(float(smooth.max()), np.finfo(np.float32).tiny)
-    return total
+    return np.asarray(signs * total, np.float32)

@@ -148,8 +148,9 @@ class SecondPass:
     Args:
         first: a copy of the model that gives, behind its own outputs, what the second pass starts from.
         starts: names of these outputs.
-        maps: makes the maps of all boxes of one image, ``float32`` ``(M, h, w)``, not negative and unscaled, over the
-            whole of the network's input: ``(first model compiled, starts by name, boxes)``.
+        maps: makes the maps of all boxes of one image, ``float32`` ``(M, h, w)``, unscaled, over the whole of the
+            network's input; not negative, or of a box whose score nothing raises, not positive: ``(first model
+            compiled, starts by name, boxes)``.
     """
 
     first: ov.Model

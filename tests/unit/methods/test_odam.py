@@ -399,6 +399,36 @@ def test_levels_are_added_up() -> None:
     assert total[0, 2:4, 12:14].max() == pytest.approx(1, abs=1e-3)
 
 
+def test_what_lowers_a_score_is_lit_where_nothing_raises_it() -> None:
+    """The map of such a box is not positive; beside what raises the score, what lowers it counts for nothing."""
+    level = np.zeros((3, 8, 16), np.float32)
+    level[0, 2, 3], level[1, 4, 5], level[1, 6, 7], level[2, 4, 5] = -5, -5, 5, 5
+    total = combined([level, 0 * level], (64, 128), [None, None])
+    assert total[0].max() == 0
+    assert np.unravel_index(total[0].argmin(), (8, 16)) == (2, 3)
+    assert total[0].min() == pytest.approx(-1, abs=1e-3)
+    assert total[1].min() == 0
+    assert np.unravel_index(total[1].argmax(), (8, 16)) == (6, 7)
+
+
+def test_a_score_that_nothing_raises_is_told() -> None:
+    """The detector of colours, of which a cell of less red than the empty image is called red: the map is warned of."""
+    made = prepare(two_stages(), labels="red,green", targets="predicted", method="odam")
+    image = np.full((1, 3, 64, 128), 0.1, np.float32)
+    image[0, 0, 16:32, 16:32] = 1
+    session = Session(made.model)
+    outputs = session.run(image)
+    assert made.second_pass is not None
+    plain = made.choose(outputs, (64, 128), session)
+    assert plain.warnings == ()
+    second = replace(made.second_pass, maps=lambda *given: -made.second_pass.maps(*given))  # type: ignore[union-attr]
+    for per_box in (False, True):
+        turned = replace(made, second_pass=second, wanted=replace(made.wanted, per_box=per_box))
+        choice = turned.choose(outputs, (64, 128), session)
+        np.testing.assert_allclose(choice.maps[0], plain.maps[0], atol=1e-5)
+        assert "no place of the features raises the score over that of an empty image" in choice.warnings[0]
+
+
 def test_levels_lie_where_their_places_look() -> None:
     """Places that look at every eighth pixel from the first one on have their maps half a place further up and left."""
     level = np.zeros((1, 8, 16), np.float32)
