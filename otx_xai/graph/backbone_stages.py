@@ -101,8 +101,10 @@ def _stages(
         coarsest[name] = before
         for output in node.outputs():
             features = as_features(dict(labels), output)
-            places = None if features is None else features.grid
-            if features is None or places is None or None in places or name not in learned:
+            if features is None or name not in learned or features.dims[features.batch_axis] != 1:
+                continue  # of one image, only what is cut out of it comes by the dozen
+            places = features.grid
+            if None in places:
                 continue
             step = (prod(size) / prod(side or 1 for side in places)) ** 0.5
             coarsest[name] = max(before, step)

@@ -76,3 +76,23 @@ def test_a_part_gives_what_the_whole_gives(name: str) -> None:
     whole, *given = values_of(model, end, *tail.starts)
     results = core().compile_model(part, "CPU")(given)
     np.testing.assert_allclose(results[0], whole, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_cut_out_of_an_image_is_no_stage_of_the_backbone() -> None:
+    """Regions of 7 × 7 that are convolved again, as in Faster R-CNN, where they are gathered and not pooled."""
+    rng = np.random.default_rng(0)
+
+    def convolved(value: ov.Node, before: int, after: int, stride: int) -> ov.Node:
+        weights = rng.normal(size=(after, before, 3, 3)).astype(np.float32)
+        return ops.relu(ops.convolution(value, weights, [stride] * 2, [1, 1], [1, 1], [1, 1]))
+
+    image = ops.parameter([1, 3, 112, 112], np.float32)
+    fine = convolved(convolved(image, 3, 4, 2), 4, 4, 2)
+    coarse = convolved(fine, 4, 4, 2)
+    rows = ops.squeeze(ops.transpose(ops.reshape(coarse, [1, 4, 14, 2, 7], False), [0, 2, 3, 1, 4]), ops.constant([0]))
+    regions = ops.transpose(ops.reshape(rows, [4, 7, 4, 7], False), [0, 2, 1, 3])
+    pooled = ops.reduce_mean(convolved(regions, 4, 4, 1), np.array([2, 3]), False)
+    end = ops.matmul(pooled, rng.normal(size=(4, 5)).astype(np.float32), False, False)
+    view = View(ov.Model([ops.result(end)], [image]))
+    found = stage_ends(view, label_axes(view), (112, 112), [end.output(0)])
+    assert [features.grid for features in found] == [(28, 28), (14, 14)]
