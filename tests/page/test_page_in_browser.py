@@ -328,6 +328,7 @@ def test_a_cell_of_the_confusion_has_its_images_behind_it(visit: Any) -> None:
         cell.click()
         count = int(cell.inner_text())
         assert page.locator(".behind-cell .tile").count() == count
+        page.locator(".behind-cell .tile:not([title])").first.wait_for(state="detached")  # until its chunks have come
         name = cell.get_attribute("aria-label") or ""
         given, predicted = re.match(r"(\w+), predicted (\w+)", name).groups()  # type: ignore[union-attr]
         for tile in page.locator(".behind-cell .tile").all():
