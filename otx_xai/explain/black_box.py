@@ -46,12 +46,14 @@ class BlackBox:
         options: its own record of options.
         guide: a copy of the model whose maps guide the method; ``None`` of most.
         guide_boxes: what explains boxes once they have been read, and guides the method; ``None`` of most.
+        guided: classes that the maps of ``guide`` are of, in their order; ``None``: all, or those that it tells.
     """
 
     spec: MethodSpec
     options: Any
     guide: Branch | None = None
     guide_boxes: SecondPass | None = None
+    guided: tuple[int, ...] | None = None
 
     @property
     def guiding_model(self) -> ov.Model | None:
@@ -114,7 +116,7 @@ def explain_classes(
     if not indices:
         return Choice(predictions, (), np.zeros((0, 1, 1), np.float32))
     assert box.spec.explain_classes is not None
-    guide = _guiding_maps(session.guide, subject, wanted, len(facts.labels))
+    guide = _guiding_maps(session.guide, subject, box.guided, len(facts.labels))
     job = ClassJob(scorer, subject, indices, guide, None if box.guide is None else box.guide.grid)
     result = box.spec.explain_classes(job, box.options, watch)
     targets = tuple(Prediction(i, facts.labels[i], float(plain[i])) for i in indices)
@@ -133,7 +135,9 @@ def _wanted_classes(scores: FloatArray, predictions: Sequence[Prediction], wante
     return [found.target for found in predictions]
 
 
-def _guiding_maps(guide: Session | None, subject: Subject, wanted: Wanted, count: int) -> dict[int, FloatArray]:
+def _guiding_maps(
+    guide: Session | None, subject: Subject, guided: tuple[int, ...] | None, count: int
+) -> dict[int, FloatArray]:
     """Return the maps of a branch by class; none where there is no branch.
 
     Raises:
@@ -146,8 +150,8 @@ def _guiding_maps(guide: Session | None, subject: Subject, wanted: Wanted, count
     require_finite(maps, "saliency maps")
     if SALIENCY_TARGETS in outputs:
         return {int(target): own for target, own in zip(outputs[SALIENCY_TARGETS][0], maps, strict=True)}
-    of_all = wanted.indices is None or len(maps) == count
-    return dict(zip(range(count) if of_all else wanted.indices or (), maps, strict=True))
+    classes = range(count) if guided is None or len(maps) == count else guided
+    return dict(zip(classes, maps, strict=True))
 
 
 def explain_boxes(

@@ -318,7 +318,7 @@ def _planned(model: Model, how: How, wanted: Wanted) -> Plan:
     if layers:
         logger.warning("target_layer: no effect with %s.", chosen.spec.name)
     guide = None if chosen.spec.guide_boxes is None else chosen.spec.guide_boxes(model, ())
-    return _perturbing(model, chosen, BlackBox(chosen.spec, options, branch, guide), wanted)
+    return _perturbing(model, chosen, BlackBox(chosen.spec, options, branch, guide, wanted.indices), wanted)
 
 
 def _order(model: Model, wanted: Wanted, layers: tuple[str, ...], how: How) -> Order:

@@ -58,8 +58,8 @@ class _Axis:
     last: int
 
     def at(self, value: float) -> int:
-        """Return the pixel of a value; those beyond the ends at the ends."""
-        share = min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
+        """Return the pixel of a value; those beyond the ends at the ends, all at the first where these are one."""
+        share = min(1.0, max(0.0, (value - self.low) / ((self.high - self.low) or 1.0)))
         return round(self.first + share * (self.last - self.first))
 
 

@@ -21,7 +21,7 @@ from torch import nn
 from otx_xai import Engine, OTXDataModule, insert_xai
 from otx_xai.data import read_image
 from otx_xai.errors import ConfigError, DataError, GraphError
-from otx_xai.judging import Judgement
+from otx_xai.judging import Judgement, map_makers
 from otx_xai.judging.trial import evenly, nominate
 from otx_xai.methods import recipro_cam, rise, table
 from otx_xai.model import open_model
@@ -342,8 +342,24 @@ def test_a_method_that_does_not_change_is_named(
     ("preset", "method"), [(None, "multistridecam"), ("speed", "reciprocam"), ("quality", "guidedrise")]
 )
 def test_the_default_method_is_that_of_the_preset(preset: str | None, method: str) -> None:
+    assert nominate(open_model(two_stages()), JudgeSettings(preset=preset)).default == method  # type: ignore[arg-type]
+
+
+def test_maps_of_some_classes_guide_the_perturbation_of_each(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a model of many classes, only those that are judged have maps, which guide the passes of one of them."""
+    ov.save_model(two_stages(), tmp_path / "model.xml", compress_to_fp16=False)
+    options = {"methods": "guidedrise", "num_masks": 16, "judged": "truth", "labels": "a,Red,b,green,c"}
+    few = judge(tmp_path / "model.xml", photos, tmp_path / "few", **options)
+    monkeypatch.setattr(map_makers, "_ALL_CLASSES", 1)
+    many = judge(tmp_path / "model.xml", photos, tmp_path / "many", **options)
+    assert not many.counts.failures
+    np.testing.assert_allclose(many.scores["guidedrise"].insertion_zero, few.scores["guidedrise"].insertion_zero)
+
+
+def two_stages() -> ov.Model:
     torch.manual_seed(0)
     stages = (nn.Conv2d(3, 8, 3, 4, 1), nn.ReLU(), nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
     network = nn.Sequential(*stages, nn.Flatten(), nn.Linear(12, 5)).eval()
-    opened = open_model(networks.convert(network, (1, 3, 48, 64)))
-    assert nominate(opened, JudgeSettings(preset=preset)).default == method  # type: ignore[arg-type]
+    return networks.convert(network, (1, 3, 48, 64))
