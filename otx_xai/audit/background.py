@@ -10,7 +10,7 @@ Recognition*, ICLR 2021: mixed-same and mixed-rand).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,7 +25,7 @@ from otx_xai.audit.statistics import TESTS, mean_effect, paired
 from otx_xai.audit.wording import examples
 from otx_xai.counting import counted
 from otx_xai.metrics import Forward
-from otx_xai.records import BoolArray, UInt8Array
+from otx_xai.records import BoolArray, IntArray, UInt8Array
 
 MATERIAL = 0.1
 """Loss of probability from which a reliance matters."""
@@ -119,12 +119,27 @@ def reliance_findings(evidence: Evidence, losses: Sequence[BackgroundLoss]) -> l
 
 def _usable(evidence: Evidence, rng: np.random.Generator, most: int) -> dict[int, list[int]]:
     """Return the images of each class that are right and whose object leaves room for a background."""
-    found: dict[int, list[int]] = {}
     given = evidence.given[:, 0] if evidence.given.shape[1] else np.full(len(evidence), NO_CLASS)
-    for image in rng.permutation(np.flatnonzero(evidence.is_right)).tolist():
-        target = int(evidence.predicted[image] if evidence.multilabel else given[image])
-        rows = found.setdefault(target, [])
-        if len(rows) < most and _leaves_room(evidence, image, target):
+    classes = evidence.predicted if evidence.multilabel else given
+    drawn = rng.permutation(np.flatnonzero(evidence.is_right))
+    return some_of_each(drawn, classes, most, lambda image, target: _leaves_room(evidence, image, target))
+
+
+def some_of_each(
+    drawn: IntArray, classes: IntArray, most: int, fits: Callable[[int, int], bool] = lambda image, target: True
+) -> dict[int, list[int]]:
+    """Return images of each class, those that come first.
+
+    Args:
+        drawn: rows of images, ``(N,)``.
+        classes: class of every image.
+        most: images of a class.
+        fits: whether an image can be taken for its class.
+    """
+    found: dict[int, list[int]] = {}
+    for image in drawn.tolist():
+        rows = found.setdefault(int(classes[image]), [])
+        if len(rows) < most and fits(image, int(classes[image])):
             rows.append(image)
     return {target: sorted(rows) for target, rows in sorted(found.items()) if rows}
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from otx_xai.audit.background import DONORS, IMAGES, LEAST, MATERIAL, MATERIAL_ODDS
+from otx_xai.audit.background import DONORS, IMAGES, LEAST, MATERIAL, MATERIAL_ODDS, some_of_each
 from otx_xai.audit.evidence_table import Evidence
 from otx_xai.audit.findings import Effect, Finding, FindingKind, FindingState, Unit
 from otx_xai.audit.interventions import Edit, Fetch, Fill, Outcome, Trial, cover, run_trials
@@ -116,12 +116,8 @@ def edge_findings(evidence: Evidence, reliances: Sequence[EdgeReliance]) -> list
 
 def _drawn(evidence: Evidence, rng: np.random.Generator, most: int) -> dict[int, list[int]]:
     """Return some images of each predicted class that has enough of them."""
-    found: dict[int, list[int]] = {}
-    for row in rng.permutation(len(evidence)).tolist():
-        rows = found.setdefault(int(evidence.predicted[row]), [])
-        if len(rows) < most:
-            rows.append(row)
-    return {target: sorted(rows) for target, rows in sorted(found.items()) if len(rows) >= LEAST}
+    found = some_of_each(rng.permutation(len(evidence)), evidence.predicted, most)
+    return {target: rows for target, rows in found.items() if len(rows) >= LEAST}
 
 
 def edge_mask(evidence: Evidence, image: int) -> BoolArray:

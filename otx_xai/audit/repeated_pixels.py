@@ -25,19 +25,19 @@ from otx_xai.audit.shortcut_candidates import LEAST, Candidate, explained_images
 from otx_xai.audit.statistics import share
 from otx_xai.records import IntArray, Size, UInt8Array
 
-_LOOKED = 40
-_ALL = 2000
-_FIRST = 14
-_DONORS = 8
-_PATCHES = 2
-_HOTTEST = 2
-_SIDE = 8
-_OFTEN = 0.3
-_ALIKE = 0.25
-_CONTRAST = 20.0
-_STABLE = 20
-_AREAS = 8
-_INTRICATE = 8
+_LOOKED = 40  # images of a class, and of others
+_ALL = 2000  # images of all classes
+_FIRST = 14  # images in which patches are counted
+_DONORS = 8  # of these, images that patches are taken from
+_PATCHES = 2  # around a peak
+_HOTTEST = 2  # peaks of a map
+_SIDE = 8  # pixels of a patch, at least
+_OFTEN = 0.3  # part of the first images that have a patch
+_ALIKE = 0.25  # difference of the same pixels, as a part of their standard deviation
+_CONTRAST = 20.0  # standard deviation of a patch, in grey levels
+_STABLE = 20  # grey levels by which pixels around it differ among images
+_AREAS = 8  # images whose surroundings are compared
+_INTRICATE = 8  # corners that stay
 
 
 @dataclass(frozen=True, eq=False)

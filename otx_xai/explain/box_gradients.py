@@ -54,12 +54,14 @@ def choose_with_gradients(
     maps = second_pass.maps(session, dict(starts), asked)
     require_finite(maps, "gradients")
     targets = tuple(predictions[i] for i in numbers)
-    choice = Choice(predictions, targets, min_max(np.abs(maps)), found, missing)
+    if not wanted.per_box:  # beside boxes that something raises, what lowers others of their class counts for nothing
+        raised = np.isin(asked.found.labels, asked.found.labels[(maps > 0).any(axis=(1, 2))])
+        maps = np.where(raised[:, None, None], np.maximum(maps, 0), maps)
     lowered = [target for target, one in zip(targets, maps, strict=True) if (one < 0).any()]
+    choice = Choice(predictions, targets, min_max(np.abs(maps)), found, missing)
     if not wanted.per_box:
-        raised = {target.target for target in targets if target not in lowered}
         choice = merged_by_class(choice, classes)
-        lowered = [target for target in choice.targets if target.target not in raised]
+        lowered = [target for target in choice.targets if target.target in {box.target for box in lowered}]
     return replace(choice, warnings=missing + _without_gradient(choice) + _only_lowered(lowered))
 
 

@@ -83,8 +83,9 @@ def describe_input(
     resize_type, resize_source = _resize_type(info, options, hints)
     crop, crop_source = _crop(info, options, hints)
     interpolation, filter_source = _interpolation(info, options, hints)
-    mean, scale, normalisation_source = _normalisation(model, info, options, hints, channels)
     zero = graph_zero(model, channels)
+    kind = image_input(model).output(0).element_type
+    mean, scale, normalisation_source = _normalisation(kind, zero, info, options, hints)
     order = channel_order(zero, info, options, hints)
     return InputDescription(
         geometry=InputGeometry(size, resize_type, _pad_value(info, options, hints), crop, interpolation),
@@ -282,10 +283,10 @@ def _pad_value(info: dict[str, str], options: InputOptions, hints: Hints) -> int
 
 
 def _normalisation(
-    model: ov.Model, info: dict[str, str], options: InputOptions, hints: Hints, channels: int
+    kind: ov.Type, zero: tuple[float, ...], info: dict[str, str], options: InputOptions, hints: Hints
 ) -> tuple[tuple[float, ...], tuple[float, ...], str]:
     """Mean and scale for each channel, empty where they change nothing, and who said so."""
-    kind = image_input(model).output(0).element_type
+    channels = len(zero)
     told = hints if _may_normalise(info, kind) else Hints(told_by=hints.told_by)
     mean, mean_source = _per_channel("mean", options.mean, info, told, channels)
     if kind == ov.Type.i8 and not mean_source and hints.scale is not None:
@@ -302,7 +303,6 @@ def _normalisation(
         for name, numbers, source in (("mean", mean, mean_source), ("scale", scale, scale_source))
         if source
     ]
-    zero = graph_zero(model, channels)
     if not words and kind.is_real() and _are_shares(zero) and not read_flag(info, "embedded_processing"):
         scale = (255.0,) * channels
         words = [f"scale 255 (graph: it subtracts {_words(zero)} itself, from values of 0 to 1)"]

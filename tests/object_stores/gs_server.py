@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 from gcp_storage_emulator.exceptions import NotFound
 from gcp_storage_emulator.server import POST, RequestHandler, Router
 from gcp_storage_emulator.storage import Storage
+from serving import serving
 
 _ONE = threading.Lock()
 """The emulator answers one request at a time."""
@@ -66,11 +67,5 @@ def gs_server(bucket: str) -> Iterator[str]:
     storage = Storage(use_memory_fs=True)
     storage.create_bucket(bucket, {"name": bucket, "kind": "storage#bucket", "id": bucket})
     listener = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, storage))
-    thread = threading.Thread(target=listener.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.server_port}"
-    finally:
-        listener.shutdown()
-        thread.join()
-        listener.server_close()
+    with serving(listener) as address:
+        yield address

@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from serving import serving
+
 _API = re.compile(
     r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree|paths-info|preupload|commit)/[^/]+(?:/(.*))?)?"
 )
@@ -175,12 +177,5 @@ def hub_server() -> Iterator[HubServer]:
     """Serve until the end of this context."""
     server = HubServer()
     listener = ThreadingHTTPServer(("127.0.0.1", 0), _handler(server))
-    server.address = f"http://127.0.0.1:{listener.server_port}"
-    thread = threading.Thread(target=listener.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(listener) as server.address:
         yield server
-    finally:
-        listener.shutdown()
-        thread.join()
-        listener.server_close()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from moto.server import DomainDispatcherApplication, create_backend_app
+from serving import serving
 from werkzeug.serving import make_server
 
 _REFUSAL = b"<?xml version='1.0'?><Error><Code>ServiceUnavailable</Code><Message>Reduce your rate.</Message></Error>"
@@ -55,12 +56,6 @@ def s3_server() -> Iterator[S3Server]:
     server = S3Server()
     application = server.wrapped(DomainDispatcherApplication(create_backend_app))
     listener = make_server("127.0.0.1", 0, application, threaded=True)
-    server.address = f"http://127.0.0.1:{listener.port}"
-    thread = threading.Thread(target=listener.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(listener) as server.address:
         yield server
-    finally:
         server.awake.set()
-        listener.shutdown()
-        thread.join()

@@ -66,10 +66,10 @@ def hub(local: Path, _patient: None, monkeypatch: pytest.MonkeyPatch) -> Iterato
 @pytest.fixture
 def gs(local: Path, _patient: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A bucket in Google's store, with the photos and the model in it."""
-    monkeypatch.setenv(
-        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false"
-    )  # asks by another protocol what kind of bucket it is
-    gcsfs = pytest.importorskip("gcsfs")
+    # else it asks by another protocol what kind of bucket it is, and reads this as it is imported
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    import gcsfs
+
     with gs_server("bucket") as address:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
         monkeypatch.setenv("FSSPEC_GS_TOKEN", "anon")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import cv2
 import numpy as np
@@ -427,6 +428,28 @@ def test_a_score_that_nothing_raises_is_told() -> None:
         choice = turned.choose(outputs, (64, 128), session)
         np.testing.assert_allclose(choice.maps[0], plain.maps[0], atol=1e-5)
         assert "no place of the features raises the score over that of an empty image" in choice.warnings[0]
+
+
+def test_beside_what_raises_a_class_what_lowers_another_box_of_it_is_dark() -> None:
+    made = prepare(two_stages(), labels="red,green", targets="predicted", method="odam")
+    image = np.full((1, 3, 64, 128), 0.1, np.float32)
+    image[0, 0, 16:32, 16:32], image[0, 0, 16:32, 112:128] = 1, 0.7
+    session = Session(made.model)
+    outputs = session.run(image)
+    assert made.second_pass is not None
+
+    def first_raised_second_lowered(*given: Any) -> np.ndarray:
+        maps = made.second_pass.maps(*given)  # type: ignore[union-attr]
+        assert len(maps) == 2
+        return maps * np.float32([[[1]], [[-1]]])
+
+    turned = replace(made, second_pass=replace(made.second_pass, maps=first_raised_second_lowered))
+    choice = turned.choose(outputs, (64, 128), session)
+    (one,) = choice.maps
+    half = one.shape[1] // 2
+    assert choice.warnings == ()
+    assert one[:, :half].max() == pytest.approx(1)
+    assert one[:, half:].max() < 0.01
 
 
 def test_levels_lie_where_their_places_look() -> None:
